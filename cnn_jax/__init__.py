@@ -1,0 +1,1 @@
+"""Train and fine-tune convolutional image classifiers in JAX."""

@@ -1,0 +1,204 @@
+"""The configuration of a run: frozen, validated data and nothing else.
+
+Every field is also a command-line flag (`--model.alpha=0.5`); the text under a field is the flag's help.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cnn_jax.errors import ConfigError
+
+ModelName = Literal["simple_cnn", "mobilenet"]
+FillMode = Literal["nearest", "reflect", "constant", "wrap"]
+
+
+def _require(holds: bool, name: str, value: Any, rule: str) -> None:
+    """Raise the one error of an impossible value."""
+    if not holds:
+        raise ConfigError(f"{name}={value!r} is not possible: it must be {rule}")
+
+
+def _is_finite(value: float, *, above: float = 0, or_equal: bool = False) -> bool:
+    return math.isfinite(value) and (value >= above if or_equal else value > above)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network and the weights that it starts from."""
+
+    name: ModelName = "mobilenet"
+    """The architecture."""
+    alpha: float = 1.0
+    """MobileNet: width multiplier of every layer (pretrained: 0.25, 0.5, 0.75, 1)."""
+    image_size: int = 224
+    """Rows and columns of the images that the network sees, in pixels."""
+    weights: str = "imagenet"
+    """`imagenet`, `none` (random), or the path of a Keras .h5 file."""
+    dropout: float = 0.001
+    """Share of the features dropped before the classifier in training."""
+    filters: tuple[int, ...] = (32, 64)
+    """simple_cnn: filters of each convolution; a pooling follows each."""
+    kernel_size: int = 3
+    """simple_cnn: rows and columns of each filter."""
+    strides: int = 1
+    """simple_cnn: step of the convolutions, in pixels."""
+    padding: Literal["same", "valid"] = "same"
+    """simple_cnn: `same` pads with zeros so that stride 1 keeps the size; `valid` does not pad."""
+    pool_size: int = 2
+    """simple_cnn: rows and columns of the max-pooling window."""
+    pool_strides: int = 2
+    """simple_cnn: step of the max pooling, in pixels."""
+
+    def __post_init__(self) -> None:
+        _require(_is_finite(self.alpha) and int(32 * self.alpha) >= 1, "model.alpha", self.alpha, "at least 1/32")
+        _require(self.image_size >= 1, "model.image_size", self.image_size, "at least 1")
+        _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
+        _require(bool(self.weights), "model.weights", self.weights, "imagenet, none or a path")
+        positive = bool(self.filters) and min(self.filters) >= 1
+        _require(positive, "model.filters", self.filters, "one or more positive numbers")
+        for name in ("kernel_size", "strides", "pool_size", "pool_strides"):
+            _require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes to each training image, drawn anew at every visit; all off by default."""
+
+    horizontal_flip: bool = False
+    """Mirror left and right with probability 1/2."""
+    rotation: float = 0.0
+    """Turn by up to so many degrees either way."""
+    width_shift: float = 0.0
+    """Move left or right by up to this fraction of the width."""
+    height_shift: float = 0.0
+    """Move up or down by up to this fraction of the height."""
+    shear: float = 0.0
+    """Shear by up to so many degrees either way."""
+    zoom: float = 0.0
+    """Scale rows and columns, each on its own, by 1 - zoom to 1 + zoom."""
+    fill_mode: FillMode = "nearest"
+    """What fills the pixels that come from outside the image."""
+
+    def __post_init__(self) -> None:
+        for name in ("rotation", "width_shift", "height_shift"):
+            value = getattr(self, name)
+            _require(_is_finite(value, or_equal=True), f"data.augment.{name}", value, "0 or more")
+        _require(0 <= self.shear < 90, "data.augment.shear", self.shear, "at least 0 and below 90 degrees")
+        _require(0 <= self.zoom < 1, "data.augment.zoom", self.zoom, "at least 0 and below 1")
+
+    @property
+    def is_geometric(self) -> bool:
+        """Whether the images are resampled."""
+        return any((self.horizontal_flip, self.rotation, self.width_shift, self.height_shift, self.shear, self.zoom))
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The images, and how they are fed."""
+
+    dataset: str = "tfds:cats_vs_dogs"
+    """`folder:DIR`, `tfds:NAME[:CONFIG]` or `digits` (scikit-learn's)."""
+    batch_size: int = 32
+    """Images in a training step, over all devices."""
+    eval_batch_size: int = 64
+    """Images in an evaluation step, over all devices; the results do not depend on it."""
+    steps_per_epoch: int | None = None
+    """Training steps in an epoch; None is a full pass over the training images."""
+    split: tuple[float, float, float] = (0.8, 0.2, 0.0)
+    """Shares of train, validation and test where the data set does not come split; drawn by `seed`, class by class."""
+    classes: tuple[str, ...] | None = None
+    """The classes to use, in this order; None is all of them in alphabetical order."""
+    unreadable: Literal["error", "skip"] = "error"
+    """What to do about image files that cannot be read: stop and name the first, or find all first and go on."""
+    data_dir: str | None = None
+    """`tfds:` the folder of the prepared data sets; None is TFDS' default."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        _require(bool(self.dataset), "data.dataset", self.dataset, "folder:DIR, tfds:NAME or digits")
+        _require(self.batch_size >= 1, "data.batch_size", self.batch_size, "at least 1")
+        _require(self.eval_batch_size >= 1, "data.eval_batch_size", self.eval_batch_size, "at least 1")
+        steps = self.steps_per_epoch
+        _require(steps is None or steps >= 1, "data.steps_per_epoch", steps, "at least 1, or None for a full pass")
+        shares = len(self.split) == 3 and all(0 <= share <= 1 for share in self.split)
+        _require(
+            shares and math.isclose(sum(self.split), 1) and self.split[0] > 0,
+            "data.split",
+            self.split,
+            "three shares (train, validation, test) that add up to 1, with some for train",
+        )
+        classes = self.classes
+        distinct = classes is None or (len(classes) >= 2 and len(set(classes)) == len(classes))
+        _require(distinct, "data.classes", classes, "two or more different names")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How the trainable parameters follow their gradients."""
+
+    name: Literal["adam", "sgd"] = "adam"
+    """The update rule."""
+    learning_rate: float = 1e-4
+    """Step size."""
+    momentum: float = 0.9
+    """sgd: share of the last step that is kept."""
+    epsilon: float = 1e-7
+    """adam: added to the root of the second moment (Keras' value; optax' own is 1e-8)."""
+    clip_norm: float | None = None
+    """Scale the gradient of the trainable parameters down to this norm where it is longer."""
+
+    def __post_init__(self) -> None:
+        _require(_is_finite(self.learning_rate), "optimizer.learning_rate", self.learning_rate, "above 0")
+        _require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "at least 0 and below 1")
+        _require(_is_finite(self.epsilon), "optimizer.epsilon", self.epsilon, "above 0")
+        clips = self.clip_norm is None or _is_finite(self.clip_norm)
+        _require(clips, "optimizer.clip_norm", self.clip_norm, "above 0, or None")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long to train, and what."""
+
+    epochs: int = 5
+    """Passes over the training images (see `data.steps_per_epoch`)."""
+    freeze_until: str = "none"
+    """Layers before this one stay as loaded: a layer's name, `head` (only the classifier trains) or `none`."""
+    tensorboard: bool = True
+    """Write TensorBoard event files beside metrics.jsonl."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
+        _require(bool(self.freeze_until), "train.freeze_until", self.freeze_until, "none, head or a layer's name")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run: what `--exp` names, after the flags."""
+
+    name: str = "run"
+    """Name of the experiment; the run directory is runs/NAME unless --workdir says otherwise."""
+    seed: int = 0
+    """Fixes the initial weights, the split, the order of the images, their augmentation and dropout."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        plain = bool(self.name) and self.name not in (".", "..") and not any(c in self.name for c in "/\\\0\n")
+        _require(plain, "name", self.name, "usable as a folder's name, without slashes")
+        _require(0 <= self.seed < 2**31, "seed", self.seed, "at least 0 and below 2**31")
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """The fields in which two configurations differ, as `field: old -> new`."""
+    lines = []
+    for item in dataclasses.fields(old):
+        before, after = getattr(old, item.name), getattr(new, item.name)
+        if dataclasses.is_dataclass(before):
+            lines += differences(before, after, f"{prefix}{item.name}.")
+        elif before != after:
+            lines.append(f"{prefix}{item.name}: {before!r} -> {after!r}")
+    return lines

@@ -1,0 +1,17 @@
+"""TensorFlow, imported on first use and kept off accelerators: JAX owns those."""
+
+import functools
+import os
+from typing import Any
+
+
+@functools.cache
+def tf() -> Any:
+    """The `tensorflow` module, restricted to the CPU and quiet."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it speeds up no image operation, and announces itself
+    import tensorflow
+
+    for kind in ("GPU", "TPU"):
+        tensorflow.config.set_visible_devices([], kind)
+    return tensorflow

@@ -1,0 +1,21 @@
+"""What a person at the keyboard can get wrong, one class a kind; the doors print the message and exit with code 2."""
+
+
+class UserError(Exception):
+    """Wrong use: the message names the file or field and the fix."""
+
+
+class ConfigError(UserError):
+    """A setting with an impossible value, or an experiment that cannot be read."""
+
+
+class DataError(UserError):
+    """Images or folders that cannot be used."""
+
+
+class WeightsError(UserError):
+    """A weights file that cannot be read, or does not fit the model."""
+
+
+class RunError(UserError):
+    """A run directory or checkpoint that cannot be used."""

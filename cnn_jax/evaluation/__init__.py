@@ -1,0 +1,1 @@
+"""Predictions on every example, and the metrics of them."""

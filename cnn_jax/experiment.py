@@ -1,0 +1,155 @@
+"""Find an experiment by name or path, apply command-line flags, and carry a configuration to JSON and back."""
+
+import dataclasses
+import difflib
+import importlib.util
+import json
+import os
+import sys
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from cnn_jax.config import Config
+from cnn_jax.errors import ConfigError
+
+
+def experiment_folders() -> list[Path]:
+    """Where experiments are looked for: `experiments/` here, then the ones that come with the package."""
+    package = Path(__file__).parent
+    shipped = package / "experiments"  # in an installed wheel; a checkout has them beside the package
+    return [Path("experiments"), shipped if shipped.is_dir() else package.parent / "experiments"]
+
+
+def list_experiments() -> dict[str, Path]:
+    """Name to file of every experiment that can be named."""
+    found: dict[str, Path] = {}
+    for folder in experiment_folders():
+        for path in sorted(folder.glob("[!_]*.py")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def load_experiment(name_or_path: str) -> Config:
+    """The `config` that an experiment file defines.
+
+    Raises:
+        ConfigError: no such experiment (with the near names), or a file that does not run or defines no `config`.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".py":
+        known = list_experiments()
+        if name_or_path not in known:
+            near = difflib.get_close_matches(name_or_path, known, n=3, cutoff=0.4)
+            hint = f"did you mean {' or '.join(near)}? " if near else ""
+            raise ConfigError(
+                f"--exp={name_or_path}: no such experiment; {hint}There are: {', '.join(known)}, "
+                "or give the path of a .py file"
+            )
+        path = known[name_or_path]
+    if not path.is_file():
+        raise ConfigError(f"--exp={name_or_path}: there is no such file")
+    config = getattr(_run_file(path), "config", None)
+    if not isinstance(config, Config):
+        raise ConfigError(f"{path}: an experiment defines `config = Config(...)` (cnn_jax.config); found {config!r}")
+    return config
+
+
+def _run_file(path: Path) -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location(f"cnn_jax_experiment_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path}: this is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except Exception as error:
+        line = getattr(error, "lineno", None) or _line_in(path, error)
+        where = f", line {line}" if line else ""
+        raise ConfigError(f"{path}{where}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _line_in(path: Path, error: BaseException) -> int | None:
+    """The last line of `path` that the traceback of `error` passes through."""
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def resolve_paths(config: Config) -> Config:
+    """The configuration with absolute paths, so that a run can be read from any folder."""
+    kind, colon, folder = config.data.dataset.partition(":")
+    dataset = f"{kind}:{_absolute(folder)}" if colon and kind == "folder" and folder else config.data.dataset
+    data_dir = config.data.data_dir and _absolute(config.data.data_dir)
+    weights = config.model.weights
+    if weights not in ("imagenet", "none"):
+        weights = _absolute(weights)
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, weights=weights),
+        data=dataclasses.replace(config.data, dataset=dataset, data_dir=data_dir),
+    )
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def to_json(config: Config) -> str:
+    """The configuration as indented JSON, every field present."""
+    return json.dumps(dataclasses.asdict(config), indent=2)
+
+
+def from_json(text: str, where: str) -> Config:
+    """The inverse of `to_json`; `where` is the file that an error names. Fields left out take their defaults.
+
+    Raises:
+        ConfigError: not JSON, an unknown field, a wrong type or an impossible value.
+    """
+    try:
+        return _build(Config, json.loads(text), "")
+    except (ConfigError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _build(kind: Any, value: Any, name: str) -> Any:
+    """`value`, as parsed from JSON, as an instance of the annotation `kind`."""
+    if dataclasses.is_dataclass(kind):
+        return _build_dataclass(kind, value, name)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _build(next(a for a in arguments if a is not type(None)), value, name)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_build(arguments[0], item, name) for item in value)
+    if origin is typing.Literal and value in arguments:
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(kind, type) and type(value) is kind:
+        return value
+    expected = f"one of {', '.join(map(repr, arguments))}" if origin is typing.Literal else _type_name(kind)
+    raise ConfigError(f"{name}={value!r} is not possible: it must be {expected}")
+
+
+def _build_dataclass(kind: Any, value: Any, name: str) -> Any:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{name or 'the configuration'} must be an object with fields, not {value!r}")
+    hints = typing.get_type_hints(kind)
+    prefix = f"{name}." if name else ""
+    unknown = sorted(set(value) - set(hints))
+    if unknown:
+        raise ConfigError(f"unknown field {prefix}{unknown[0]}; there are: {', '.join(hints)}")
+    return kind(**{key: _build(hints[key], item, f"{prefix}{key}") for key, item in value.items()})
+
+
+def _type_name(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind)

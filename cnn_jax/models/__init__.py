@@ -1,0 +1,1 @@
+"""Networks as chains of named layers; the only part that knows Flax."""

@@ -1,0 +1,169 @@
+"""The layers that models are made of: Flax modules named after the Keras layers whose weights they take.
+
+Every layer is called with `train`: whether it runs as in training (batch statistics, dropout) or as in inference.
+Layers without such a difference ignore it. Images are float[b, h, w, c] throughout.
+"""
+
+import math
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cnn_jax.models.batch_norm import batch_norm_inference, batch_norm_training
+from cnn_jax.models.convolution import conv
+from cnn_jax.models.depthwise import depthwise_conv
+from cnn_jax.models.shifts import Pads
+
+ActivationName = Literal["relu", "relu6"]
+
+glorot_uniform = nn.initializers.glorot_uniform()
+"""Keras' default kernel initializer (Flax's own is lecun_normal)."""
+
+
+def activate(x: jax.Array, kind: ActivationName) -> jax.Array:
+    """`max(x, 0)`, for relu6 limited to 6."""
+    return jax.nn.relu(x) if kind == "relu" else jnp.clip(x, 0, 6)
+
+
+class Layer(nn.Module):
+    """A named link of a chain: one array in, one array out."""
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        raise NotImplementedError
+
+
+class Conv(Layer):
+    """Convolution; parameters `kernel` float[kh, kw, in, features] and, with `use_bias`, `bias` float[features]."""
+
+    features: int
+    kernel_size: tuple[int, int] = (3, 3)
+    strides: tuple[int, int] = (1, 1)
+    padding: str | Pads = "SAME"
+    use_bias: bool = True
+    activation: ActivationName | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        kernel = self.param("kernel", glorot_uniform, (*self.kernel_size, x.shape[-1], self.features))
+        y = conv(x, kernel.astype(x.dtype), self.strides, self.padding)
+        if self.use_bias:
+            y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
+        return y if self.activation is None else activate(y, self.activation)
+
+
+class DepthwiseConv(Layer):
+    """One filter a channel, no bias; parameter `kernel` float[kh, kw, 1, c]."""
+
+    kernel_size: tuple[int, int] = (3, 3)
+    strides: tuple[int, int] = (1, 1)
+    padding: str | Pads = "SAME"
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        channels = x.shape[-1]
+        kernel = self.param("kernel", _depthwise_glorot_uniform, (*self.kernel_size, 1, channels))
+        return depthwise_conv(x, kernel.astype(x.dtype), self.strides, self.padding)
+
+
+def _depthwise_glorot_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Glorot uniform with Keras' fans of a depthwise kernel [kh, kw, c, 1]: in = taps * c, out = taps."""
+    height, width, _, channels = shape
+    limit = math.sqrt(6 / (height * width * (channels + 1)))
+    return jax.random.uniform(key, shape, minval=-limit, maxval=limit)
+
+
+class BatchNorm(Layer):
+    """Batch normalisation as in Keras: statistics over b, h, w; biased variance in the moving average too.
+
+    Parameters `scale` (Keras' gamma) and `bias` (beta), statistics `mean` and `var`, each float32[c].
+    The chain passes the `activation` of a rectifier that follows, so that both run, and differentiate, in one pass.
+    """
+
+    epsilon: float = 1e-3
+    momentum: float = 0.99
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool, activation: ActivationName | None = None) -> jax.Array:
+        shape = (x.shape[-1],)
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        var = self.variable("batch_stats", "var", jnp.ones, shape)
+        if not train:
+            return batch_norm_inference(x, scale, bias, mean.value, var.value, self.epsilon, activation)
+        y, batch_mean, batch_var = batch_norm_training(x, scale, bias, mean.value, self.epsilon, activation)
+        if not self.is_initializing():
+            mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
+            var.value = self.momentum * var.value + (1 - self.momentum) * batch_var
+        return y
+
+
+class Activation(Layer):
+    """A rectifier: `max(x, 0)` ("relu") or `min(max(x, 0), 6)` ("relu6")."""
+
+    kind: ActivationName = "relu"
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        return activate(x, self.kind)
+
+
+class ZeroPad(Layer):
+    """Rows and columns of zeros around the image."""
+
+    pads: Pads = ((0, 1), (0, 1))
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        return jnp.pad(x, ((0, 0), *self.pads, (0, 0)))
+
+
+class MaxPool(Layer):
+    """The maximum of each window."""
+
+    pool_size: tuple[int, int] = (2, 2)
+    strides: tuple[int, int] = (2, 2)
+    padding: str = "VALID"
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        return nn.max_pool(x, self.pool_size, self.strides, self.padding)
+
+
+class GlobalAveragePool(Layer):
+    """The mean over rows and columns: float[b, c], or float[b, 1, 1, c] with `keep_size`."""
+
+    keep_size: bool = False
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        return x.mean(axis=(1, 2), keepdims=self.keep_size)
+
+
+class Flatten(Layer):
+    """Each example as one vector, in the order row, column, channel."""
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        return x.reshape(x.shape[0], -1)
+
+
+class Dense(Layer):
+    """`x @ kernel + bias`; parameters `kernel` float[in, features] and `bias` float[features]."""
+
+    features: int
+    activation: ActivationName | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        kernel = self.param("kernel", glorot_uniform, (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        y = x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+        return y if self.activation is None else activate(y, self.activation)
+
+
+class Dropout(Layer):
+    """In training, zeroes each value with probability `rate` and scales the rest by 1 / (1 - rate)."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        return nn.Dropout(self.rate, deterministic=not train)(x)

@@ -1,0 +1,114 @@
+"""A model: a chain, how its inputs are normalised, and which of its layers no pretrained file has."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from cnn_jax.config import ModelConfig
+from cnn_jax.errors import ConfigError
+from cnn_jax.models import mobilenet, simple_cnn
+from cnn_jax.models.chain import Chain, Variables, layer_index, layer_names
+from cnn_jax.models.layers import Dense, Dropout, GlobalAveragePool, Layer
+
+Normalisation = Literal["tf"]
+
+HEAD = "head"
+"""The name of the classifier layer of every model."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network for images of one size: uint8[b, s, s, 3] in, logits float32[b, classes] out."""
+
+    layers: tuple[Layer, ...]
+    image_size: int
+    normalisation: Normalisation
+    new_layers: tuple[str, ...] = (HEAD,)
+    """Layers that pretrained files lack: they start from random weights."""
+    replaced_layers: tuple[str, ...] = ()
+    """Layers of pretrained files that the new layers stand in for."""
+
+    def init(self, key: jax.Array) -> Variables:
+        """Random variables: {"params": {layer: {leaf: float32}}, "batch_stats": {layer: {leaf: float32}}}."""
+        images = jnp.zeros((1, self.image_size, self.image_size, 3))
+        return {"params": {}, "batch_stats": {}, **Chain(self.layers).init(key, images)}
+
+    def logits(self, variables: Variables, images: jax.Array) -> jax.Array:
+        """Inference: uint8[b, s, s, 3] to float32[b, classes]."""
+        return Chain(self.layers).apply(variables, normalise(images, self.normalisation))[0]
+
+    def train_logits(
+        self, variables: Variables, images: jax.Array, dropout_key: jax.Array, inference_layers: Collection[str]
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        """As `logits` but in training mode, except for `inference_layers`; also the new batch statistics."""
+        (logits, _), updates = Chain(self.layers).apply(
+            variables,
+            normalise(images, self.normalisation),
+            train=True,
+            inference_layers=inference_layers,
+            mutable=["batch_stats"],
+            rngs={"dropout": dropout_key},
+        )
+        return logits, {**variables["batch_stats"], **updates.get("batch_stats", {})}
+
+    def layers_before(self, name: str, field: str) -> tuple[str, ...]:
+        """Names of the layers before the one called `name`; `none` is the start of the chain.
+
+        Raises:
+            ConfigError: no such layer; `field` is the setting that the message names.
+        """
+        index = 0 if name == "none" else layer_index(self.layers, name, field)
+        return tuple(layer_names(self.layers[:index]))
+
+
+def normalise(images: jax.Array, mode: Normalisation) -> jax.Array:
+    """uint8[b, h, w, 3] as float32 in the range that the weights expect.
+
+    "tf" is Keras' name for x / 127.5 - 1, the inputs of MobileNet.
+    """
+    assert mode == "tf", mode
+    return images.astype(jnp.float32) / 127.5 - 1
+
+
+def build(config: ModelConfig, classes: int) -> Model:
+    """The model that `config` describes, with a classifier for so many classes.
+
+    Raises:
+        ConfigError: the images are too small for the layers.
+    """
+    if config.name == "mobilenet":
+        layers = (
+            *mobilenet.body(config.alpha),
+            GlobalAveragePool(name="global_pool"),
+            Dropout(config.dropout, name="dropout"),
+            Dense(classes, name=HEAD),
+        )
+        model = Model(layers, config.image_size, "tf", replaced_layers=("conv_preds",))
+    else:
+        body = simple_cnn.body(
+            config.filters,
+            config.kernel_size,
+            config.strides,
+            config.padding,
+            config.pool_size,
+            config.pool_strides,
+        )
+        layers = (*body, Dropout(config.dropout, name="dropout"), Dense(classes, name=HEAD))
+        model = Model(layers, config.image_size, "tf")
+    _check_size(model, config)
+    return model
+
+
+def _check_size(model: Model, config: ModelConfig) -> None:
+    """Every layer must have an output: shapes alone, nothing is computed."""
+    hint = f"model.image_size={config.image_size} is too small for {config.name}"
+    try:
+        shapes = jax.eval_shape(model.init, jax.random.key(0))
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise ConfigError(f"{hint}: {error}") from error
+    empty = [f"{layer}/{k}" for layer, leaves in shapes["params"].items() for k, v in leaves.items() if v.size == 0]
+    if empty:
+        raise ConfigError(f"{hint}: nothing is left of the image at {empty[0]}; use larger images or fewer layers")

@@ -1,0 +1,81 @@
+"""Train or fine-tune an image classifier.
+
+    python -m cnn_jax.train --exp=mobilenet_ft --data.dataset=folder:photos
+
+The experiment is a name from `experiments/` or the path of a Python file that defines `config`; every field of the
+configuration is a flag. Started again with the same flags, a run goes on where it stopped.
+"""
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from cnn_jax import cli
+from cnn_jax.config import Config
+from cnn_jax.experiment import load_experiment, resolve_paths, to_json
+
+if TYPE_CHECKING:
+    from cnn_jax.training.logs import Reporter
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Flags of this door, then the fields of the configuration."""
+
+    exp: str
+    """Name of an experiment, or path of a .py file that defines `config`."""
+    workdir: Path | None = None
+    """Where the run is kept; None is runs/NAME."""
+    print_config: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the configuration as JSON, and do nothing else."""
+    config: Annotated[Config, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(default_factory=Config)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse the command line, train, print where the results are; returns the exit code."""
+    experiment = cli.flag(argv, "exp")
+    arguments = cli.parse(
+        Arguments,
+        argv,
+        door="train",
+        description="Train or fine-tune an image classifier.",
+        defaults={} if experiment is None else {"exp": experiment, "config": load_experiment(experiment)},
+    )
+    config = resolve_paths(arguments.config)
+    if arguments.print_config:
+        print(to_json(config))
+        return 0
+    from cnn_jax.training.logs import Reporter
+    from cnn_jax.training.loop import fit  # JAX and TensorFlow load only once the command line is right
+
+    reporter = Reporter()
+    workdir = arguments.workdir or Path("runs") / config.name
+    outcome = fit(config, workdir, reporter)
+    _conclude(outcome.result, workdir, reporter)
+    if outcome.stopped_by is None:
+        return 0
+    return cli.EXIT_SIGTERM if outcome.stopped_by == signal.SIGTERM else cli.EXIT_SIGINT
+
+
+def _conclude(result: dict[str, Any], workdir: Path, reporter: "Reporter") -> None:
+    if result["best"] is not None:
+        best = result["best"]
+        reporter.line(
+            f"best       epoch {best['epoch']}: validation accuracy {best['accuracy']:.4f}, loss {best['loss']:.4f}"
+        )
+    if result["parameters"]["frozen"]:
+        unchanged = "bit-identical to the start" if result["frozen_unchanged"] else "CHANGED: please report this"
+        reporter.line(f"frozen     {result['parameters']['frozen']:,} parameters and their statistics: {unchanged}")
+    reporter.line(f"time       {result['wall_seconds']:.1f} s, {result['images_per_second']:.0f} training images/s")
+    if result["status"] == "completed":
+        reporter.line(f"next       python -m cnn_jax.evaluate --checkpoint={workdir}")
+    else:
+        reporter.line(f"stopped    after step {result['steps']}, saved; the same command goes on from there")
+
+
+if __name__ == "__main__":
+    cli.run_door(main)

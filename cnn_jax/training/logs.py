@@ -1,0 +1,130 @@
+"""Where a run reports: metrics.jsonl, TensorBoard, and one live line on the console."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cnn_jax.data.tensorflow import tf
+
+SECONDS_BETWEEN_LINES = 30.0
+"""Of progress, where it cannot be shown live."""
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file in one step: a reader, or a kill, meets the old text or the new."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+class MetricsLog:
+    """metrics.jsonl, one object a line, and the same scalars as TensorBoard events."""
+
+    def __init__(self, workdir: Path, first_step: int, tensorboard: bool) -> None:
+        """Go on after `first_step`: lines of later steps, which a kill left behind, are dropped."""
+        self._path = workdir / "metrics.jsonl"
+        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        write_atomically(self._path, "".join(f"{line}\n" for line in lines if _step(line) <= first_step))
+        self._writer = None
+        if tensorboard:
+            self._writer = tf().summary.create_file_writer(str(workdir / "tensorboard"))
+
+    def write(self, **values: Any) -> None:
+        """Append one object; it has at least `step` and `split`."""
+        with self._path.open("a") as file:
+            file.write(json.dumps(values) + "\n")
+        if self._writer is not None:
+            with self._writer.as_default(step=values["step"]):
+                for name, value in values.items():
+                    if name not in ("step", "split") and isinstance(value, int | float):
+                        tf().summary.scalar(f"{values['split']}/{name}", value)
+            self._writer.flush()
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _step(line: str) -> float:
+    """The step of a line of metrics.jsonl; a line that a kill cut short counts as later than any."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+class Reporter:
+    """The console: a live line where it is a terminal, plain lines otherwise."""
+
+    def __init__(self) -> None:
+        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+
+    def line(self, text: str) -> None:
+        """Print a line as it is."""
+        self.console.print(text, markup=False)
+
+    def table(self, table: Table) -> None:
+        """Print a table."""
+        self.console.print(table)
+
+    def bar(self, description: str, total: int, unit: str) -> "LiveBar":
+        """A context manager that shows progress towards `total` items, and the speed in units a second."""
+        return LiveBar(self.console, description, total, unit)
+
+
+class LiveBar:
+    """What is going on, how much is done, the speed and the time left.
+
+    One live line on a terminal; elsewhere a plain line every half minute.
+    """
+
+    def __init__(self, console: Console, description: str, total: int, unit: str) -> None:
+        self._console, self._description, self._total, self._unit = console, description, total, unit
+        self._items = self._units = 0
+        self._start = self._spoke = time.perf_counter()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task(description, total=total, speed="", note="")
+
+    def __enter__(self) -> "LiveBar":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def advance(self, units: int, note: str = "", items: int = 1) -> None:
+        """Count `items` more, which together are so many units."""
+        self._items, self._units = self._items + items, self._units + units
+        now = time.perf_counter()
+        speed = f"{self._units / max(now - self._start, 1e-9):.0f} {self._unit}/s"
+        self._progress.update(self._task, completed=self._items, speed=speed, note=note)
+        if not self._console.is_terminal and now - self._spoke > SECONDS_BETWEEN_LINES:
+            self._spoke = now
+            left = (now - self._start) / self._items * (self._total - self._items)
+            line = f"{self._description}   {self._items}/{self._total}   {speed}   {left:.0f} s left   {note}"
+            self._console.print(line, markup=False)

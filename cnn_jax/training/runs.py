@@ -1,0 +1,138 @@
+"""The run directory: what makes a directory a run, and how a run is read back."""
+
+import functools
+import importlib.metadata
+import json
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from cnn_jax.config import Config, differences
+from cnn_jax.errors import ConfigError, RunError
+from cnn_jax.experiment import from_json, to_json
+from cnn_jax.models.chain import Variables
+from cnn_jax.models.model import Model, build
+from cnn_jax.training.checkpoints import Checkpoints
+from cnn_jax.training.logs import write_atomically
+from cnn_jax.training.setup import Job
+
+VERSIONED = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow", "tensorflow-cpu", "numpy")
+
+
+def check(workdir: Path, config: Config) -> None:
+    """Raise RunError unless `workdir` is free for this run, or is this run already."""
+    path = workdir / "config.json"
+    try:
+        if path.exists():
+            changed = differences(from_json(path.read_text(), str(path)), config)
+            if changed:
+                raise RunError(
+                    f"{workdir} holds a run with another configuration (old -> new):\n"
+                    + "".join(f"    {line}\n" for line in changed)
+                    + "  Give another --workdir, or the flags of that run to go on with it"
+                )
+        elif workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+            raise RunError(f"--workdir={workdir} exists and is not a run directory: give another")
+    except OSError as error:
+        raise RunError(f"--workdir={workdir} cannot be read: {error.strerror}") from error
+
+
+def create(workdir: Path, config: Config) -> None:
+    """Make `workdir` the directory of this run; RunError if that is not allowed."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_atomically(workdir / "config.json", to_json(config))
+    except OSError as error:
+        raise RunError(f"--workdir={workdir} cannot be written: {error.strerror}") from error
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """The installed versions of the packages that results depend on."""
+    found = {}
+    for name in VERSIONED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@functools.cache
+def git_commit() -> str | None:
+    """The commit of this package's checkout, with a + where files differ from it; None outside a checkout."""
+    folder = Path(__file__).parents[2]
+    if not (folder / ".git").exists():
+        return None
+    try:
+        command = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def description(job: Job) -> dict[str, Any]:
+    """What every checkpoint says of its run, so that it can be read with nothing beside it."""
+    return {
+        "config": asdict(job.config),
+        "classes": list(job.dataset.classes),
+        "normalisation": job.model.normalisation,
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run, or one checkpoint of it, ready for inference."""
+
+    directory: Path
+    step: int
+    config: Config
+    classes: tuple[str, ...]
+    model: Model
+    variables: Variables
+    meta: dict[str, Any]
+
+
+def load(path: Path) -> TrainedRun:
+    """Read the best checkpoint of a run directory, or the checkpoint that `path` is; needs nothing else.
+
+    Raises:
+        RunError: there is no such run, it has no checkpoint yet, or the checkpoint is damaged.
+    """
+    directory, step = _locate(path)
+    with Checkpoints(directory / "checkpoints") as checkpoints:
+        chosen = checkpoints.best() if step is None else step
+        if chosen is None:
+            raise RunError(f"{path} has no checkpoint: train it first, or wait for the end of the first epoch")
+        meta = checkpoints.meta(chosen)
+        try:
+            config = from_json(json.dumps(meta["config"]), f"the checkpoint {chosen} of {directory}")
+            classes = tuple(meta["classes"])
+        except (ConfigError, KeyError, TypeError) as error:
+            raise RunError(
+                f"the checkpoint {chosen} of {directory} has metadata that cannot be read: {error}"
+            ) from error
+        model = build(config.model, len(classes))
+        shapes = jax.eval_shape(model.init, jax.random.key(0))
+        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)
+        return TrainedRun(directory, chosen, config, classes, model, checkpoints.restore_variables(chosen, like), meta)
+
+
+def _locate(path: Path) -> tuple[Path, int | None]:
+    """The run directory and, where `path` is a checkpoint in it, the step."""
+    if (path / "checkpoints").is_dir():
+        return path, None
+    if path.parent.name == "checkpoints" and path.is_dir() and path.name.isdigit():
+        return path.parent.parent, int(path.name)
+    if not path.exists():
+        raise RunError(f"--checkpoint={path}: there is no such directory")
+    raise RunError(
+        f"--checkpoint={path} is neither a run directory (with `checkpoints` inside) nor one of its checkpoints"
+    )

@@ -1,0 +1,68 @@
+"""Turn `model.weights` into a file on this machine: a path, a folder of weights, a cache, or a download."""
+
+import os
+from pathlib import Path
+
+import pooch
+
+from cnn_jax.config import ModelConfig
+from cnn_jax.errors import WeightsError
+from cnn_jax.weights.catalog import Pretrained, imagenet
+
+OFFLINE_COMMAND = "python -m cnn_jax.train --exp=quickstart"
+
+
+def cache_folder() -> Path:
+    """`CNN_JAX_CACHE`, by default ~/.cache/cnn_jax."""
+    return Path(os.environ.get("CNN_JAX_CACHE") or Path.home() / ".cache" / "cnn_jax")
+
+
+def locate(model: ModelConfig) -> Path | None:
+    """The weights file for `model.weights`; None for `none`.
+
+    `imagenet` is looked for in the folder `CNN_JAX_WEIGHTS`, the cache, and Keras' own cache, then downloaded into
+    the cache: checked against its hash where one is known, and moved into place in one step.
+
+    Raises:
+        WeightsError: no such file, or it can neither be found nor fetched.
+        ConfigError: `imagenet` has no weights for this model.
+    """
+    if model.weights == "none":
+        return None
+    if model.weights != "imagenet":
+        path = Path(model.weights).expanduser()
+        if not path.is_file():
+            raise WeightsError(
+                f"model.weights={model.weights}: there is no such file; "
+                "give `imagenet`, `none` or the path of a .h5 file"
+            )
+        return path
+    record = imagenet(model)
+    folders = [cache_folder() / "weights", Path.home() / ".keras" / "models"]
+    if "CNN_JAX_WEIGHTS" in os.environ:
+        folders.insert(0, Path(os.environ["CNN_JAX_WEIGHTS"]))
+    for folder in folders:
+        if (folder / record.file).is_file():
+            return folder / record.file
+    return _download(record, cache_folder() / "weights")
+
+
+def _download(record: Pretrained, folder: Path) -> Path:
+    try:
+        return Path(
+            pooch.retrieve(
+                record.url,
+                known_hash=f"md5:{record.md5}" if record.md5 else None,
+                fname=record.file,
+                path=folder,
+                downloader=pooch.HTTPDownloader(timeout=30),
+            )
+        )
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"model.weights=imagenet: {record.file} is not on this machine and could not be fetched "
+            f"({type(error).__name__}).\n"
+            f"  Fetch {record.url}\n"
+            f"  and put it into {folder} (or a folder named by CNN_JAX_WEIGHTS), then start again.\n"
+            f"  Without a network, this works: {OFFLINE_COMMAND}"
+        ) from error
