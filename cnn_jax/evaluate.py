@@ -51,7 +51,7 @@ class Arguments:
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, evaluate, write the JSON and print the table; returns the exit code."""
     arguments = cli.parse(
-        Arguments, argv, door="evaluate", description="Measure a trained run on every example of a split.", defaults={}
+        Arguments, argv, door="evaluate", description="Measure a trained run on every example of a split."
     )
     from cnn_jax.evaluation.tables import evaluation_table  # JAX and TensorFlow load only once the flags are right
     from cnn_jax.training import runs

@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
         argv,
         door="train",
         description="Train or fine-tune an image classifier.",
-        defaults={} if experiment is None else {"exp": experiment, "config": load_experiment(experiment)},
+        default=None if experiment is None else Arguments(experiment, config=load_experiment(experiment)),
     )
     config = resolve_paths(arguments.config)
     if arguments.print_config:

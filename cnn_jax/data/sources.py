@@ -110,7 +110,7 @@ def open_dataset(config: DataConfig) -> Dataset:
     """
     kind, _, rest = config.dataset.partition(":")
     if kind == "folder" and rest:
-        dataset = _open_folder(config.dataset, Path(rest).expanduser())
+        dataset = _open_folder(config.dataset, Path(rest).expanduser(), config.classes)
     elif kind == "tfds" and rest:
         dataset = _open_tfds(config.dataset, rest, config.data_dir)
     elif config.dataset == "digits":
@@ -160,26 +160,31 @@ def _relabel(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
     return Dataset(dataset.name, classes, splits)
 
 
-def _open_folder(name: str, folder: Path) -> Dataset:
+def _open_folder(name: str, folder: Path, wanted: tuple[str, ...] | None) -> Dataset:
     if not folder.is_dir():
         raise DataError(f"data.dataset={name}: there is no folder {folder}")
     found = {split: [folder / n for n in names if (folder / n).is_dir()] for split, names in SPLIT_FOLDERS.items()}
     if not found["train"]:
-        return _scan_splits(name, folder, {UNSPLIT: folder})
+        return _scan_splits(name, folder, {UNSPLIT: folder}, wanted)
     for split, folders in found.items():
         if len(folders) > 1:
             raise DataError(
                 f"{folder} has more than one {split} folder ({', '.join(f.name for f in folders)}): keep one"
             )
-    return _scan_splits(name, folder, {split: folders[0] for split, folders in found.items() if folders})
+    return _scan_splits(name, folder, {split: folders[0] for split, folders in found.items() if folders}, wanted)
 
 
-def _scan_splits(name: str, root: Path, folders: dict[str, Path]) -> Dataset:
-    """Read the class folders of each split; all splits must have the classes of the first."""
+def _scan_splits(name: str, root: Path, folders: dict[str, Path], wanted: tuple[str, ...] | None) -> Dataset:
+    """Read the class folders of each split; all splits must have the classes of the first.
+
+    Where all `wanted` classes are there, the other folders are left alone: they may be empty.
+    """
     classes: tuple[str, ...] = ()
     splits = {}
     for split, folder in folders.items():
         here = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")))
+        if wanted is not None and set(wanted) <= set(here):
+            here = tuple(sorted(wanted))
         if len(here) < 2:
             raise DataError(
                 f"{folder} needs a folder for each class, at least two, with the images inside; "
@@ -258,9 +263,10 @@ def _open_tfds(name: str, spec: str, data_dir: str | None) -> Dataset:
         )
     classes = tuple(builder.info.features["label"].names)
     splits = {split: _open_tfds_split(builder, split) for split in builder.info.splits}
-    names = {"train": "train", "validation": "validation", "test": "test"}
     if set(splits) & {"validation", "test"}:
-        return Dataset(name, classes, {names[split]: value for split, value in splits.items() if split in names})
+        return Dataset(name, classes, {split: value for split, value in splits.items() if split in SPLIT_FOLDERS})
+    if "train" not in splits:
+        raise DataError(f"data.dataset={name} has no train split; it has: {', '.join(splits)}")
     return Dataset(name, classes, {UNSPLIT: splits["train"]})
 
 
@@ -268,9 +274,6 @@ def _open_tfds_split(builder: Any, split: str) -> Split:
     import tensorflow_datasets as tfds
 
     source = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
-    labels_only = builder.as_data_source(
-        split=split, decoders=tfds.decode.PartialDecoding({"label": builder.info.features["label"]})
-    )
-    labels = np.fromiter((example["label"] for example in labels_only), np.int32, len(labels_only))
+    labels = np.fromiter((example["label"] for example in source), np.int32, len(source))
     ids = tuple(f"{builder.info.full_name}/{split}/{i}" for i in range(len(source)))
     return Split(ids, labels, EncodedImages(lambda i: source[i]["image"], np.arange(len(source))))

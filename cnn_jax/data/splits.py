@@ -24,7 +24,7 @@ def partition(dataset: Dataset, shares: Shares, seed: int) -> Dataset:
     """
     if UNSPLIT in dataset.splits:
         whole, wanted = dataset.splits[UNSPLIT], shares
-    elif "validation" not in dataset.splits and shares[1] > 0:
+    elif "train" in dataset.splits and "validation" not in dataset.splits and shares[1] > 0:
         whole, wanted = dataset.splits["train"], (shares[0], shares[1], 0.0)
     else:
         return dataset
@@ -76,7 +76,8 @@ def read(dataset: Dataset, path: Path) -> Dataset:
                 f"{len(gone)} images that {path} lists in {name} are no longer in {dataset.name}, "
                 f"the first is {gone[0]}: put them back, or start in a new run directory"
             )
-        splits[name] = _gather([place[id_] for id_ in ids])
+        if ids:
+            splits[name] = _gather([place[id_] for id_ in ids])
     return Dataset(dataset.name, dataset.classes, splits)
 
 

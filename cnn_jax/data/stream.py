@@ -5,6 +5,8 @@ permutations; the passes follow each other without end. Each example carries the
 Nothing depends on threads, and going on from a step needs nothing but its number.
 """
 
+import os
+import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +26,8 @@ Batch = dict[str, np.ndarray]
 PREFETCH = 2
 """Batches prepared ahead of the step."""
 
-_PERMUTATION, _AUGMENTATION = 0, 1  # which random numbers a seed is for
+PARALLEL_CALLS = os.cpu_count() or 1
+"""Images decoded at the same time."""
 
 
 def steps_per_pass(examples: int, batch_size: int) -> int:
@@ -34,15 +37,24 @@ def steps_per_pass(examples: int, batch_size: int) -> int:
 
 def pass_order(examples: int, batch_size: int, seed: int, number: int) -> np.ndarray:
     """Indices of the examples in pass `number`: int64[steps_per_pass * batch_size], each at least once."""
+    return _pass_order(examples, batch_size, _pass_key(seed, number)).numpy()
+
+
+def _pass_key(seed: int, number: Any) -> Any:
+    """int64[], different for every seed and pass.
+
+    It is the first half of the seeds of TensorFlow's stateless generators; the second half is the position of the
+    example for its augmentation, and -1, -2, … for the permutations.
+    """
+    return tf().constant(seed << 32, tf().int64) + tf().cast(number, tf().int64)
+
+
+def _pass_order(examples: int, batch_size: int, key: Any) -> Any:
     wanted = steps_per_pass(examples, batch_size) * batch_size
-    repeats = -(-wanted // examples)
-    rng = np.random.default_rng((seed, _PERMUTATION, number))
-    return np.concatenate([rng.permutation(examples) for _ in range(repeats)])[:wanted]
-
-
-def pass_key(seed: int, number: int) -> int:
-    """The first half of the augmentation seeds of pass `number`; the second half is the position in the pass."""
-    return int(np.random.default_rng((seed, _AUGMENTATION, number)).integers(2**62))
+    shuffle = tf().random.experimental.stateless_shuffle
+    indices = tf().range(examples, dtype=tf().int64)
+    repeats = [shuffle(indices, tf().stack([key, -1 - i])) for i in range(-(-wanted // examples))]
+    return tf().concat(repeats, 0)[:wanted]
 
 
 @dataclass(frozen=True)
@@ -69,34 +81,38 @@ class TrainStream:
             image = augment(resize(self.split.images.load(index), self.image_size), seed, self.augment)
             return {"image": image, "label": label, "index": index, "mask": True}
 
-        signature = (
-            tf().TensorSpec((None,), tf().int64),
-            tf().TensorSpec((None, 2), tf().int64),
-            tf().TensorSpec((None,), tf().int32),
-        )
-        plan = tf().data.Dataset.from_generator(lambda: self._plan(first_step), output_signature=signature)
-        dataset = plan.unbatch().map(load, parallel_calls or tf().data.AUTOTUNE, deterministic=True)
+        dataset = self._plan(first_step).map(load, parallel_calls or PARALLEL_CALLS, deterministic=True)
         dataset = dataset.batch(self.batch_size // self.processes, drop_remainder=True).prefetch(PREFETCH)
-        return _named_errors(
-            dataset, self.split, (index for indices, _, _ in self._plan(first_step) for index in indices)
-        )
+        return _named_errors(dataset, self.split, self._order(first_step))
 
-    def _plan(self, first_step: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """For each step: indices, augmentation seeds and labels of this process' part of the batch."""
-        steps = steps_per_pass(len(self.split), self.batch_size)
-        local = self.batch_size // self.processes
-        number = first_step // steps
-        position = first_step % steps
+    def _plan(self, first_step: int) -> Any:
+        """The examples of this process' part of each batch, as a data set of index, augmentation seed and label.
+
+        All of it is TensorFlow's, so that no step waits for Python.
+        """
+        examples, local = len(self.split), self.batch_size // self.processes
+        steps = steps_per_pass(examples, self.batch_size)
+        first_pass, first_step_in_pass = divmod(first_step, steps)
+        positions = np.arange(steps * self.batch_size).reshape(steps, self.processes, local)[:, self.process].ravel()
+
+        def one_pass(number: Any) -> Any:
+            key = _pass_key(self.seed, number)
+            begin = tf().where(number == first_pass, first_step_in_pass * local, 0)
+            here = tf().constant(positions)[begin:]
+            indices = tf().gather(_pass_order(examples, self.batch_size, key), here)
+            seeds = tf().stack([tf().fill(tf().shape(here), key), here], axis=1)
+            labels = tf().gather(tf().constant(self.split.labels), indices)
+            return tf().data.Dataset.from_tensor_slices((indices, seeds, labels))
+
+        return tf().data.Dataset.range(first_pass, np.iinfo(np.int64).max).flat_map(one_pass)
+
+    def _order(self, first_step: int) -> Iterator[int]:
+        """The indices of all processes' examples from a step on, batch by batch."""
+        number, step = divmod(first_step, steps_per_pass(len(self.split), self.batch_size))
         while True:
             order = pass_order(len(self.split), self.batch_size, self.seed, number)
-            key = pass_key(self.seed, number)
-            for step in range(position, steps):
-                start = step * self.batch_size + self.process * local
-                positions = np.arange(start, start + local)
-                indices = order[positions]
-                seeds = np.stack([np.full(local, key), positions], axis=1)
-                yield indices, seeds, self.split.labels[indices]
-            number, position = number + 1, 0
+            yield from order[step * self.batch_size :]
+            number, step = number + 1, 0
 
 
 def evaluation_batches(
@@ -116,7 +132,7 @@ def evaluation_batches(
         return {"image": image, "label": label, "index": index, "mask": real}
 
     dataset = tf().data.Dataset.from_tensor_slices((indices, split.labels[indices], mask))
-    dataset = dataset.map(load, tf().data.AUTOTUNE, deterministic=True).batch(local).prefetch(PREFETCH)
+    dataset = dataset.map(load, PARALLEL_CALLS, deterministic=True).batch(local).prefetch(PREFETCH)
     return _named_errors(dataset, split, iter(indices))
 
 
@@ -127,7 +143,7 @@ def unreadable(split: Split, image_size: int) -> list[int]:
         return resize(split.images.load(index), image_size)[0, 0, 0] >= 0
 
     indices = tf().data.Dataset.range(len(split))
-    found = indices.map(readable, tf().data.AUTOTUNE, deterministic=True)
+    found = indices.map(readable, PARALLEL_CALLS, deterministic=True)
     good, bad = found.as_numpy_iterator(), []
     for index in range(len(split)):
         try:
@@ -142,7 +158,9 @@ def _named_errors(dataset: Any, split: Split, order: Iterator[int]) -> Generator
 
     TensorFlow's error has no file name, so the examples that were due are read one by one until one fails.
     """
-    batches = dataset.as_numpy_iterator()
+    options = tf().data.Options()
+    options.autotune.enabled = False  # nothing is left to tune, and its thread holds up the end by half a minute
+    batches = dataset.with_options(options).as_numpy_iterator()
     while True:
         try:
             batch = next(batches)
@@ -156,14 +174,18 @@ def _named_errors(dataset: Any, split: Split, order: Iterator[int]) -> Generator
 
 
 def _unreadable_message(split: Split, order: Iterator[int], error: Exception) -> str:
-    reason = str(getattr(error, "message", error)).splitlines()[0]
     for _, index in zip(range(len(split)), order, strict=False):
         try:
             split.images.load(index)
         except tf().errors.OpError as found:
-            reason = str(getattr(found, "message", found)).split(" [Op:")[0].splitlines()[0]
+            reason = _reason(found)
             return (
                 f"{split.ids[index]} cannot be read as an image: {reason}\n"
                 "  Mend or remove the file, or go on without such files with --data.unreadable=skip"
             )
-    return f"reading the images failed: {reason}"
+    return f"reading the images failed: {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a TensorFlow error, without the names of the graph's nodes."""
+    return re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:.*", "", str(getattr(error, "message", error))).splitlines()[0]

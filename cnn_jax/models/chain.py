@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.models.layers import Activation, BatchNorm, Layer
+from cnn_jax.models.layers import Activation, BatchNorm, DepthwiseConv, Layer
 
 Variables = dict[str, Any]
 """{"params": {layer: {leaf: array}}, "batch_stats": {layer: {leaf: array}}}"""
@@ -62,6 +62,11 @@ class Chain(nn.Module):
 def layer_names(layers: Sequence[Layer]) -> list[str]:
     """The names in order."""
     return [str(layer.name) for layer in layers]
+
+
+def depthwise_layers(layers: Sequence[Layer]) -> list[str]:
+    """The names of the depthwise convolutions."""
+    return [str(layer.name) for layer in layers if isinstance(layer, DepthwiseConv)]
 
 
 def layer_index(layers: Sequence[Layer], name: str, field: str) -> int:

@@ -4,7 +4,6 @@ Every layer is called with `train`: whether it runs as in training (batch statis
 Layers without such a difference ignore it. Images are float[b, h, w, c] throughout.
 """
 
-import math
 from typing import Literal
 
 import flax.linen as nn
@@ -14,12 +13,10 @@ import jax.numpy as jnp
 from cnn_jax.models.batch_norm import batch_norm_inference, batch_norm_training
 from cnn_jax.models.convolution import conv
 from cnn_jax.models.depthwise import depthwise_conv
+from cnn_jax.models.initializers import depthwise_glorot_uniform, glorot_uniform
 from cnn_jax.models.shifts import Pads
 
 ActivationName = Literal["relu", "relu6"]
-
-glorot_uniform = nn.initializers.glorot_uniform()
-"""Keras' default kernel initializer (Flax's own is lecun_normal)."""
 
 
 def activate(x: jax.Array, kind: ActivationName) -> jax.Array:
@@ -63,15 +60,8 @@ class DepthwiseConv(Layer):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         channels = x.shape[-1]
-        kernel = self.param("kernel", _depthwise_glorot_uniform, (*self.kernel_size, 1, channels))
+        kernel = self.param("kernel", depthwise_glorot_uniform, (*self.kernel_size, 1, channels))
         return depthwise_conv(x, kernel.astype(x.dtype), self.strides, self.padding)
-
-
-def _depthwise_glorot_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Glorot uniform with Keras' fans of a depthwise kernel [kh, kw, c, 1]: in = taps * c, out = taps."""
-    height, width, _, channels = shape
-    limit = math.sqrt(6 / (height * width * (channels + 1)))
-    return jax.random.uniform(key, shape, minval=-limit, maxval=limit)
 
 
 class BatchNorm(Layer):

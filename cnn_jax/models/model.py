@@ -1,5 +1,6 @@
 """A model: a chain, how its inputs are normalised, and which of its layers no pretrained file has."""
 
+import functools
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -103,12 +104,18 @@ def build(config: ModelConfig, classes: int) -> Model:
 
 
 def _check_size(model: Model, config: ModelConfig) -> None:
-    """Every layer must have an output: shapes alone, nothing is computed."""
-    hint = f"model.image_size={config.image_size} is too small for {config.name}"
+    """Every layer must leave something of the image: shapes alone, nothing is computed."""
+    chain, size = Chain(model.layers), config.image_size
+    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     try:
-        shapes = jax.eval_shape(model.init, jax.random.key(0))
+        variables = jax.eval_shape(chain.init, jax.random.key(0), images)
+        taps = functools.partial(chain.apply, taps=layer_names(model.layers))
+        outputs = jax.eval_shape(taps, variables, images)[1]
+        vanished = next((name for name in layer_names(model.layers) if 0 in outputs[name].shape), None)
     except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise ConfigError(f"{hint}: {error}") from error
-    empty = [f"{layer}/{k}" for layer, leaves in shapes["params"].items() for k, v in leaves.items() if v.size == 0]
-    if empty:
-        raise ConfigError(f"{hint}: nothing is left of the image at {empty[0]}; use larger images or fewer layers")
+        raise ConfigError(f"model.image_size={size} is too small for {config.name}: {error}") from error
+    if vanished is not None:
+        raise ConfigError(
+            f"model.image_size={size} is too small for {config.name}: nothing is left of the image after the layer "
+            f"{vanished}; use larger images, or fewer or smaller layers"
+        )

@@ -26,10 +26,10 @@ def taps(
 ) -> Iterator[tuple[int, int, jax.Array]]:
     """For each kernel position (i, j), the part of `padded` that it meets: float[b, oh, ow, c]."""
     (rows, columns), (oh, ow) = strides, out_size
+    height, width = (oh - 1) * rows + 1, (ow - 1) * columns + 1
     for i in range(kernel_size[0]):
         for j in range(kernel_size[1]):
-            window = padded[:, i : i + (oh - 1) * rows + 1 : rows, j : j + (ow - 1) * columns + 1 : columns]
-            yield i, j, window
+            yield i, j, padded[:, i : i + height : rows, j : j + width : columns]
 
 
 def pad(images: jax.Array, pads: Pads) -> jax.Array:

@@ -55,11 +55,12 @@ def fit(config: Config, workdir: Path, reporter: Reporter) -> Outcome:
         UserError: something that the person who started it can mend; nothing that exists is overwritten then.
     """
     started = time.perf_counter()
-    runs.check(workdir, config)
-    job = set_up(config, workdir)
+    goes_on = runs.check(workdir, config)
+    job = set_up(config, workdir / "split.json" if goes_on else None)
     runs.create(workdir, config)
-    job = replace(job, dataset=without_unreadable(job.dataset, config, workdir, reporter))
-    splits.write(job.dataset, workdir / "split.json")
+    if not goes_on:
+        job = replace(job, dataset=without_unreadable(job.dataset, config, workdir, reporter))
+        splits.write(job.dataset, workdir / "split.json")
     write_atomically(workdir / "classes.json", json.dumps(job.dataset.classes))
 
     state = job.initial_state()

@@ -22,11 +22,19 @@ from cnn_jax.training.setup import Job
 VERSIONED = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow", "tensorflow-cpu", "numpy")
 
 
-def check(workdir: Path, config: Config) -> None:
-    """Raise RunError unless `workdir` is free for this run, or is this run already."""
+def check(workdir: Path, config: Config) -> bool:
+    """Whether `workdir` holds a run that can go on, False where this one begins.
+
+    A run that stopped before its first checkpoint has nothing to lose: it begins anew, with any configuration.
+
+    Raises:
+        RunError: the directory holds a run with another configuration (the differences are listed) or other files.
+    """
     path = workdir / "config.json"
     try:
         if path.exists():
+            if not any(item.name.isdigit() for item in workdir.glob("checkpoints/*")):
+                return False
             changed = differences(from_json(path.read_text(), str(path)), config)
             if changed:
                 raise RunError(
@@ -38,6 +46,7 @@ def check(workdir: Path, config: Config) -> None:
             raise RunError(f"--workdir={workdir} exists and is not a run directory: give another")
     except OSError as error:
         raise RunError(f"--workdir={workdir} cannot be read: {error.strerror}") from error
+    return path.exists()
 
 
 def create(workdir: Path, config: Config) -> None:

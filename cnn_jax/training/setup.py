@@ -14,7 +14,7 @@ from cnn_jax.data import splits
 from cnn_jax.data.sources import Dataset, open_dataset
 from cnn_jax.data.stream import steps_per_pass, unreadable
 from cnn_jax.errors import DataError
-from cnn_jax.models.chain import Variables
+from cnn_jax.models.chain import Variables, depthwise_layers
 from cnn_jax.models.model import Model, build
 from cnn_jax.training.freezing import Freezing, count
 from cnn_jax.training.logs import Reporter, write_atomically
@@ -58,26 +58,29 @@ class Job:
         return jax.device_put(state, self.mesh.replicated)
 
 
-def set_up(config: Config, workdir: Path) -> Job:
+def set_up(config: Config, recorded_splits: Path | None) -> Job:
     """Find the data, build the model, load the weights.
 
+    Args:
+        recorded_splits: the split.json of an earlier start of this run; None draws the splits by the seed.
+
     Raises:
-        UserError: what is wrong, and the fix; `workdir` is only read.
+        UserError: what is wrong, and the fix.
     """
     mesh = Mesh.create()
     mesh.check_batch_size(config.data.batch_size, "data.batch_size")
     mesh.check_batch_size(config.data.eval_batch_size, "data.eval_batch_size")
-    dataset = _open_splits(config, workdir / "split.json")
+    weights_file = locate.locate(config.model)  # before the data: a missing file is known at once
+    dataset = _open_splits(config, recorded_splits)
     model = build(config.model, len(dataset.classes))
     freezing = Freezing.until(model, config.train.freeze_until)
-    variables, weights = _initial_variables(config, model)
+    variables, weights = _initial_variables(config, model, weights_file)
     return Job(config, mesh, dataset, model, freezing, make_optimizer(config.optimizer), variables, weights)
 
 
-def _open_splits(config: Config, recorded: Path) -> Dataset:
-    """The data set with its splits, as an earlier start of this run recorded them, else drawn by the seed."""
+def _open_splits(config: Config, recorded: Path | None) -> Dataset:
     dataset = open_dataset(config.data)
-    if recorded.exists():
+    if recorded is not None:
         dataset = splits.read(dataset, recorded)
     else:
         dataset = splits.partition(dataset, config.data.split, config.seed)
@@ -87,10 +90,9 @@ def _open_splits(config: Config, recorded: Path) -> Dataset:
     return dataset
 
 
-def _initial_variables(config: Config, model: Model) -> tuple[Variables, list[str]]:
+def _initial_variables(config: Config, model: Model, path: Path | None) -> tuple[Variables, list[str]]:
     """Random variables by the seed, with the pretrained weights in their places; and what became of those."""
     variables = jax.jit(model.init)(jax.random.key(config.seed))
-    path = locate.locate(config.model)
     if path is None:
         return variables, ["random weights"]
     merged, transferred = transfer.merge(
@@ -98,6 +100,7 @@ def _initial_variables(config: Config, model: Model) -> tuple[Variables, list[st
         keras_h5.read(path),
         new_layers=model.new_layers,
         replaced_layers=model.replaced_layers,
+        depthwise_layers=depthwise_layers(model.layers),
         source=str(path),
     )
     return merged, [f"weights {path.name}", *transferred.describe()]
@@ -105,7 +108,7 @@ def _initial_variables(config: Config, model: Model) -> tuple[Variables, list[st
 
 def without_unreadable(dataset: Dataset, config: Config, workdir: Path, reporter: Reporter) -> Dataset:
     """With data.unreadable=skip, leave out the images that cannot be read and list them in unreadable.json."""
-    if config.data.unreadable == "error" or (workdir / "split.json").exists():
+    if config.data.unreadable == "error":
         return dataset
     kept, bad = {}, {}
     for name, split in dataset.splits.items():

@@ -33,8 +33,7 @@ _LEAVES = {
 def read(path: Path) -> Leaves:
     """All weights of a legacy Keras `.h5` file, with or without the top, of a model or of weights alone.
 
-    Kernels come as they are stored, [kh, kw, in, out]; depthwise kernels are reshaped from [kh, kw, c, m] to
-    [kh, kw, 1, c * m].
+    Kernels come as they are stored: [kh, kw, in, out], depthwise ones [kh, kw, c, m].
 
     Raises:
         WeightsError: not a file, not HDF5 (or truncated), not this layout, a name without a rule, or values that
@@ -64,8 +63,6 @@ def _read_layers(file: h5py.File, path: Path) -> Leaves:
             array = np.asarray(root[layer][weight])
             if array.dtype.kind != "f" or not np.isfinite(array).all():
                 raise WeightsError(f"{path}: {weight} holds values that are not finite numbers; fetch the file again")
-            if weight.endswith("depthwise_kernel:0"):
-                array = array.reshape(*array.shape[:2], 1, -1)
             if leaf in leaves[collection].setdefault(layer, {}):
                 raise WeightsError(f"{path}: layer {layer} has two weights for {leaf}")
             leaves[collection][layer][leaf] = array

@@ -5,16 +5,12 @@ from pathlib import Path
 
 import pooch
 
+from cnn_jax.cache import cache_folder
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import WeightsError
 from cnn_jax.weights.catalog import Pretrained, imagenet
 
 OFFLINE_COMMAND = "python -m cnn_jax.train --exp=quickstart"
-
-
-def cache_folder() -> Path:
-    """`CNN_JAX_CACHE`, by default ~/.cache/cnn_jax."""
-    return Path(os.environ.get("CNN_JAX_CACHE") or Path.home() / ".cache" / "cnn_jax")
 
 
 def locate(model: ModelConfig) -> Path | None:
@@ -39,8 +35,8 @@ def locate(model: ModelConfig) -> Path | None:
         return path
     record = imagenet(model)
     folders = [cache_folder() / "weights", Path.home() / ".keras" / "models"]
-    if "CNN_JAX_WEIGHTS" in os.environ:
-        folders.insert(0, Path(os.environ["CNN_JAX_WEIGHTS"]))
+    if os.environ.get("CNN_JAX_WEIGHTS"):
+        folders.insert(0, Path(os.environ["CNN_JAX_WEIGHTS"]).expanduser())
     for folder in folders:
         if (folder / record.file).is_file():
             return folder / record.file
@@ -55,7 +51,7 @@ def _download(record: Pretrained, folder: Path) -> Path:
                 known_hash=f"md5:{record.md5}" if record.md5 else None,
                 fname=record.file,
                 path=folder,
-                downloader=pooch.HTTPDownloader(timeout=30),
+                downloader=pooch.HTTPDownloader(timeout=30, progressbar=True),
             )
         )
     except (OSError, ValueError) as error:

@@ -31,7 +31,13 @@ class Transfer:
 
 
 def merge(
-    variables: Variables, loaded: Leaves, *, new_layers: Collection[str], replaced_layers: Collection[str], source: str
+    variables: Variables,
+    loaded: Leaves,
+    *,
+    new_layers: Collection[str],
+    replaced_layers: Collection[str],
+    depthwise_layers: Collection[str],
+    source: str,
 ) -> tuple[Variables, Transfer]:
     """Put `loaded` in the place of the leaves of the same name.
 
@@ -39,6 +45,7 @@ def merge(
         variables: the initialised variables, or their shapes (`jax.ShapeDtypeStruct`).
         new_layers: layers of the model that are meant to stay as initialised (the classifier).
         replaced_layers: layers of the file that are meant to stay unused (the classifier it was trained with).
+        depthwise_layers: layers whose kernels Keras stores as [kh, kw, c, m]; here they are [kh, kw, 1, c * m].
         source: the file, for the errors.
 
     Returns:
@@ -48,6 +55,8 @@ def merge(
         WeightsError: a leaf is missing, left over, or of another shape or dtype; all of them are listed.
     """
     wanted, given = _flatten(variables), _flatten(loaded)
+    for path in {f"params/{layer}/kernel" for layer in depthwise_layers} & set(given):
+        given[path] = given[path].reshape(*given[path].shape[:2], 1, -1)
     kept = {path for path in wanted if _layer(path) in new_layers}
     ignored = {path for path in given if _layer(path) in replaced_layers and _layer(path) not in new_layers}
     missing = sorted(set(wanted) - set(given) - kept)

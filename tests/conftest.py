@@ -1,0 +1,60 @@
+"""What the tests share: real photographs and weights where the environment names them, and small made-up data."""
+
+import os
+import warnings
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+with warnings.catch_warnings():  # what TensorFlow and Keras warn of while they are imported is theirs to mend
+    warnings.simplefilter("ignore")
+    import tensorflow  # noqa: F401  (before any test turns warnings into errors)
+
+import numpy as np
+import pytest
+
+
+def _real(variable: str, what: str) -> Path:
+    folder = os.environ.get(variable)
+    if folder and Path(folder).is_dir():
+        return Path(folder)
+    reason = f"needs {what}: set {variable} to their folder"
+    if os.environ.get("CNN_JAX_REQUIRE_REAL"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """A folder with `cats_and_dogs` and `sign_language_digits`."""
+    return _real("CNN_JAX_TEST_DATA", "real photographs")
+
+
+@pytest.fixture(scope="session")
+def real_weights() -> Path:
+    """A folder with Keras' MobileNet files."""
+    return _real("CNN_JAX_TEST_WEIGHTS", "real pretrained weights")
+
+
+def write_image(path: Path, pixels: np.ndarray) -> None:
+    """Write uint8[h, w, 3] in the format of the file's suffix."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """`train` and `validation` with the classes `blue` and `red`: 12 and 5 images each, of noise in that colour."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "images"
+    for split, count in (("train", 12), ("validation", 5)):
+        for class_name, channel in (("blue", 2), ("red", 0)):
+            for i in range(count):
+                pixels = rng.integers(0, 100, (20 + i, 24, 3), dtype=np.uint8)
+                pixels[..., channel] += 120
+                write_image(root / split / class_name / f"{i:02d}.png", pixels)
+    return root

@@ -1,0 +1,461 @@
+"""Data sets by name: which files and labels they hold, what is refused, and the pixels that come out."""
+
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from cnn_jax.config import DataConfig
+from cnn_jax.data.preprocess import resize
+from cnn_jax.data.sources import UNSPLIT, Dataset, Split, align_classes, open_dataset
+from cnn_jax.errors import ConfigError, DataError
+from tests.conftest import write_image
+
+PIXELS = np.full((4, 4, 3), 100, np.uint8)
+
+
+def make(root: Path, *files: str) -> Path:
+    for name in files:
+        write_image(root / name, PIXELS)
+    return root
+
+
+def open_folder(root: Path, **fields: Any) -> Dataset:
+    return open_dataset(DataConfig(dataset=f"folder:{root}", **fields))
+
+
+def by_class(dataset: Dataset, split: str) -> dict[str, list[str]]:
+    members: dict[str, list[str]] = {name: [] for name in dataset.classes}
+    for id_, label in zip(dataset.splits[split].ids, dataset.splits[split].labels, strict=True):
+        members[dataset.classes[label]].append(id_)
+    return members
+
+
+def load_all(split: Split) -> list[np.ndarray]:
+    return [split.images.load(i).numpy() for i in range(len(split))]
+
+
+@pytest.mark.parametrize(
+    ("folders", "splits"),
+    [
+        (["train", "validation"], ["train", "validation"]),
+        (["train", "valid"], ["train", "validation"]),
+        (["train", "val"], ["train", "validation"]),
+        (["train", "val", "test"], ["train", "validation", "test"]),
+        (["train", "test"], ["train", "test"]),
+        (["train"], ["train"]),
+    ],
+)
+def test_folders_that_come_split_keep_their_splits(tmp_path: Path, folders: list[str], splits: list[str]) -> None:
+    for i, folder in enumerate(folders):
+        make(tmp_path, *(f"{folder}/{name}/{j}.png" for name in ("cat", "dog") for j in range(i + 2)))
+    dataset = open_folder(tmp_path)
+    assert list(dataset.splits) == splits
+    for i, (folder, split) in enumerate(zip(folders, splits, strict=True)):
+        assert by_class(dataset, split) == {
+            name: [f"{folder}/{name}/{j}.png" for j in range(i + 2)] for name in ("cat", "dog")
+        }
+        assert dataset.splits[split].labels.dtype == np.int32
+
+
+def test_a_single_folder_of_classes_is_one_piece(tmp_path: Path) -> None:
+    dataset = open_folder(make(tmp_path, "cat/1.png", "cat/2.png", "dog/1.png"))
+    assert list(dataset.splits) == [UNSPLIT]
+    assert by_class(dataset, UNSPLIT) == {"cat": ["cat/1.png", "cat/2.png"], "dog": ["dog/1.png"]}
+
+
+def test_classes_and_files_are_in_the_order_of_their_characters(tmp_path: Path) -> None:
+    dataset = open_folder(make(tmp_path, "2/b.png", "2/B.png", "10/2.png", "10/10.png", "b/1.png", "A/1.png"))
+    assert dataset.classes == ("10", "2", "A", "b")
+    assert dataset.splits[UNSPLIT].ids == ("10/10.png", "10/2.png", "2/B.png", "2/b.png", "A/1.png", "b/1.png")
+    assert dataset.splits[UNSPLIT].labels.tolist() == [0, 0, 1, 1, 2, 3]
+
+
+def test_hidden_files_and_folders_are_skipped(tmp_path: Path) -> None:
+    make(tmp_path, "a/1.png", "b/1.png", "a/.2.png", "a/.thumbs/3.png", ".git/4.png", ".cache/x/5.png")
+    (tmp_path / "a" / "._1.png").write_bytes(b"what another system leaves behind")
+    dataset = open_folder(tmp_path)
+    assert dataset.classes == ("a", "b")
+    assert dataset.splits[UNSPLIT].ids == ("a/1.png", "b/1.png")
+
+
+def test_images_at_any_depth_below_a_class_are_found(tmp_path: Path) -> None:
+    dataset = open_folder(make(tmp_path, "a/x/y/1.png", "a/2.png", "b/train/1.png"))
+    assert by_class(dataset, UNSPLIT) == {"a": ["a/2.png", "a/x/y/1.png"], "b": ["b/train/1.png"]}
+
+
+def test_files_that_are_no_images_are_ignored_and_suffixes_are_read_in_any_case(tmp_path: Path) -> None:
+    images = ["a/1.JPG", "a/2.Jpeg", "a/3.PNG", "a/4.bmp", "a/5.gif", "b/1.jpg"]
+    make(tmp_path, *images)
+    for name in ("a/labels.csv", "a/png", "b/1.jpg.txt", "b/1.json", "README.md", "notes.png"):
+        (tmp_path / name).write_text("text")
+    assert open_folder(tmp_path).splits[UNSPLIT].ids == tuple(images)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow only Unicode in names")
+def test_names_with_spaces_and_any_bytes_are_read(tmp_path: Path) -> None:
+    make(tmp_path, "a b/ä ö.png", "c/1.png")
+    shutil.copy(tmp_path / "c/1.png", os.fsencode(tmp_path / "c") + b"/\xff.png")
+    split = open_folder(tmp_path).splits[UNSPLIT]
+    assert split.ids == ("a b/ä ö.png", "c/1.png", os.fsdecode(b"c/\xff.png"))
+    assert all((pixels == PIXELS).all() for pixels in load_all(split))
+
+
+def test_the_home_folder_is_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "pets", "a/1.png", "b/1.png")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert open_dataset(DataConfig(dataset="folder:~/pets")).classes == ("a", "b")
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no folder") as caught:
+        open_folder(tmp_path / "gone")
+    assert str(tmp_path / "gone") in str(caught.value)
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    make(tmp_path, "a.png")
+    with pytest.raises(DataError, match="there is no folder") as caught:
+        open_folder(tmp_path / "a.png")
+    assert str(tmp_path / "a.png") in str(caught.value)
+
+
+@pytest.mark.parametrize("folder", ["", "train", "train/../train"])
+def test_a_folder_without_class_folders_is_named(tmp_path: Path, folder: str) -> None:
+    make(tmp_path / folder, "1.png", "2.png")
+    with pytest.raises(DataError, match="needs a folder for each class, at least two") as caught:
+        open_folder(tmp_path)
+    assert str((tmp_path / folder).resolve()) in str(caught.value)
+
+
+@pytest.mark.parametrize("folder", ["", "train"])
+def test_a_single_class_is_refused_and_named(tmp_path: Path, folder: str) -> None:
+    make(tmp_path / folder, "cat/1.png")
+    with pytest.raises(DataError, match=r"at least two.*'cat'") as caught:
+        open_folder(tmp_path)
+    assert str(tmp_path / folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("folder", ["cat", "train/cat", "validation/cat"])
+def test_an_empty_class_is_named_with_its_path(tmp_path: Path, folder: str) -> None:
+    if "/" in folder:
+        make(tmp_path, *(f"{split}/{name}/1.png" for split in ("train", "validation") for name in ("cat", "dog")))
+        (tmp_path / folder / "1.png").unlink()
+    else:
+        make(tmp_path, "dog/1.png", "cow/1.png")
+        (tmp_path / folder).mkdir()
+    (tmp_path / folder / "notes.txt").write_text("no image")
+    with pytest.raises(DataError, match="has no images") as caught:
+        open_folder(tmp_path)
+    assert str(caught.value).startswith(str(tmp_path / folder))
+
+
+def test_an_empty_class_can_be_left_out_as_its_message_says(tmp_path: Path) -> None:
+    make(tmp_path, "cat/1.png", "dog/1.png")
+    (tmp_path / "cow").mkdir()
+    with pytest.raises(DataError, match=r"--data\.classes"):
+        open_folder(tmp_path)
+    assert by_class(open_folder(tmp_path, classes=("cat", "dog")), UNSPLIT) == {
+        "cat": ["cat/1.png"],
+        "dog": ["dog/1.png"],
+    }
+
+
+@pytest.mark.parametrize("validation", [["cat", "cow"], ["cat", "dog", "cow"], ["cow", "emu"]])
+def test_splits_with_different_classes_are_refused_with_the_folder_and_the_odd_ones(
+    tmp_path: Path, validation: list[str]
+) -> None:
+    make(tmp_path, "train/cat/1.png", "train/dog/1.png", *(f"val/{name}/1.png" for name in validation))
+    with pytest.raises(DataError) as caught:
+        open_folder(tmp_path)
+    assert str(tmp_path / "val") in str(caught.value)
+    assert all(name in str(caught.value) for name in {"cat", "dog"} ^ set(validation))
+
+
+def test_two_validation_folders_are_refused_and_named(tmp_path: Path) -> None:
+    make(tmp_path, *(f"{s}/{c}/1.png" for s in ("train", "val", "validation") for c in ("cat", "dog")))
+    with pytest.raises(DataError, match="more than one validation folder") as caught:
+        open_folder(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert "validation, val" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["photos", "folder", "folder:", "tfds", "tfds:", "digits:8", "Digits"])
+def test_a_name_of_an_unknown_form_is_an_error_that_names_the_forms(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"data\.dataset=.*folder:DIR, tfds:NAME or digits"):
+        open_dataset(DataConfig(dataset=name))
+
+
+def test_classes_are_chosen_and_ordered_by_the_configuration(tmp_path: Path) -> None:
+    for split, count in (("train", 3), ("val", 1)):
+        make(tmp_path, *(f"{split}/{name}/{i}.png" for name in ("cat", "cow", "dog") for i in range(count)))
+    dataset = open_folder(tmp_path, classes=("dog", "cat"))
+    assert dataset.classes == ("dog", "cat")
+    assert by_class(dataset, "train") == {name: [f"train/{name}/{i}.png" for i in range(3)] for name in ("dog", "cat")}
+    assert by_class(dataset, "validation") == {"dog": ["val/dog/0.png"], "cat": ["val/cat/0.png"]}
+    assert dataset.splits["train"].labels.dtype == np.int32
+
+
+def test_images_stay_with_their_labels_when_classes_are_chosen() -> None:
+    whole = open_dataset(DataConfig(dataset="digits"))
+    chosen = open_dataset(DataConfig(dataset="digits", classes=("7", "3")))
+    seven_or_three = [i for i, label in enumerate(whole.splits[UNSPLIT].labels) if label in (7, 3)]
+    split = chosen.splits[UNSPLIT]
+    assert split.ids == tuple(whole.splits[UNSPLIT].ids[i] for i in seven_or_three)
+    assert [(7, 3)[label] for label in split.labels] == [whole.splits[UNSPLIT].labels[i] for i in seven_or_three]
+    for i in (0, 5, len(split) - 1):
+        expected = whole.splits[UNSPLIT].images.load(seven_or_three[i]).numpy()
+        np.testing.assert_array_equal(split.images.load(i).numpy(), expected)
+
+
+def test_a_class_that_the_data_set_lacks_is_an_error_of_the_configuration(tmp_path: Path) -> None:
+    make(tmp_path, "cat/1.png", "dog/1.png")
+    with pytest.raises(ConfigError, match=r"data\.classes: .* has no class 'cow'; it has: cat, dog"):
+        open_folder(tmp_path, classes=("cat", "cow"))
+
+
+def test_classes_align_by_name_with_the_ones_of_a_model(tmp_path: Path) -> None:
+    dataset = open_folder(make(tmp_path, "cat/1.png", "dog/1.png", "dog/2.png"))
+    aligned = align_classes(dataset, ("dog", "cow", "cat"), "the run")
+    assert aligned.classes == ("dog", "cow", "cat")
+    assert by_class(aligned, UNSPLIT) == {"dog": ["dog/1.png", "dog/2.png"], "cow": [], "cat": ["cat/1.png"]}
+    assert align_classes(dataset, ("cat", "dog"), "the run") is dataset
+
+
+def test_a_class_that_a_model_does_not_know_is_named_and_whose_classes_they_are(tmp_path: Path) -> None:
+    dataset = open_folder(make(tmp_path, "cat/1.png", "dog/1.png", "emu/1.png"))
+    with pytest.raises(DataError) as caught:
+        align_classes(dataset, ("cat", "cow"), "the run in runs/a")
+    assert "the run in runs/a does not know: dog, emu. It knows: cat, cow." in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_digits_are_scikit_learns() -> None:
+    from sklearn.datasets import load_digits
+
+    dataset = open_dataset(DataConfig(dataset="digits"))
+    split, digits = dataset.splits[UNSPLIT], load_digits()
+    assert dataset.classes == tuple("0123456789")
+    assert len(split) == len(set(split.ids)) == 1797
+    np.testing.assert_array_equal(split.labels, digits.target)
+    pixels = tf.map_fn(split.images.load, tf.range(len(split), dtype=tf.int64), fn_output_signature=tf.uint8).numpy()
+    assert pixels.shape == (1797, 8, 8, 1)
+    np.testing.assert_array_equal(pixels[..., 0], np.round(digits.images / 16 * 255))
+
+
+def photograph(height: int = 37, width: int = 53) -> np.ndarray:
+    """Something smooth with some noise."""
+    y, x = np.mgrid[:height, :width]
+    waves = [127 + 90 * np.sin(x / 9 + c) * np.cos(y / (7 + c)) for c in range(3)]
+    noise = np.random.default_rng(0).normal(0, 8, (height, width, 3))
+    return np.clip(np.stack(waves, -1) + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode", "tolerance"),
+    [
+        ("png", "RGB", 0),
+        ("png", "L", 0),
+        ("png", "RGBA", 0),
+        ("png", "LA", 0),
+        ("png", "P", 0),
+        ("bmp", "RGB", 0),
+        ("bmp", "L", 0),
+        ("gif", "P", 0),
+        ("jpg", "RGB", 3),
+        ("jpg", "L", 3),
+        ("jpg", "CMYK", 3),
+    ],
+)
+def test_image_files_become_the_rgb_pixels_that_pillow_reads(
+    tmp_path: Path, suffix: str, mode: str, tolerance: int
+) -> None:
+    make(tmp_path, "b/1.png")
+    path = tmp_path / "a" / f"1.{suffix}"
+    path.parent.mkdir()
+    Image.fromarray(photograph()).convert(mode).save(path)
+    loaded = open_folder(tmp_path).splits[UNSPLIT].images.load(0).numpy()
+    with Image.open(path) as image:
+        expected = np.asarray(image.convert("RGB"))
+    assert loaded.dtype == np.uint8
+    assert loaded.shape == expected.shape
+    assert np.abs(loaded.astype(int) - expected).max() <= tolerance
+
+
+def test_of_an_animation_the_first_picture_is_read(tmp_path: Path) -> None:
+    make(tmp_path, "b/1.png")
+    frames = [Image.fromarray(np.full((6, 5, 3), value, np.uint8)) for value in (10, 200)]
+    (tmp_path / "a").mkdir()
+    frames[0].save(tmp_path / "a/1.gif", save_all=True, append_images=frames[1:])
+    loaded = open_folder(tmp_path).splits[UNSPLIT].images.load(0).numpy()
+    np.testing.assert_array_equal(loaded, np.full((6, 5, 3), 10, np.uint8))
+
+
+def test_a_file_is_read_by_its_content_not_its_suffix(tmp_path: Path) -> None:
+    make(tmp_path, "a/1.png", "b/1.png")
+    (tmp_path / "a/1.png").rename(tmp_path / "a/1.jpg")
+    np.testing.assert_array_equal(open_folder(tmp_path).splits[UNSPLIT].images.load(0).numpy(), PIXELS)
+
+
+def test_one_channel_becomes_three_equal_ones_when_resized() -> None:
+    gray = np.random.default_rng(0).integers(0, 256, (9, 12, 1), dtype=np.uint8)
+    resized = resize(tf.constant(gray), 7).numpy()
+    assert resized.shape == (7, 7, 3)
+    assert (resized == resized[..., :1]).all()
+    np.testing.assert_array_equal(resized, resize(tf.constant(np.repeat(gray, 3, -1)), 7).numpy())
+
+
+def test_an_image_of_the_wanted_size_is_not_changed_by_resizing() -> None:
+    image = photograph(32, 32)
+    np.testing.assert_array_equal(resize(tf.constant(image), 32).numpy(), image)
+
+
+def assert_resized_like_keras(root: Path, size: int) -> None:
+    import keras
+
+    reference = keras.utils.image_dataset_from_directory(
+        str(root), label_mode="int", image_size=(size, size), shuffle=False, batch_size=None, verbose=False
+    )
+    dataset = open_folder(root)
+    split = dataset.splits[UNSPLIT]
+    assert [str(root / id_) for id_ in split.ids] == reference.file_paths
+    assert dataset.classes == tuple(reference.class_names)
+    examples = list(reference.as_numpy_iterator())
+    assert len(examples) == len(split)
+    for i, (pixels, label) in enumerate(examples):
+        ours = resize(split.images.load(i), size).numpy()
+        assert ours.dtype == np.uint8
+        assert split.labels[i] == label
+        assert np.abs(ours.astype(np.float64) - pixels).max() <= 0.5001  # ours are rounded
+
+
+@pytest.mark.parametrize("size", [16, 97])
+def test_files_labels_and_resized_pixels_are_those_of_keras(tmp_path: Path, size: int) -> None:
+    shapes = [(20, 31), (200, 97), (97, 97), (1, 5), (64, 64)]
+    for class_name in ("10", "2", "b"):
+        for i, (height, width) in enumerate(shapes):
+            write_image(tmp_path / class_name / f"{i}.png", photograph(height, width))
+    assert_resized_like_keras(tmp_path, size)
+
+
+def test_real_photographs_are_resized_as_by_keras(tmp_path: Path, real_data: Path) -> None:
+    for folder in sorted((real_data / "cats_and_dogs" / "train").iterdir()):
+        (tmp_path / folder.name).mkdir()
+        for path in sorted(folder.iterdir())[:8]:
+            shutil.copy(path, tmp_path / folder.name)
+    assert_resized_like_keras(tmp_path, 224)
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Where attempts to reach another machine are noted, and fail."""
+    attempts: list[Any] = []
+
+    def refuse(*arguments: Any, **_: Any) -> None:
+        attempts.append(arguments)
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    return attempts
+
+
+def tfds_pixels(split: str, i: int) -> np.ndarray:
+    return np.random.default_rng((len(split), i)).integers(0, 256, (5 + i, 6, 3), dtype=np.uint8)
+
+
+def prepare_tfds(folder: Path, dataset_name: str, splits: dict[str, int], label: str = "label") -> None:
+    """Write a TFDS data set that TFDS knows only by its files: images of `tfds_pixels`, i % 3 their labels."""
+    import tensorflow_datasets as tfds
+
+    with tfds.core.registered.skip_registration():
+
+        class Builder(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version("1.0.0")
+            name = dataset_name
+
+            def _info(self) -> Any:
+                features = {
+                    "image": tfds.features.Image(shape=(None, None, 3)),
+                    label: tfds.features.ClassLabel(names=["dog", "cat", "ant"]),
+                }
+                return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+            def _split_generators(self, manager: Any) -> dict[str, Any]:
+                return {split: self._generate_examples(split, count) for split, count in splits.items()}
+
+            def _generate_examples(self, split: str, count: int) -> Any:
+                for i in range(count):
+                    yield i, {"image": tfds_pixels(split, i), label: i % 3}
+
+        Builder(data_dir=str(folder), file_format="array_record").download_and_prepare()
+
+
+def assert_holds_tfds_pixels(split: Split, source: str, count: int) -> None:
+    """Every example of `source` once, with its label; TFDS shuffles them when it writes them."""
+    expected = {tfds_pixels(source, i).tobytes(): i % 3 for i in range(count)}
+    found = {pixels.tobytes(): int(label) for pixels, label in zip(load_all(split), split.labels, strict=True)}
+    assert found == expected
+    assert len(split) == len(set(split.ids)) == count
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ({"train": 7}, [UNSPLIT]),
+        ({"train": 7, "validation": 4}, ["train", "validation"]),
+        ({"train": 7, "test": 4}, ["train", "test"]),
+        ({"train": 6, "validation": 4, "test": 5, "extra": 3}, ["train", "validation", "test"]),
+    ],
+)
+def test_a_prepared_tfds_data_set_is_read_from_its_folder(
+    tmp_path: Path, no_network: list[Any], written: dict[str, int], read: list[str]
+) -> None:
+    prepare_tfds(tmp_path, "made_up", written)
+    dataset = open_dataset(DataConfig(dataset="tfds:made_up", data_dir=str(tmp_path)))
+    assert dataset.classes == ("dog", "cat", "ant")
+    assert list(dataset.splits) == read
+    for split in read:
+        source = "train" if split == UNSPLIT else split
+        assert_holds_tfds_pixels(dataset.splits[split], source, written[source])
+    assert no_network == []
+
+
+def test_classes_of_a_tfds_data_set_can_be_chosen(tmp_path: Path, no_network: list[Any]) -> None:
+    prepare_tfds(tmp_path, "made_up", {"train": 9})
+    chosen = ("ant", "dog")
+    split = open_dataset(DataConfig(dataset="tfds:made_up", data_dir=str(tmp_path), classes=chosen)).splits[UNSPLIT]
+    number = {tfds_pixels("train", i).tobytes(): i for i in range(9)}
+    assert sorted(split.labels) == [0, 0, 0, 1, 1, 1]
+    for pixels, label in zip(load_all(split), split.labels, strict=True):
+        assert number[pixels.tobytes()] % 3 == {"ant": 2, "dog": 0}[chosen[label]]
+
+
+def test_a_tfds_name_that_is_unknown_is_an_error_that_names_it(tmp_path: Path, no_network: list[Any]) -> None:
+    for name in ("no_such_data_set_of_mine", "no_such_data_set_of_mine:small"):
+        with pytest.raises(DataError, match=r"data\.dataset=tfds:no_such_data_set_of_mine"):
+            open_dataset(DataConfig(dataset=f"tfds:{name}", data_dir=str(tmp_path)))
+    assert no_network == []
+
+
+def test_a_tfds_data_set_without_labels_is_refused(tmp_path: Path, no_network: list[Any]) -> None:
+    prepare_tfds(tmp_path, "made_up", {"train": 3}, label="breed")
+    with pytest.raises(DataError, match=r"data\.dataset=tfds:made_up: .* no `image` and `label`"):
+        open_dataset(DataConfig(dataset="tfds:made_up", data_dir=str(tmp_path)))
+
+
+def test_a_tfds_data_set_that_cannot_be_fetched_is_an_error_with_a_way_on(
+    tmp_path: Path, no_network: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from urllib3.util.retry import Retry
+
+    monkeypatch.setattr(Retry, "sleep", lambda *_: None)  # TFDS tries again for minutes
+    with pytest.raises(DataError, match=r"(?s)tfds:rock_paper_scissors.*--data\.data_dir.*--exp=quickstart"):
+        open_dataset(DataConfig(dataset="tfds:rock_paper_scissors", data_dir=str(tmp_path)))

@@ -1,0 +1,187 @@
+"""The convolution over all channels against XLA's own and a float64 loop: matrix product, thin and plain form."""
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from cnn_jax.models.convolution import conv, plain_conv, shifted_thin_conv
+from cnn_jax.models.shifts import Pads
+
+Case = tuple[tuple[int, ...], int, tuple[int, int], tuple[int, int], str | Pads]
+"""([batch, height, width, channels], features, kernel size, strides, padding)"""
+
+POINTWISE: list[Case] = [
+    ((2, 5, 7, 6), 4, (1, 1), (1, 1), "SAME"),
+    ((1, 1, 1, 40), 3, (1, 1), (1, 1), "VALID"),
+    ((3, 4, 4, 1), 1, (1, 1), (1, 1), ((0, 0), (0, 0))),
+]
+THIN: list[Case] = [
+    ((2, 8, 8, 3), 5, (3, 3), (2, 2), "SAME"),
+    ((2, 7, 9, 3), 5, (3, 3), (2, 2), "SAME"),
+    ((1, 6, 5, 3), 2, (3, 3), (1, 1), "VALID"),
+    ((2, 1, 1, 3), 4, (3, 3), (2, 2), "SAME"),
+    ((1, 9, 8, 1), 3, (5, 3), (1, 2), ((2, 0), (1, 3))),
+    ((1, 7, 7, 2), 2, (2, 3), (3, 3), ((0, 1), (0, 1))),
+    ((2, 5, 4, 6), 3, (1, 1), (2, 2), "SAME"),
+    ((2, 4, 4, 6), 3, (1, 1), (1, 1), ((1, 0), (0, 2))),
+    ((1, 3, 3, 32), 1, (1, 1), (2, 1), "VALID"),
+]
+PLAIN: list[Case] = [
+    ((2, 6, 7, 8), 5, (3, 3), (1, 1), "SAME"),
+    ((1, 9, 8, 6), 3, (3, 3), (2, 2), ((0, 1), (0, 1))),
+    ((1, 9, 8, 4), 3, (5, 3), (1, 2), "VALID"),
+    ((1, 5, 5, 33), 2, (1, 1), (3, 3), "SAME"),
+]
+CASES = POINTWISE + THIN + PLAIN
+
+TOLERANCES = {"float32": (2e-5, 2e-5), "bfloat16": (2.0**-7, 2.0**-7), "float64": (1e-13, 1e-13)}
+"""Relative, and absolute in units of the largest value."""
+
+
+def resolve(case: Case) -> Pads:
+    """TensorFlow's rules; the odd pixel of SAME goes to the end."""
+    shape, _, kernel_size, strides, padding = case
+    if not isinstance(padding, str):
+        return padding
+    if padding == "VALID":
+        return (0, 0), (0, 0)
+    sizes = zip(shape[1:3], kernel_size, strides, strict=True)
+    rows, columns = (max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in sizes)
+    return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
+
+
+def out_size(case: Case) -> tuple[int, int]:
+    shape, _, kernel_size, strides, _ = case
+    rows, columns = (
+        (shape[1 + axis] + sum(pads) - kernel_size[axis]) // strides[axis] + 1
+        for axis, pads in enumerate(resolve(case))
+    )
+    return rows, columns
+
+
+def loop_reference(
+    x: np.ndarray, kernel: np.ndarray, grad: np.ndarray, strides: tuple[int, int], pads: Pads
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Output, gradient of the images and gradient of the kernel, one output pixel at a time in float64."""
+    x, kernel, grad = (np.asarray(a, np.float64) for a in (x, kernel, grad))
+    out, grad_kernel, grad_x = np.zeros(grad.shape), np.zeros(kernel.shape), np.zeros(x.shape)
+    for i, j in itertools.product(*map(range, grad.shape[1:3])):
+        for p, q in itertools.product(*map(range, kernel.shape[:2])):
+            row, column = i * strides[0] + p - pads[0][0], j * strides[1] + q - pads[1][0]
+            if not (0 <= row < x.shape[1] and 0 <= column < x.shape[2]):
+                continue
+            out[:, i, j] += x[:, row, column] @ kernel[p, q]
+            grad_x[:, row, column] += grad[:, i, j] @ kernel[p, q].T
+            grad_kernel[p, q] += x[:, row, column].T @ grad[:, i, j]
+    return out, grad_x, grad_kernel
+
+
+def arrays(case: Case, dtype: str) -> tuple[jax.Array, jax.Array, jax.Array]:
+    rng = np.random.default_rng(0)
+    shape, features, kernel_size, _, _ = case
+    shapes = shape, (*kernel_size, shape[3], features), (shape[0], *out_size(case), features)
+    x, kernel, grad = (jnp.asarray(rng.normal(size=s), dtype) for s in shapes)
+    return x, kernel, grad
+
+
+def value_and_gradients(
+    function: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, kernel: jax.Array, grad: jax.Array
+) -> list[jax.Array]:
+    @jax.jit
+    def run(x, kernel, grad):
+        out, backward = jax.vjp(function, x, kernel)
+        return out, *backward(grad)
+
+    return list(run(x, kernel, grad))
+
+
+def assert_close(actual: Sequence[jax.Array], expected: Sequence[np.ndarray | jax.Array], dtype: str) -> None:
+    rtol, atol = TOLERANCES[dtype]
+    for a, e in zip(actual, expected, strict=True):
+        assert a.dtype == jnp.dtype(dtype)
+        e = np.asarray(e, np.float64)
+        np.testing.assert_allclose(np.asarray(a, np.float64), e, rtol=rtol, atol=atol * max(1.0, np.abs(e).max()))
+
+
+def check(case: Case, dtype: str, *, against_plain: bool = True) -> None:
+    strides, padding, pads = case[3], case[4], resolve(case)
+    inputs = arrays(case, dtype)
+    ours = value_and_gradients(lambda x, k: conv(x, k, strides, padding), *inputs)
+    assert_close(ours, loop_reference(*map(np.asarray, inputs), strides, pads), dtype)
+    if against_plain:
+        assert_close(ours, value_and_gradients(lambda x, k: plain_conv(x, k, strides, pads), *inputs), dtype)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_values_and_gradients_in_float32_equal_the_plain_convolution_and_a_loop(case):
+    check(case, "float32")
+
+
+@pytest.mark.parametrize("case", [POINTWISE[0], THIN[0], THIN[4], PLAIN[0]], ids=str)
+def test_bfloat16_stays_bfloat16_and_near_the_loop(case):
+    check(case, "bfloat16", against_plain=False)
+
+
+def test_the_thin_form_rounds_a_float32_sum_once():
+    case = THIN[0]
+    x, kernel, grad = arrays(case, "bfloat16")
+    exact = loop_reference(*map(np.asarray, (x, kernel, grad)), case[3], resolve(case))[0]
+    actual = np.asarray(jax.jit(lambda x, k: shifted_thin_conv(x, k, case[3], resolve(case)))(x, kernel), np.float64)
+    np.testing.assert_allclose(actual, exact, rtol=2.0**-8, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", [POINTWISE[0], THIN[0], THIN[4], PLAIN[1]], ids=str)
+def test_float64_is_computed_in_float64(case):
+    with jax.enable_x64(True):
+        check(case, "float64")
+
+
+pad_pairs = st.tuples(st.integers(0, 3), st.integers(0, 3))
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+    shape=st.tuples(st.integers(1, 2), st.integers(1, 8), st.integers(1, 8), st.integers(1, 5)),
+    features=st.integers(1, 4),
+    kernel_size=st.tuples(*[st.sampled_from([1, 2, 3, 5])] * 2),
+    strides=st.tuples(*[st.integers(1, 3)] * 2),
+    padding=st.one_of(st.sampled_from(["SAME", "VALID"]), st.tuples(pad_pairs, pad_pairs)),
+)
+def test_any_size_kernel_stride_and_padding_equals_the_loop(shape, features, kernel_size, strides, padding):
+    case = (shape, features, kernel_size, strides, padding)
+    assume(min(out_size(case)) >= 1)
+    check(case, "float32", against_plain=False)
+
+
+def lowered(case: Case, platform: str) -> str:
+    x, kernel, _ = arrays(case, "float32")
+    traced = jax.jit(lambda x, k: conv(x, k, case[3], case[4])).trace(x, kernel)
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+def test_a_pointwise_convolution_is_one_matrix_product_everywhere(platform):
+    text = lowered(POINTWISE[0], platform)
+    assert "stablehlo.convolution" not in text
+    assert text.count("stablehlo.dot_general") == 1
+
+
+@pytest.mark.parametrize("case", [THIN[6], THIN[7], PLAIN[3]], ids=str)
+def test_a_pointwise_kernel_with_strides_or_pads_is_no_matrix_product(case):
+    assert "stablehlo.dot_general" not in lowered(case, "cpu")
+
+
+def test_few_channels_run_without_a_convolution_on_cpu_and_with_one_on_accelerators():
+    assert "stablehlo.convolution" not in lowered(THIN[0], "cpu")
+    assert lowered(THIN[0], "cuda").count("stablehlo.convolution") == 1
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+def test_many_channels_run_as_one_convolution_everywhere(platform):
+    assert lowered(PLAIN[0], platform).count("stablehlo.convolution") == 1

@@ -1,0 +1,194 @@
+"""The depthwise convolution against the grouped convolution and a float64 loop: values, gradients, lowering."""
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from cnn_jax.models.depthwise import depthwise_conv, grouped_conv
+from cnn_jax.models.shifts import Pads
+
+Case = tuple[tuple[int, ...], tuple[int, int], tuple[int, int], str | Pads]
+"""([batch, height, width, channels], kernel size, strides, padding)"""
+
+CASES: list[Case] = [
+    ((2, 8, 8, 5), (3, 3), (1, 1), "SAME"),
+    ((2, 8, 8, 5), (3, 3), (2, 2), "SAME"),
+    ((2, 7, 9, 5), (3, 3), (2, 2), "SAME"),
+    ((1, 9, 6, 4), (3, 3), (2, 2), "VALID"),
+    ((2, 9, 8, 3), (3, 3), (2, 2), ((0, 1), (0, 1))),
+    ((2, 10, 11, 3), (5, 3), (3, 3), "SAME"),
+    ((1, 7, 8, 2), (3, 5), (1, 2), ((2, 0), (1, 3))),
+    ((1, 6, 7, 1), (2, 1), (2, 1), ((0, 0), (3, 0))),
+    ((1, 5, 9, 3), (2, 2), (3, 3), "VALID"),
+    ((3, 1, 1, 4), (3, 3), (1, 1), "SAME"),
+    ((3, 1, 1, 4), (3, 3), (2, 2), "SAME"),
+    ((2, 2, 1, 1), (5, 5), (1, 1), "SAME"),
+    ((2, 4, 3, 6), (1, 1), (1, 1), "VALID"),
+    ((2, 5, 4, 6), (1, 1), (2, 3), "SAME"),
+    ((1, 8, 8, 3), (3, 3), (1, 1), ((-1, 2), (0, -2))),
+]
+
+TOLERANCES = {"float32": (2e-5, 2e-5), "bfloat16": (2.0**-8, 2e-5), "float64": (1e-13, 1e-13)}
+"""Relative, and absolute in units of the largest value: sums in float32 or wider, then one rounding."""
+
+
+def same_pads(size: Sequence[int], kernel_size: Sequence[int], strides: Sequence[int]) -> Pads:
+    """TensorFlow's rule for SAME; the odd pixel goes to the end."""
+    totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(size, kernel_size, strides, strict=True)]
+    (top, left) = (total // 2 for total in totals)
+    return (top, totals[0] - top), (left, totals[1] - left)
+
+
+def resolve(case: Case) -> Pads:
+    shape, kernel_size, strides, padding = case
+    if padding == "SAME":
+        return same_pads(shape[1:3], kernel_size, strides)
+    return ((0, 0), (0, 0)) if isinstance(padding, str) else padding
+
+
+def out_size(case: Case) -> tuple[int, int]:
+    shape, kernel_size, strides, _ = case
+    rows, columns = (
+        (shape[1 + axis] + sum(pads) - kernel_size[axis]) // strides[axis] + 1
+        for axis, pads in enumerate(resolve(case))
+    )
+    return rows, columns
+
+
+def loop_reference(
+    x: np.ndarray, kernel: np.ndarray, grad: np.ndarray, strides: tuple[int, int], pads: Pads
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Output, gradient of the images and gradient of the kernel, one output pixel at a time in float64."""
+    x, kernel, grad = (np.asarray(a, np.float64) for a in (x, kernel, grad))
+    kh, kw = kernel.shape[:2]
+    out, grad_kernel, grad_x = np.zeros(grad.shape), np.zeros(kernel.shape), np.zeros(x.shape)
+    for i, j in itertools.product(*map(range, grad.shape[1:3])):
+        for p, q in itertools.product(range(kh), range(kw)):
+            row, column = i * strides[0] + p - pads[0][0], j * strides[1] + q - pads[1][0]
+            if not (0 <= row < x.shape[1] and 0 <= column < x.shape[2]):
+                continue
+            out[:, i, j] += x[:, row, column] * kernel[p, q, 0]
+            grad_x[:, row, column] += grad[:, i, j] * kernel[p, q, 0]
+            grad_kernel[p, q, 0] += (x[:, row, column] * grad[:, i, j]).sum(0)
+    return out, grad_x, grad_kernel
+
+
+def value_and_gradients(
+    function: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, kernel: jax.Array, grad: jax.Array
+) -> list[jax.Array]:
+    @jax.jit
+    def run(x, kernel, grad):
+        out, backward = jax.vjp(function, x, kernel)
+        return out, *backward(grad)
+
+    return list(run(x, kernel, grad))
+
+
+def assert_close(actual: Sequence[jax.Array], expected: Sequence[np.ndarray], dtype: str, loosen: float = 1) -> None:
+    rtol, atol = TOLERANCES[dtype]
+    for a, e in zip(actual, expected, strict=True):
+        assert a.dtype == jnp.dtype(dtype)
+        e = np.asarray(e, np.float64)
+        scale = max(1.0, np.abs(e).max(initial=0))
+        np.testing.assert_allclose(np.asarray(a, np.float64), e, rtol=rtol * loosen, atol=atol * scale * loosen)
+
+
+def arrays(case: Case, dtype: str, seed: int = 0) -> tuple[jax.Array, jax.Array, jax.Array]:
+    rng = np.random.default_rng(seed)
+    shape, kernel_size, _, _ = case
+    shapes = shape, (*kernel_size, 1, shape[3]), (shape[0], *out_size(case), shape[3])
+    x, kernel, grad = (jnp.asarray(rng.normal(size=s), dtype) for s in shapes)
+    return x, kernel, grad
+
+
+def check(case: Case, dtype: str, *, against_grouped: bool = True) -> None:
+    strides, padding, pads = case[2], case[3], resolve(case)
+    inputs = arrays(case, dtype)
+    ours = value_and_gradients(lambda x, k: depthwise_conv(x, k, strides, padding), *inputs)
+    assert_close(ours, loop_reference(*map(np.asarray, inputs), strides, pads), dtype)
+    if against_grouped:
+        grouped = value_and_gradients(lambda x, k: grouped_conv(x, k, strides, pads), *inputs)
+        assert_close(ours, [np.asarray(a) for a in grouped], dtype, loosen=1 if dtype != "bfloat16" else 4)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_values_and_gradients_in_float32_equal_the_grouped_convolution_and_a_loop(case):
+    check(case, "float32")
+
+
+@pytest.mark.parametrize("case", CASES[1:10:2], ids=str)
+def test_bfloat16_rounds_a_float32_sum_once(case):
+    check(case, "bfloat16", against_grouped=False)
+
+
+@pytest.mark.parametrize("case", CASES[4:8], ids=str)
+def test_float64_is_computed_in_float64(case):
+    with jax.enable_x64(True):
+        check(case, "float64")
+
+
+pad_pairs = st.tuples(st.integers(0, 3), st.integers(0, 3))
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+    shape=st.tuples(st.integers(1, 2), st.integers(1, 9), st.integers(1, 9), st.integers(1, 4)),
+    kernel_size=st.tuples(*[st.sampled_from([1, 2, 3, 5])] * 2),
+    strides=st.tuples(*[st.integers(1, 3)] * 2),
+    padding=st.one_of(st.sampled_from(["SAME", "VALID"]), st.tuples(pad_pairs, pad_pairs)),
+)
+def test_any_size_kernel_stride_and_padding_equals_the_loop(shape, kernel_size, strides, padding):
+    case = (shape, kernel_size, strides, padding)
+    assume(min(out_size(case)) >= 1)
+    check(case, "float32", against_grouped=False)
+
+
+def test_default_is_stride_1_with_same_padding():
+    case = ((1, 5, 6, 2), (3, 3), (1, 1), "SAME")
+    x, kernel, grad = arrays(case, "float32")
+    expected = loop_reference(x, kernel, grad, (1, 1), resolve(case))[0]
+    np.testing.assert_allclose(depthwise_conv(x, kernel), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel_shape", [(3, 3, 1, 4), (3, 3, 5, 1), (3, 3, 5, 5)])
+def test_a_kernel_for_other_channels_is_an_error_that_names_both(kernel_shape):
+    with pytest.raises(ValueError, match=r"does not fit 5 channels"):
+        depthwise_conv(jnp.zeros((1, 4, 4, 5)), jnp.zeros(kernel_shape))
+
+
+def lowered(platform: str, strides: tuple[int, int], *, backward: bool) -> str:
+    case: Case = ((2, 8, 8, 5), (3, 3), strides, "SAME")
+
+    def forward_and_backward(x, kernel, grad):
+        return jax.vjp(lambda x, k: depthwise_conv(x, k, strides, "SAME"), x, kernel)[1](grad)
+
+    def forward(x, kernel, grad):
+        return depthwise_conv(x, kernel, strides, "SAME")
+
+    traced = jax.jit(forward_and_backward if backward else forward).trace(*arrays(case, "float32"))
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+def test_accelerators_get_one_grouped_convolution(platform, strides):
+    text = lowered(platform, strides, backward=False)
+    assert text.count("stablehlo.convolution") == 1
+    assert "feature_group_count = 5" in text
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_accelerators_get_convolutions_as_gradients(platform):
+    assert lowered(platform, (2, 2), backward=True).count("stablehlo.convolution") == 2
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "gradients"])
+def test_cpu_gets_no_convolution(strides, backward):
+    assert "stablehlo.convolution" not in lowered("cpu", strides, backward=backward)

@@ -1,0 +1,55 @@
+"""Every shipped experiment, shrunk, trains and is evaluated; on real photographs the main one reaches its accuracy."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cnn_jax import evaluate, train
+from cnn_jax.experiment import list_experiments, load_experiment
+from cnn_jax.training import runs
+from tests.training import helpers
+
+
+@pytest.mark.parametrize("name", sorted(list_experiments()))
+def test_every_experiment_trains_and_says_its_command(name: str, image_folder: Path, tmp_path: Path) -> None:
+    config = load_experiment(name)
+    assert config.name == name
+    assert f"python -m cnn_jax.train --exp={name}" in list_experiments()[name].read_text()
+    small = replace(
+        config,
+        model=replace(config.model, image_size=32, alpha=0.25, weights="none"),
+        data=replace(config.data, dataset=f"folder:{image_folder}", batch_size=8),
+        train=replace(config.train, epochs=1),
+    )
+    assert helpers.train(small, tmp_path / "run").result["status"] == "completed"
+    assert runs.load(tmp_path / "run").classes == ("blue", "red")
+
+
+def _fine_tune(dataset: Path, weights: Path, workdir: Path, *flags: str) -> dict:
+    command = ["--exp=mobilenet_ft", f"--data.dataset=folder:{dataset}", f"--workdir={workdir}"]
+    assert train.main([*command, f"--model.weights={weights}", *flags]) == 0
+    return json.loads((workdir / "result.json").read_text())
+
+
+def test_mobilenet_tells_cats_from_dogs(real_data: Path, real_weights: Path, tmp_path: Path) -> None:
+    weights = real_weights / "mobilenet_7_5_224_tf.h5"
+    flags = ("--model.alpha=0.75", "--train.epochs=2")
+    result = _fine_tune(real_data / "cats_and_dogs", weights, tmp_path / "run", *flags)
+    assert result["best"]["accuracy"] >= 0.93
+    assert result["frozen_unchanged"] is True
+    assert result["parameters"] == {"total": 1_818_098, "trainable": 1_202_690, "frozen": 615_408}
+    assert evaluate.main([f"--checkpoint={tmp_path / 'run'}"]) == 0
+    measured = json.loads((tmp_path / "run" / "evaluation-validation.json").read_text())
+    assert measured["n"] == 200
+    assert measured["accuracy"] == result["best"]["accuracy"]
+
+
+def test_the_quarter_width_network_learns_sign_language_digits(
+    real_data: Path, real_weights: Path, tmp_path: Path
+) -> None:
+    weights = real_weights / "mobilenet_2_5_224_tf_no_top.h5"
+    flags = ("--model.alpha=0.25", "--train.epochs=2", "--optimizer.learning_rate=1e-3")
+    result = _fine_tune(real_data / "sign_language_digits", weights, tmp_path / "run", *flags)
+    assert result["best"]["accuracy"] >= 0.8

@@ -1,0 +1,57 @@
+"""Small runs for the tests of training."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cnn_jax.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+from cnn_jax.training.checkpoints import Checkpoints
+from cnn_jax.training.logs import Reporter
+from cnn_jax.training.loop import Outcome, fit
+from cnn_jax.training.setup import set_up
+
+SMALL_CNN = Config(
+    name="small",
+    model=ModelConfig(name="simple_cnn", weights="none", image_size=8, filters=(4, 8), dropout=0.2),
+    data=DataConfig(
+        dataset="digits", batch_size=16, steps_per_epoch=6, augment=AugmentConfig(rotation=10, width_shift=0.1)
+    ),
+    optimizer=OptimizerConfig(learning_rate=3e-3, clip_norm=1.0),
+    train=TrainConfig(epochs=3, tensorboard=False),
+)
+"""A small network on digits, with everything random switched on."""
+
+SMALL_MOBILENET = replace(
+    SMALL_CNN,
+    model=ModelConfig(name="mobilenet", alpha=0.25, image_size=32, weights="none", dropout=0.2),
+    train=TrainConfig(epochs=2, freeze_until="conv_pw_10", tensorboard=False),
+)
+"""A MobileNet with a frozen part."""
+
+
+def with_(config: Config, **sections: dict[str, Any]) -> Config:
+    """The configuration with some fields of some sections changed."""
+    return replace(config, **{name: replace(getattr(config, name), **fields) for name, fields in sections.items()})
+
+
+def train(config: Config, workdir: Path) -> Outcome:
+    return fit(config, workdir, Reporter())
+
+
+def final_state(config: Config, workdir: Path) -> dict[str, np.ndarray]:
+    """Every array of the newest checkpoint, by path."""
+    like = set_up(config, workdir / "split.json").initial_state()
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        newest = checkpoints.latest()
+        assert newest is not None
+        state = checkpoints.restore(newest, like)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(state)}
+
+
+def assert_identical(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:
+    assert first.keys() == second.keys()
+    for path, array in first.items():
+        np.testing.assert_array_equal(array, second[path], err_msg=path)

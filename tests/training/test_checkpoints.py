@@ -1,0 +1,113 @@
+"""Checkpoints: what is kept, what is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from cnn_jax.config import ModelConfig
+from cnn_jax.errors import RunError
+from cnn_jax.models.model import build
+from cnn_jax.training import runs
+from cnn_jax.training.checkpoints import Checkpoints
+from cnn_jax.training.freezing import Freezing
+from cnn_jax.training.state import TrainState
+from tests.training.helpers import SMALL_CNN, train
+
+
+@pytest.fixture(scope="module")
+def state() -> TrainState:
+    model = build(ModelConfig(name="simple_cnn", weights="none", image_size=8, filters=(4,)), 3)
+    return TrainState.create(jax.jit(model.init)(jax.random.key(0)), optax.adam(1e-3), Freezing(frozenset()))
+
+
+META = {"classes": ["a", "b"]}
+
+
+def _at(state: TrainState, step: int) -> TrainState:
+    return replace(state, step=jnp.asarray(step, jnp.int32))
+
+
+def _steps(folder: Path) -> list[int]:
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+
+
+def test_the_newest_two_and_the_best_are_kept_even_when_the_best_is_old(state: TrainState, tmp_path: Path) -> None:
+    accuracies = [0.5, 0.9, 0.6, 0.7, 0.8, 0.3]
+    with Checkpoints(tmp_path) as checkpoints:
+        for step, accuracy in enumerate(accuracies, start=1):
+            checkpoints.save(_at(state, step), META, {"accuracy": accuracy, "loss": 1.0})
+        assert (checkpoints.latest(), checkpoints.best()) == (6, 2)
+    assert _steps(tmp_path) == [2, 5, 6]
+    with Checkpoints(tmp_path) as reopened:
+        assert (reopened.latest(), reopened.best()) == (6, 2)
+
+
+def test_of_equal_accuracies_the_lower_loss_is_best(state: TrainState, tmp_path: Path) -> None:
+    with Checkpoints(tmp_path) as checkpoints:
+        for step, loss in enumerate([0.3, 0.1, 0.2], start=1):
+            checkpoints.save(_at(state, step), META, {"accuracy": 0.5, "loss": loss})
+        assert checkpoints.best() == 2
+
+
+def test_a_checkpoint_in_the_middle_of_an_epoch_is_never_the_best_but_the_newest(
+    state: TrainState, tmp_path: Path
+) -> None:
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(_at(state, 1), META, {"accuracy": 0.5, "loss": 1.0})
+        checkpoints.save(_at(state, 2), META, None)
+        assert (checkpoints.latest(), checkpoints.best()) == (2, 1)
+
+
+def test_restore_gives_back_every_bit(state: TrainState, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    odd = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), state)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(_at(odd, 7), {"classes": ["ä", "b"]}, None)
+    with Checkpoints(tmp_path) as checkpoints:
+        restored = checkpoints.restore(7, state)
+        assert checkpoints.meta(7) == {"classes": ["ä", "b"]}
+    for before, after in zip(jax.tree.leaves(_at(odd, 7)), jax.tree.leaves(restored), strict=True):
+        np.testing.assert_array_equal(np.asarray(before), np.asarray(after))
+
+
+def test_a_state_of_another_shape_is_refused(state: TrainState, tmp_path: Path) -> None:
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(_at(state, 1), META, None)
+        model = build(ModelConfig(name="simple_cnn", weights="none", image_size=8, filters=(5,)), 3)
+        other = TrainState.create(jax.jit(model.init)(jax.random.key(0)), optax.adam(1e-3), Freezing(frozenset()))
+        with pytest.raises(RunError, match="cannot be read"):
+            checkpoints.restore(1, other)
+
+
+def test_half_written_checkpoints_are_ignored(state: TrainState, tmp_path: Path) -> None:
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(_at(state, 1), META, None)
+    (tmp_path / "2.orbax-checkpoint-tmp-1").mkdir()
+    (tmp_path / "2.orbax-checkpoint-tmp-1" / "variables").write_text("half")
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.latest() == 1
+
+
+def test_a_damaged_checkpoint_is_one_error_that_names_it(tmp_path: Path) -> None:
+    train(SMALL_CNN, tmp_path / "run")
+    for path in (tmp_path / "run" / "checkpoints" / "18" / "variables").rglob("*"):
+        if path.is_file() and path.stat().st_size > 100:
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(RunError, match=r"checkpoints/18 cannot be read"):
+        runs.load(tmp_path / "run" / "checkpoints" / "18")
+
+
+def test_paths_that_are_no_run_say_what_they_should_be(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="there is no such directory"):
+        runs.load(tmp_path / "nowhere")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(RunError, match="neither a run directory"):
+        runs.load(tmp_path / "folder")
+    (tmp_path / "folder" / "checkpoints").mkdir()
+    with pytest.raises(RunError, match="has no checkpoint"):
+        runs.load(tmp_path / "folder")

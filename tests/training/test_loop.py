@@ -1,0 +1,275 @@
+"""A run from start to end: what it writes, how it stops, how it goes on."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from cnn_jax.config import Config
+from cnn_jax.errors import ConfigError, DataError, RunError, WeightsError
+from cnn_jax.experiment import from_json, to_json
+from cnn_jax.training import loop
+from cnn_jax.training.setup import set_up
+from tests.conftest import write_image
+from tests.training.helpers import SMALL_CNN, SMALL_MOBILENET, assert_identical, final_state, train, with_
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The uninterrupted run of SMALL_CNN."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    train(with_(SMALL_CNN, train={"tensorboard": True}), workdir)
+    return workdir
+
+
+def test_run_directory_holds_what_other_programs_read(finished: Path) -> None:
+    assert from_json((finished / "config.json").read_text(), "") == with_(SMALL_CNN, train={"tensorboard": True})
+    assert json.loads((finished / "classes.json").read_text()) == [str(i) for i in range(10)]
+    splits = json.loads((finished / "split.json").read_text())["splits"]
+    assert {name: len(ids) for name, ids in splits.items()} == {"train": 1438, "validation": 359}
+    assert list((finished / "tensorboard").glob("events.out.tfevents.*"))
+    assert not list(finished.glob(".*.tmp"))
+
+
+def test_result_says_how_the_run_ended(finished: Path) -> None:
+    result = json.loads((finished / "result.json").read_text())
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    validation = [line for line in lines if line["split"] == "validation"]
+    best = max(validation, key=lambda line: (line["accuracy"], -line["loss"]))
+    assert result["status"] == "completed"
+    assert (result["epochs"], result["steps"]) == (3, 18)
+    assert result["best"] == {key: best[key] for key in ("epoch", "accuracy", "loss")}
+    assert result["last"] == {key: validation[-1][key] for key in ("accuracy", "loss")}
+    assert result["parameters"] == {"total": 40 + 296 + 330, "trainable": 40 + 296 + 330, "frozen": 0} | {
+        "total": result["parameters"]["total"],
+        "trainable": result["parameters"]["total"],
+    }
+    assert result["frozen_unchanged"] is True
+    assert result["wall_seconds"] > 0
+    assert result["images_per_second"] > 0
+
+
+def test_metrics_have_a_line_for_each_split_of_each_epoch(finished: Path) -> None:
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["epoch"], line["split"]) for line in lines] == [
+        (6 * epoch, epoch, split) for epoch in (1, 2, 3) for split in ("train", "validation")
+    ]
+    assert all({"loss", "accuracy", "learning_rate", "images_per_second"} <= line.keys() for line in lines[::2])
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    config = with_(SMALL_CNN, data={"steps_per_epoch": None}, train={"epochs": 2})
+    assert train(config, tmp_path / "run").result["best"]["accuracy"] > 0.7
+
+
+def test_two_runs_are_bit_identical_and_another_seed_is_not(finished: Path, tmp_path: Path) -> None:
+    train(SMALL_CNN, tmp_path / "same")
+    assert_identical(final_state(SMALL_CNN, finished), final_state(SMALL_CNN, tmp_path / "same"))
+    other = replace(SMALL_CNN, seed=1)
+    train(other, tmp_path / "other")
+    first, second = final_state(SMALL_CNN, finished), final_state(other, tmp_path / "other")
+    assert any((first[path] != second[path]).any() for path in first if "kernel" in path)
+
+
+def test_starting_a_finished_run_again_changes_nothing(finished: Path) -> None:
+    before = {path: path.read_bytes() for path in (finished / "checkpoints").rglob("*") if path.is_file()}
+    metrics = (finished / "metrics.jsonl").read_text()
+    outcome = train(with_(SMALL_CNN, train={"tensorboard": True}), finished)
+    assert outcome.result["status"] == "completed"
+    assert (finished / "metrics.jsonl").read_text() == metrics
+    assert {path: path.read_bytes() for path in (finished / "checkpoints").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("config", [SMALL_CNN, SMALL_MOBILENET], ids=["simple_cnn", "mobilenet"])
+@pytest.mark.parametrize("stop_after", [2, 6, 9])
+def test_a_run_stopped_by_a_signal_goes_on_bit_exactly(
+    config: Config, stop_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(config, tmp_path / "whole")
+    make_train_step = loop.make_train_step
+
+    def interrupting(*arguments):
+        step, calls = make_train_step(*arguments), iter(range(1, 1000))
+
+        def stepping(*values):
+            if next(calls) == stop_after:
+                signal.raise_signal(signal.SIGTERM)
+            return step(*values)
+
+        return stepping
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "make_train_step", interrupting)
+        outcome = train(config, tmp_path / "stopped")
+    assert outcome.stopped_by == signal.SIGTERM
+    assert outcome.result["status"] == "interrupted"
+    assert outcome.result["steps"] == stop_after
+    assert train(config, tmp_path / "stopped").result["status"] == "completed"
+    assert_identical(final_state(config, tmp_path / "whole"), final_state(config, tmp_path / "stopped"))
+    whole, stopped = ((tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "stopped"))
+    timed = ("images_per_second",)
+    assert [{k: v for k, v in json.loads(line).items() if k not in timed} for line in whole] == [
+        {k: v for k, v in json.loads(line).items() if k not in timed} for line in stopped
+    ]
+
+
+def _command(config: Config, folder: Path) -> tuple[list[str], Path]:
+    experiment = folder / "killed.py"
+    experiment.write_text(
+        "from cnn_jax.experiment import from_json\n" + f"config = from_json({to_json(config)!r}, 'killed.py')\n"
+    )
+    workdir = folder / "killed"
+    return [sys.executable, "-m", "cnn_jax.train", f"--exp={experiment}", f"--workdir={workdir}"], workdir
+
+
+@pytest.mark.parametrize("config", [SMALL_CNN, SMALL_MOBILENET], ids=["simple_cnn", "mobilenet"])
+def test_a_run_killed_at_random_moments_ends_bit_identical(config: Config, tmp_path: Path) -> None:
+    config = with_(config, train={"epochs": 12})
+    train(config, tmp_path / "whole")
+    command, workdir = _command(config, tmp_path)
+    delays = random.Random(0)
+    kills = 0
+    for _ in range(2):
+        lines_before = _line_count(workdir)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while _line_count(workdir) <= lines_before and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(delays.uniform(0, 0.4))
+        process.kill()
+        kills += process.wait() == -signal.SIGKILL
+    assert kills == 2, "the run was too short to be killed"
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "resume" in done.stdout
+    assert_identical(final_state(config, tmp_path / "whole"), final_state(config, workdir))
+    metrics = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in metrics] == [epoch for epoch in range(1, 13) for _ in range(2)]
+
+
+def _line_count(workdir: Path) -> int:
+    path = workdir / "metrics.jsonl"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_process_saves_and_says_so_with_its_exit_code(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    command, workdir = _command(with_(SMALL_CNN, train={"epochs": 100_000}), tmp_path)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while _line_count(workdir) < 2 and process.poll() is None:
+        time.sleep(0.02)
+    os.kill(process.pid, number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == code, stderr
+    assert "the same command goes on from there" in stdout
+    assert "Traceback" not in stderr
+    result = json.loads((workdir / "result.json").read_text())
+    assert result["status"] == "interrupted"
+    assert (workdir / "checkpoints" / str(result["steps"])).is_dir()
+
+
+def test_a_run_directory_of_another_configuration_is_refused_with_the_difference(finished: Path) -> None:
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match=r"optimizer\.learning_rate: 0\.003 -> 0\.1"):
+        train(with_(SMALL_CNN, train={"tensorboard": True}, optimizer={"learning_rate": 0.1}), finished)
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(RunError, match="is not a run directory"):
+        train(SMALL_CNN, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_run_that_never_saved_may_begin_anew_with_other_settings(image_folder: Path, tmp_path: Path) -> None:
+    bad = image_folder / "train" / "red" / "zz.jpg"
+    bad.write_text("not an image")
+    config = with_(SMALL_CNN, data={"dataset": f"folder:{image_folder}"}, train={"epochs": 1})
+    with pytest.raises(DataError, match=r"train/red/zz\.jpg cannot be read .*\n.*--data\.unreadable=skip"):
+        train(config, tmp_path / "run")
+    skipping = with_(config, data={"unreadable": "skip"})
+    assert train(skipping, tmp_path / "run").result["status"] == "completed"
+    assert json.loads((tmp_path / "run" / "unreadable.json").read_text())["train"] == ["train/red/zz.jpg"]
+    assert train(skipping, tmp_path / "run").result["status"] == "completed"
+
+
+def test_images_added_later_do_not_join_a_run_and_images_removed_stop_it(image_folder: Path, tmp_path: Path) -> None:
+    config = with_(SMALL_CNN, data={"dataset": f"folder:{image_folder}"}, train={"epochs": 1})
+    train(config, tmp_path / "run")
+    write_image(image_folder / "train" / "red" / "new.png", np.zeros((9, 9, 3), np.uint8))
+    assert len(set_up(config, tmp_path / "run" / "split.json").dataset.splits["train"]) == 24
+    (image_folder / "train" / "blue" / "03.png").unlink()
+    with pytest.raises(DataError, match=r"train/blue/03\.png"):
+        train(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("sections", "error", "message"),
+    [
+        ({"model": {"name": "mobilenet", "image_size": 32, "alpha": 0.3, "weights": "imagenet"}}, ConfigError, "0.25"),
+        ({"model": {"weights": "imagenet"}}, ConfigError, "model.name=mobilenet"),
+        ({"model": {"weights": "nowhere.h5"}}, WeightsError, "nowhere.h5"),
+        ({"train": {"freeze_until": "conv_2"}}, ConfigError, "near names: conv2"),
+        ({"data": {"split": (1.0, 0.0, 0.0)}}, DataError, "no validation images"),
+        ({"data": {"dataset": "flowers"}}, ConfigError, "folder:DIR"),
+    ],
+)
+def test_wrong_settings_name_the_fix_and_create_nothing(
+    sections: dict, error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        train(with_(SMALL_CNN, **sections), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_does_not_divide_over_the_devices_names_the_nearest_sizes() -> None:
+    program = (
+        "from cnn_jax.training.mesh import Mesh\n"
+        "mesh = Mesh.create(); assert mesh.devices == 4\n"
+        "mesh.check_batch_size(32, 'data.batch_size')\n"
+        "try: mesh.check_batch_size(30, 'data.batch_size')\n"
+        "except Exception as error: print(error)\n"
+    )
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert "data.batch_size=30 does not divide over 4 devices; the nearest that do: 28, 32" in done.stdout, done.stderr
+
+
+def test_losses_do_not_depend_on_the_number_of_devices(tmp_path: Path) -> None:
+    program = (
+        "import sys, pathlib\n"
+        "from tests.training.helpers import *\n"
+        "print(train(with_(SMALL_MOBILENET, train={'freeze_until': 'none'}), pathlib.Path(sys.argv[1])).result['last'])"
+    )
+    losses = []
+    for devices in (1, 4):
+        environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        command = [sys.executable, "-c", program, str(tmp_path / str(devices))]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        lines = (tmp_path / str(devices) / "metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["loss"] for line in lines])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=2e-3)
+
+
+def test_interrupts_leave_the_handlers_as_they_were(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    train(with_(SMALL_CNN, train={"epochs": 1}), tmp_path / "run")
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert threading.current_thread() is threading.main_thread()
+
+
+def test_versions_and_devices_are_known() -> None:
+    assert jax.device_count() >= 1
