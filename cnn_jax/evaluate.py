@@ -53,14 +53,15 @@ def main(argv: Sequence[str]) -> int:
     arguments = cli.parse(
         Arguments, argv, door="evaluate", description="Measure a trained run on every example of a split."
     )
-    from cnn_jax.evaluation.tables import evaluation_table  # JAX and TensorFlow load only once the flags are right
+    from cnn_jax.evaluation.tables import evaluation_tables  # JAX and TensorFlow load only once the flags are right
     from cnn_jax.training import runs
     from cnn_jax.training.logs import Reporter, write_atomically
 
     reporter = Reporter()
     run = runs.load(arguments.checkpoint)
     split, evaluation = evaluate_run(run, arguments.split, arguments.data, reporter)
-    reporter.table(evaluation_table(evaluation))
+    for table in evaluation_tables(evaluation):
+        reporter.table(table)
     low, high = evaluation["accuracy_ci95"]
     reporter.line(
         f"{split}: {evaluation['n']} images, accuracy {evaluation['accuracy']:.4f} "

@@ -1,9 +1,16 @@
 """What the tests share: real photographs and weights where the environment names them, and small made-up data."""
 
+import atexit
 import os
+import shutil
+import tempfile
 import warnings
 from pathlib import Path
 
+CACHE = tempfile.mkdtemp(prefix="cnn_jax_tests_")  # the user's own stays out of it
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
+os.environ["CNN_JAX_CACHE"] = CACHE
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(CACHE) / "compiled")  # several tests run the same programs
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -12,8 +19,8 @@ with warnings.catch_warnings():  # what TensorFlow and Keras warn of while they 
     warnings.simplefilter("ignore")
     import tensorflow  # noqa: F401  (before any test turns warnings into errors)
 
-import numpy as np
-import pytest
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
 
 
 def _real(variable: str, what: str) -> Path:

@@ -102,6 +102,7 @@ def test_the_table_names_each_class_and_the_interval(run: Path, capsys: pytest.C
     printed = capsys.readouterr().out
     assert "95 % interval" in printed
     assert "precision" in printed
+    assert "taken for" in printed
 
 
 def test_the_run_of_a_folder_is_evaluated_with_its_recorded_validation_images(

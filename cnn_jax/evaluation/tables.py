@@ -8,17 +8,20 @@ WIDEST_MATRIX = 12
 """Classes up to which the confusion matrix is printed; it is in the JSON in any case."""
 
 
-def evaluation_table(evaluation: dict[str, Any]) -> Table:
-    """A row a class: precision, recall, F1, support, and what its images were taken for."""
+def evaluation_tables(evaluation: dict[str, Any]) -> list[Table]:
+    """Precision, recall, F1 and number of images of each class; and, for few classes, the confusion matrix."""
     classes = evaluation["classes"]
-    with_matrix = len(classes) <= WIDEST_MATRIX
-    table = Table(title="rows: true class; right part: predicted class" if with_matrix else None, title_justify="left")
-    table.add_column("class")
-    for name in ("precision", "recall", "F1", "images", *(classes if with_matrix else ())):
-        table.add_column(name, justify="right")
-    for i, name in enumerate(classes):
+    scores = Table("class")
+    for name in ("precision", "recall", "F1", "images"):
+        scores.add_column(name, justify="right")
+    for name in classes:
         row = evaluation["per_class"][name]
-        matrix_row = [str(value) for value in evaluation["confusion_matrix"][i]] if with_matrix else []
-        shares = [f"{row[key]:.3f}" for key in ("precision", "recall", "f1")]
-        table.add_row(name, *shares, str(row["support"]), *matrix_row)
-    return table
+        scores.add_row(name, *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1")), str(row["support"]))
+    if len(classes) > WIDEST_MATRIX:
+        return [scores]
+    matrix = Table("is \\ taken for")
+    for name in classes:
+        matrix.add_column(name, justify="right")
+    for name, row in zip(classes, evaluation["confusion_matrix"], strict=True):
+        matrix.add_row(name, *map(str, row))
+    return [scores, matrix]
