@@ -150,6 +150,8 @@ class DataConfig:
     """The classes to use, in this order; None is all of them in alphabetical order."""
     unreadable: Literal["error", "skip"] = "error"
     """What to do about image files that cannot be read: stop and name the first, or find all first and go on."""
+    memory_megabytes: int = 2048
+    """Splits that fit into this, as resized images, are decoded once and kept; 0 decodes every image at every visit."""
     data_dir: str | None = None
     """`tfds:` the folder of the prepared data sets; None is TFDS' default."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -159,6 +161,7 @@ class DataConfig:
         _require(bool(self.dataset), "data.dataset", self.dataset, "folder:DIR, tfds:NAME or digits")
         _require(self.batch_size >= 1, "data.batch_size", self.batch_size, "at least 1")
         _require(self.eval_batch_size >= 1, "data.eval_batch_size", self.eval_batch_size, "at least 1")
+        _require(self.memory_megabytes >= 0, "data.memory_megabytes", self.memory_megabytes, "0 or more")
         steps = self.steps_per_epoch
         _require(steps is None or steps >= 1, "data.steps_per_epoch", steps, "at least 1, or None for a full pass")
         shares = len(self.split) == 3 and all(0 <= share <= 1 for share in self.split)

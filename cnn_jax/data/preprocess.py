@@ -7,6 +7,8 @@ from cnn_jax.data.tensorflow import tf
 
 def resize(image: Any, size: int) -> Any:
     """uint8[h, w, 1 or 3] to uint8[size, size, 3]: squashed, bilinear without antialiasing, as Keras' data sets do."""
+    if image.shape == (size, size, 3):
+        return image
     if image.shape[-1] == 1:
         image = tf().image.grayscale_to_rgb(image)
     resized = tf().image.resize(image, (size, size), method="bilinear")

@@ -63,7 +63,7 @@ class FileImages:
     paths: np.ndarray
 
     def load(self, index: Any) -> Any:
-        return _decode(tf().io.read_file(tf().gather(tf().constant(self.paths), index)))
+        return _decode(tf().io.read_file(tf().gather(_outside_of_graph(self.paths), index)))
 
     def take(self, indices: np.ndarray) -> "FileImages":
         return FileImages(self.paths[indices])
@@ -76,7 +76,7 @@ class ArrayImages:
     pixels: np.ndarray
 
     def load(self, index: Any) -> Any:
-        return tf().gather(tf().constant(self.pixels), index)
+        return tf().gather(_outside_of_graph(self.pixels), index)
 
     def take(self, indices: np.ndarray) -> "ArrayImages":
         return ArrayImages(self.pixels[indices])
@@ -95,6 +95,12 @@ class EncodedImages:
 
     def take(self, indices: np.ndarray) -> "EncodedImages":
         return EncodedImages(self.read, self.indices[indices])
+
+
+def _outside_of_graph(array: np.ndarray) -> Any:
+    """The array as a tensor that graphs refer to; a constant inside of them is copied, and limited to 2 GB."""
+    with tf().init_scope():
+        return tf().constant(array)
 
 
 def _decode(encoded: Any) -> Any:

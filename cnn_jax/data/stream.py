@@ -5,10 +5,11 @@ permutations; the passes follow each other without end. Each example carries the
 Nothing depends on threads, and going on from a step needs nothing but its number.
 """
 
+import math
 import os
 import re
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.augment import augment
 from cnn_jax.data.preprocess import resize
-from cnn_jax.data.sources import Split
+from cnn_jax.data.sources import ArrayImages, Split
 from cnn_jax.data.tensorflow import tf
 from cnn_jax.errors import DataError
 
@@ -134,6 +135,23 @@ def evaluation_batches(
     dataset = tf().data.Dataset.from_tensor_slices((indices, split.labels[indices], mask))
     dataset = dataset.map(load, PARALLEL_CALLS, deterministic=True).batch(local).prefetch(PREFETCH)
     return _named_errors(dataset, split, iter(indices))
+
+
+def in_memory(split: Split, image_size: int, budget: int) -> Split:
+    """The same examples, decoded and resized once if they fit into `budget` bytes; otherwise `split` itself.
+
+    Raises:
+        DataError: an image cannot be read; the message names the file.
+    """
+    shape = (len(split), image_size, image_size, 3)
+    if math.prod(shape) > budget:
+        return split
+    pixels, done = np.empty(shape, np.uint8), 0
+    for batch in evaluation_batches(split, image_size, min(64, len(split))):
+        images = batch["image"][batch["mask"]]
+        pixels[done : done + len(images)] = images
+        done += len(images)
+    return replace(split, images=ArrayImages(pixels))
 
 
 def unreadable(split: Split, image_size: int) -> list[int]:

@@ -12,7 +12,7 @@ import jax
 
 from cnn_jax.config import Config
 from cnn_jax.data import splits
-from cnn_jax.data.stream import Batch, TrainStream, evaluation_batches
+from cnn_jax.data.stream import Batch, TrainStream, evaluation_batches, in_memory
 from cnn_jax.evaluation.evaluator import predict_all
 from cnn_jax.evaluation.metrics import accuracy_and_loss
 from cnn_jax.training import runs
@@ -110,6 +110,10 @@ class Epochs:
         self._step = make_train_step(job.model, job.optimizer, job.freezing, job.config.seed, job.mesh)
         self._predict = make_predict(job.model, job.mesh)
         self._batches: Generator[Batch, None, None] | None = None
+        budget = job.config.data.memory_megabytes * 2**20
+        self._training, self._validation = (
+            in_memory(job.dataset.splits[name], job.model.image_size, budget) for name in ("train", "validation")
+        )
 
     def close(self) -> None:
         """Stop the threads that prepare batches."""
@@ -121,8 +125,7 @@ class Epochs:
         job, data = self._job, self._job.config.data
         first, end = int(state.step), epoch * job.steps_per_epoch
         if self._batches is None:
-            split = job.dataset.splits["train"]
-            stream = TrainStream(split, job.model.image_size, data.batch_size, job.config.seed, data.augment)
+            stream = TrainStream(self._training, job.model.image_size, data.batch_size, job.config.seed, data.augment)
             self._batches = stream.batches(first)
         begun, previous = time.perf_counter(), None
         with self._reporter.bar(f"epoch {epoch}/{job.config.train.epochs}", end - first, "images") as bar:
@@ -141,7 +144,7 @@ class Epochs:
     def validate(self, epoch: int, state: TrainState, progress: Progress) -> tuple[TrainState, Progress]:
         """Evaluate after the last step of an epoch, write both splits' metrics, and begin new totals."""
         job, data, step = self._job, self._job.config.data, int(state.step)
-        split = job.dataset.splits["validation"]
+        split = self._validation
         begun = time.perf_counter()
         with self._reporter.bar("validation", len(split), "images") as bar:
             predictions = predict_all(

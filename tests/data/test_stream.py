@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from cnn_jax.config import AugmentConfig, DataConfig
 from cnn_jax.data.preprocess import resize
 from cnn_jax.data.sources import ArrayImages, Images, Split, open_dataset
-from cnn_jax.data.stream import Batch, TrainStream, evaluation_batches, pass_order, steps_per_pass, unreadable
+from cnn_jax.data.stream import (
+    Batch,
+    TrainStream,
+    evaluation_batches,
+    in_memory,
+    pass_order,
+    steps_per_pass,
+    unreadable,
+)
 from cnn_jax.errors import DataError
 from tests.conftest import write_image
 
@@ -269,3 +277,13 @@ def test_exactly_the_files_that_cannot_be_read_are_found(tmp_path: Path) -> None
     kept = split.take([i for i in range(len(split)) if i not in bad])
     assert unreadable(kept, SIZE) == []
     assert sum(int(b["mask"].sum()) for b in evaluation_batches(kept, SIZE, 4)) == 7
+
+
+def test_splits_are_kept_in_memory_only_within_the_budget(image_folder: Path) -> None:
+    split = open_dataset(DataConfig(dataset=f"folder:{image_folder}")).splits["train"]
+    size = 24 * 8 * 8 * 3
+    assert in_memory(split, 8, size - 1) is split
+    kept = in_memory(split, 8, size)
+    assert (kept.ids, kept.labels.tolist()) == (split.ids, split.labels.tolist())
+    for first, second in zip(evaluation_batches(split, 8, 7), evaluation_batches(kept, 8, 7), strict=True):
+        np.testing.assert_array_equal(first["image"], second["image"])

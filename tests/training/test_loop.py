@@ -90,6 +90,14 @@ def test_starting_a_finished_run_again_changes_nothing(finished: Path) -> None:
     assert {path: path.read_bytes() for path in (finished / "checkpoints").rglob("*") if path.is_file()} == before
 
 
+def test_images_kept_in_memory_change_nothing(image_folder: Path, tmp_path: Path) -> None:
+    config = with_(SMALL_CNN, data={"dataset": f"folder:{image_folder}"})
+    decoding = with_(config, data={"memory_megabytes": 0})
+    train(config, tmp_path / "kept")
+    train(decoding, tmp_path / "decoded")
+    assert_identical(final_state(config, tmp_path / "kept"), final_state(decoding, tmp_path / "decoded"))
+
+
 @pytest.mark.parametrize(
     ("config", "stop_after"), [(SMALL_CNN, 2), (SMALL_CNN, 6), (SMALL_CNN, 9), (SMALL_MOBILENET, 9)]
 )
