@@ -153,7 +153,7 @@ def test_a_run_killed_at_random_moments_ends_bit_identical(config: Config, tmp_p
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while _line_count(workdir) <= lines_before and process.poll() is None:
             time.sleep(0.02)
-        time.sleep(delays.uniform(0, 0.4))
+        time.sleep(delays.uniform(0, 0.25))
         process.kill()
         kills += process.wait() == -signal.SIGKILL
     assert kills == 2, "the run was too short to be killed"
