@@ -5,59 +5,13 @@ Every field is also a command-line flag (`--model.alpha=0.5`); the text under a 
 
 import dataclasses
 import math
-import types
-import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cnn_jax.errors import ConfigError
+from cnn_jax.validation import check_types, is_finite, require
 
 ModelName = Literal["simple_cnn", "mobilenet"]
 FillMode = Literal["nearest", "reflect", "constant", "wrap"]
-
-
-def _require(holds: bool, name: str, value: Any, rule: str) -> None:
-    """Raise the one error of an impossible value."""
-    if not holds:
-        raise ConfigError(f"{name}={value!r} is not possible: it must be {rule}")
-
-
-def _check_types(section: Any, prefix: str) -> None:
-    """Every field has the type that it is declared with; whole numbers become float where that is asked for."""
-    for name, kind in typing.get_type_hints(type(section)).items():
-        value = getattr(section, name)
-        if kind is float and type(value) is int:
-            object.__setattr__(section, name, float(value))
-        elif not _has_type(value, kind):
-            _require(False, f"{prefix}{name}", value, _describe_type(kind))
-
-
-def _has_type(value: Any, kind: Any) -> bool:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        return any(_has_type(value, argument) for argument in arguments)
-    if origin is Literal:
-        return value in arguments
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_has_type(item, arguments[0]) for item in value)
-    if kind is float:
-        return type(value) in (float, int)
-    return type(value) is kind
-
-
-def _describe_type(kind: Any) -> str:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_describe_type(argument) for argument in arguments)
-    if origin is Literal:
-        return f"one of {', '.join(arguments)}"
-    if origin is tuple:
-        return f"a list of {arguments[0].__name__}"
-    return "None" if kind is type(None) else f"{kind.__name__}"
-
-
-def _is_finite(value: float, *, above: float = 0, or_equal: bool = False) -> bool:
-    return math.isfinite(value) and (value >= above if or_equal else value > above)
 
 
 @dataclass(frozen=True)
@@ -88,15 +42,15 @@ class ModelConfig:
     """simple_cnn: step of the max pooling, in pixels."""
 
     def __post_init__(self) -> None:
-        _check_types(self, "model.")
-        _require(_is_finite(self.alpha) and int(32 * self.alpha) >= 1, "model.alpha", self.alpha, "at least 1/32")
-        _require(self.image_size >= 1, "model.image_size", self.image_size, "at least 1")
-        _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
-        _require(bool(self.weights), "model.weights", self.weights, "imagenet, none or a path")
+        check_types(self, "model.")
+        require(is_finite(self.alpha) and int(32 * self.alpha) >= 1, "model.alpha", self.alpha, "at least 1/32")
+        require(self.image_size >= 1, "model.image_size", self.image_size, "at least 1")
+        require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
+        require(bool(self.weights), "model.weights", self.weights, "imagenet, none or a path")
         positive = bool(self.filters) and min(self.filters) >= 1
-        _require(positive, "model.filters", self.filters, "one or more positive numbers")
+        require(positive, "model.filters", self.filters, "one or more positive numbers")
         for name in ("kernel_size", "strides", "pool_size", "pool_strides"):
-            _require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")
+            require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")
 
 
 @dataclass(frozen=True)
@@ -119,12 +73,12 @@ class AugmentConfig:
     """What fills the pixels that come from outside the image."""
 
     def __post_init__(self) -> None:
-        _check_types(self, "data.augment.")
+        check_types(self, "data.augment.")
         for name in ("rotation", "width_shift", "height_shift"):
             value = getattr(self, name)
-            _require(_is_finite(value, or_equal=True), f"data.augment.{name}", value, "0 or more")
-        _require(0 <= self.shear < 90, "data.augment.shear", self.shear, "at least 0 and below 90 degrees")
-        _require(0 <= self.zoom < 1, "data.augment.zoom", self.zoom, "at least 0 and below 1")
+            require(is_finite(value, or_equal=True), f"data.augment.{name}", value, "0 or more")
+        require(0 <= self.shear < 90, "data.augment.shear", self.shear, "at least 0 and below 90 degrees")
+        require(0 <= self.zoom < 1, "data.augment.zoom", self.zoom, "at least 0 and below 1")
 
     @property
     def is_geometric(self) -> bool:
@@ -157,15 +111,15 @@ class DataConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        _check_types(self, "data.")
-        _require(bool(self.dataset), "data.dataset", self.dataset, "folder:DIR, tfds:NAME or digits")
-        _require(self.batch_size >= 1, "data.batch_size", self.batch_size, "at least 1")
-        _require(self.eval_batch_size >= 1, "data.eval_batch_size", self.eval_batch_size, "at least 1")
-        _require(self.memory_megabytes >= 0, "data.memory_megabytes", self.memory_megabytes, "0 or more")
+        check_types(self, "data.")
+        require(bool(self.dataset), "data.dataset", self.dataset, "folder:DIR, tfds:NAME or digits")
+        require(self.batch_size >= 1, "data.batch_size", self.batch_size, "at least 1")
+        require(self.eval_batch_size >= 1, "data.eval_batch_size", self.eval_batch_size, "at least 1")
+        require(self.memory_megabytes >= 0, "data.memory_megabytes", self.memory_megabytes, "0 or more")
         steps = self.steps_per_epoch
-        _require(steps is None or steps >= 1, "data.steps_per_epoch", steps, "at least 1, or None for a full pass")
+        require(steps is None or steps >= 1, "data.steps_per_epoch", steps, "at least 1, or None for a full pass")
         shares = len(self.split) == 3 and all(0 <= share <= 1 for share in self.split)
-        _require(
+        require(
             shares and math.isclose(sum(self.split), 1) and self.split[0] > 0,
             "data.split",
             self.split,
@@ -173,7 +127,7 @@ class DataConfig:
         )
         classes = self.classes
         distinct = classes is None or (len(classes) >= 2 and len(set(classes)) == len(classes))
-        _require(distinct, "data.classes", classes, "two or more different names")
+        require(distinct, "data.classes", classes, "two or more different names")
 
 
 @dataclass(frozen=True)
@@ -192,12 +146,12 @@ class OptimizerConfig:
     """Scale the gradient of the trainable parameters down to this norm where it is longer."""
 
     def __post_init__(self) -> None:
-        _check_types(self, "optimizer.")
-        _require(_is_finite(self.learning_rate), "optimizer.learning_rate", self.learning_rate, "above 0")
-        _require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "at least 0 and below 1")
-        _require(_is_finite(self.epsilon), "optimizer.epsilon", self.epsilon, "above 0")
-        clips = self.clip_norm is None or _is_finite(self.clip_norm)
-        _require(clips, "optimizer.clip_norm", self.clip_norm, "above 0, or None")
+        check_types(self, "optimizer.")
+        require(is_finite(self.learning_rate), "optimizer.learning_rate", self.learning_rate, "above 0")
+        require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "at least 0 and below 1")
+        require(is_finite(self.epsilon), "optimizer.epsilon", self.epsilon, "above 0")
+        clips = self.clip_norm is None or is_finite(self.clip_norm)
+        require(clips, "optimizer.clip_norm", self.clip_norm, "above 0, or None")
 
 
 @dataclass(frozen=True)
@@ -212,9 +166,9 @@ class TrainConfig:
     """Write TensorBoard event files beside metrics.jsonl."""
 
     def __post_init__(self) -> None:
-        _check_types(self, "train.")
-        _require(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
-        _require(bool(self.freeze_until), "train.freeze_until", self.freeze_until, "none, head or a layer's name")
+        check_types(self, "train.")
+        require(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
+        require(bool(self.freeze_until), "train.freeze_until", self.freeze_until, "none, head or a layer's name")
 
 
 @dataclass(frozen=True)
@@ -231,10 +185,10 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        _check_types(self, "")
+        check_types(self, "")
         plain = bool(self.name) and self.name not in (".", "..") and not any(c in self.name for c in "/\\\0\n")
-        _require(plain, "name", self.name, "usable as a folder's name, without slashes")
-        _require(0 <= self.seed < 2**31, "seed", self.seed, "at least 0 and below 2**31")
+        require(plain, "name", self.name, "usable as a folder's name, without slashes")
+        require(0 <= self.seed < 2**31, "seed", self.seed, "at least 0 and below 2**31")
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:

@@ -5,12 +5,11 @@ Written out, the gradient needs two reductions and one pass.
 """
 
 import functools
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-Rectifier = Literal["relu", "relu6"] | None
+from cnn_jax.models.rectifier import Rectifier, passes, rectify
 
 _AXES = (0, 1, 2)
 
@@ -22,7 +21,7 @@ def batch_norm_inference(
     mean: jax.Array,
     var: jax.Array,
     epsilon: float,
-    rectifier: Rectifier,
+    rectifier: Rectifier | None,
 ) -> jax.Array:
     """Normalise float[b, h, w, c] with the moving statistics, then rectify; computed in float32, returned as given."""
     factor = scale * jax.lax.rsqrt(var + epsilon)
@@ -30,7 +29,7 @@ def batch_norm_inference(
 
 
 def batch_norm_training(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, reference: jax.Array, epsilon: float, rectifier: Rectifier
+    x: jax.Array, scale: jax.Array, bias: jax.Array, reference: jax.Array, epsilon: float, rectifier: Rectifier | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalise float[b, h, w, c] with its own statistics, then rectify.
 
@@ -42,20 +41,6 @@ def batch_norm_training(
         The result in the dtype of `x`, and the mean and the biased variance, float32[c], without a gradient.
     """
     return _training(x, scale, bias, jax.lax.stop_gradient(reference), epsilon, rectifier)
-
-
-def rectify(x: jax.Array, rectifier: Rectifier) -> jax.Array:
-    """`max(x, 0)` ("relu"), `min(max(x, 0), 6)` ("relu6") or `x` (None)."""
-    if rectifier is None:
-        return x
-    return jnp.maximum(x, 0) if rectifier == "relu" else jnp.clip(x, 0, 6)
-
-
-def _passes(x: jax.Array, rectifier: Rectifier) -> jax.Array:
-    """Where the rectifier lets the gradient through (TensorFlow's convention: not at the bends)."""
-    if rectifier is None:
-        return jnp.ones_like(x, bool)
-    return x > 0 if rectifier == "relu" else (x > 0) & (x < 6)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
@@ -76,7 +61,7 @@ def _training_backward(epsilon, rectifier, residuals, grads):
     x, scale, bias, mean, var = residuals
     inverse = jax.lax.rsqrt(var + epsilon)
     normalised = (x.astype(jnp.float32) - mean) * inverse
-    grad = jnp.where(_passes(normalised * scale + bias, rectifier), grads[0].astype(jnp.float32), 0)
+    grad = jnp.where(passes(normalised * scale + bias, rectifier), grads[0].astype(jnp.float32), 0)
     grad_bias = grad.sum(_AXES)
     grad_scale = (grad * normalised).sum(_AXES)
     count = x.size // x.shape[-1]

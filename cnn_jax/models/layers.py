@@ -4,8 +4,6 @@ Every layer is called with `train`: whether it runs as in training (batch statis
 Layers without such a difference ignore it. Images are float[b, h, w, c] throughout.
 """
 
-from typing import Literal
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,14 +12,8 @@ from cnn_jax.models.batch_norm import batch_norm_inference, batch_norm_training
 from cnn_jax.models.convolution import conv
 from cnn_jax.models.depthwise import depthwise_conv
 from cnn_jax.models.initializers import depthwise_glorot_uniform, glorot_uniform
+from cnn_jax.models.rectifier import Rectifier, rectify
 from cnn_jax.models.shifts import Pads
-
-ActivationName = Literal["relu", "relu6"]
-
-
-def activate(x: jax.Array, kind: ActivationName) -> jax.Array:
-    """`max(x, 0)`, for relu6 limited to 6."""
-    return jax.nn.relu(x) if kind == "relu" else jnp.clip(x, 0, 6)
 
 
 class Layer(nn.Module):
@@ -39,7 +31,7 @@ class Conv(Layer):
     strides: tuple[int, int] = (1, 1)
     padding: str | Pads = "SAME"
     use_bias: bool = True
-    activation: ActivationName | None = None
+    activation: Rectifier | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -47,7 +39,7 @@ class Conv(Layer):
         y = conv(x, kernel.astype(x.dtype), self.strides, self.padding)
         if self.use_bias:
             y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
-        return y if self.activation is None else activate(y, self.activation)
+        return rectify(y, self.activation)
 
 
 class DepthwiseConv(Layer):
@@ -75,7 +67,7 @@ class BatchNorm(Layer):
     momentum: float = 0.99
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool, activation: ActivationName | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool, activation: Rectifier | None = None) -> jax.Array:
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
@@ -93,10 +85,10 @@ class BatchNorm(Layer):
 class Activation(Layer):
     """A rectifier: `max(x, 0)` ("relu") or `min(max(x, 0), 6)` ("relu6")."""
 
-    kind: ActivationName = "relu"
+    kind: Rectifier = "relu"
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        return activate(x, self.kind)
+        return rectify(x, self.kind)
 
 
 class ZeroPad(Layer):
@@ -139,14 +131,14 @@ class Dense(Layer):
     """`x @ kernel + bias`; parameters `kernel` float[in, features] and `bias` float[features]."""
 
     features: int
-    activation: ActivationName | None = None
+    activation: Rectifier | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         kernel = self.param("kernel", glorot_uniform, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         y = x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
-        return y if self.activation is None else activate(y, self.activation)
+        return rectify(y, self.activation)
 
 
 class Dropout(Layer):

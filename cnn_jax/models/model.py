@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
@@ -15,6 +15,7 @@ from cnn_jax.models.chain import Chain, Variables, layer_index, layer_names
 from cnn_jax.models.layers import Dense, Dropout, GlobalAveragePool, Layer
 
 Normalisation = Literal["tf"]
+Precision = Literal["float32", "bfloat16"]
 
 HEAD = "head"
 """The name of the classifier layer of every model."""
@@ -26,42 +27,67 @@ class Model:
 
     layers: tuple[Layer, ...]
     image_size: int
-    normalisation: Normalisation
+    normalisation: Normalisation | None
+    """None: the inputs are activations of the layers before, not images (see `part`)."""
     new_layers: tuple[str, ...] = (HEAD,)
     """Layers that pretrained files lack: they start from random weights."""
     replaced_layers: tuple[str, ...] = ()
     """Layers of pretrained files that the new layers stand in for."""
+    precision: Precision = "float32"
+    """In which activations are computed; parameters, batch statistics and logits are float32 in any case."""
 
     def init(self, key: jax.Array) -> Variables:
         """Random variables: {"params": {layer: {leaf: float32}}, "batch_stats": {layer: {leaf: float32}}}."""
         images = jnp.zeros((1, self.image_size, self.image_size, 3))
         return {"params": {}, "batch_stats": {}, **Chain(self.layers).init(key, images)}
 
-    def logits(self, variables: Variables, images: jax.Array) -> jax.Array:
-        """Inference: uint8[b, s, s, 3] to float32[b, classes]."""
-        return Chain(self.layers).apply(variables, normalise(images, self.normalisation))[0]
+    def part(self, start: int, stop: int | None = None) -> "Model":
+        """The layers from position `start` to before `stop`; from 0 it takes images, else the output of `start - 1`.
+
+        It runs with the variables of the whole model.
+        """
+        normalisation = self.normalisation if start == 0 else None
+        return replace(self, layers=self.layers[start:stop], normalisation=normalisation)
+
+    def outputs(self, variables: Variables, inputs: jax.Array) -> jax.Array:
+        """Inference: the output of the last layer, in the dtype of `precision`."""
+        return Chain(self.layers).apply(variables, self._prepare(inputs))[0]
+
+    def logits(self, variables: Variables, inputs: jax.Array) -> jax.Array:
+        """Inference: uint8[b, s, s, 3] (or what `part` takes) to float32[b, classes]."""
+        return self.outputs(variables, inputs).astype(jnp.float32)
 
     def train_logits(
-        self, variables: Variables, images: jax.Array, dropout_key: jax.Array, inference_layers: Collection[str]
+        self, variables: Variables, inputs: jax.Array, dropout_key: jax.Array, inference_layers: Collection[str]
     ) -> tuple[jax.Array, dict[str, Any]]:
         """As `logits` but in training mode, except for `inference_layers`; also the new batch statistics."""
         (logits, _), updates = Chain(self.layers).apply(
             variables,
-            normalise(images, self.normalisation),
+            self._prepare(inputs),
             train=True,
             inference_layers=inference_layers,
             mutable=["batch_stats"],
             rngs={"dropout": dropout_key},
         )
-        return logits, {**variables["batch_stats"], **updates.get("batch_stats", {})}
+        return logits.astype(jnp.float32), {**variables["batch_stats"], **updates.get("batch_stats", {})}
+
+    def _prepare(self, inputs: jax.Array) -> jax.Array:
+        """Images normalised in float32, then everything in the dtype of the computation."""
+        if self.normalisation is not None:
+            inputs = normalise(inputs, self.normalisation)
+        return inputs.astype(self.precision)
 
     def layers_before(self, name: str, field: str) -> tuple[str, ...]:
         """Names of the layers before the one called `name`; `none` is the start of the chain.
+
+        A dropout just before it goes with it: the classifier's dropout stays active where only the classifier trains.
 
         Raises:
             ConfigError: no such layer; `field` is the setting that the message names.
         """
         index = 0 if name == "none" else layer_index(self.layers, name, field)
+        while index and isinstance(self.layers[index - 1], Dropout):
+            index -= 1
         return tuple(layer_names(self.layers[:index]))
 
 
@@ -74,7 +100,7 @@ def normalise(images: jax.Array, mode: Normalisation) -> jax.Array:
     return images.astype(jnp.float32) / 127.5 - 1
 
 
-def build(config: ModelConfig, classes: int) -> Model:
+def build(config: ModelConfig, classes: int, precision: Precision = "float32") -> Model:
     """The model that `config` describes, with a classifier for so many classes.
 
     Raises:
@@ -87,7 +113,7 @@ def build(config: ModelConfig, classes: int) -> Model:
             Dropout(config.dropout, name="dropout"),
             Dense(classes, name=HEAD),
         )
-        model = Model(layers, config.image_size, "tf", replaced_layers=("conv_preds",))
+        model = Model(layers, config.image_size, "tf", replaced_layers=("conv_preds",), precision=precision)
     else:
         body = simple_cnn.body(
             config.filters,
@@ -98,7 +124,7 @@ def build(config: ModelConfig, classes: int) -> Model:
             config.pool_strides,
         )
         layers = (*body, Dropout(config.dropout, name="dropout"), Dense(classes, name=HEAD))
-        model = Model(layers, config.image_size, "tf")
+        model = Model(layers, config.image_size, "tf", precision=precision)
     _check_size(model, config)
     return model
 

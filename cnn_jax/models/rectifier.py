@@ -1,0 +1,30 @@
+"""The rectifiers of the networks, with TensorFlow's gradient: zero at the bends."""
+
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+Rectifier = Literal["relu", "relu6"]
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def rectify(x: jax.Array, rectifier: Rectifier | None) -> jax.Array:
+    """`max(x, 0)` ("relu"), `min(max(x, 0), 6)` ("relu6") or `x` (None)."""
+    if rectifier is None:
+        return x
+    return jnp.maximum(x, 0) if rectifier == "relu" else jnp.clip(x, 0, 6)
+
+
+def passes(x: jax.Array, rectifier: Rectifier | None) -> jax.Array:
+    """Where the gradient goes through, bool[...]: between the bends, not at them."""
+    if rectifier is None:
+        return jnp.ones_like(x, bool)
+    return x > 0 if rectifier == "relu" else (x > 0) & (x < 6)
+
+
+@rectify.defjvp
+def _rectify_jvp(rectifier, primals, tangents):
+    (x,), (tangent,) = primals, tangents
+    return rectify(x, rectifier), jnp.where(passes(x, rectifier), tangent, 0)
