@@ -1,1 +1,6 @@
-"""Train and fine-tune convolutional image classifiers in JAX."""
+"""Train and fine-tune convolutional image classifiers."""
+
+import time
+
+STARTED = time.perf_counter()
+"""When this process began to import the package; for the report of what a start takes."""

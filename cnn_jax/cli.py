@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeVar
 import tyro
 
 from cnn_jax.cache import cache_folder
-from cnn_jax.errors import UserError
+from cnn_jax.errors import RunFailed, UserError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -62,6 +62,9 @@ def run_door(main: Callable[[Sequence[str]], int]) -> NoReturn:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = EXIT_USAGE
+    except RunFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = EXIT_FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = EXIT_SIGINT

@@ -19,3 +19,7 @@ class WeightsError(UserError):
 
 class RunError(UserError):
     """A run directory or checkpoint that cannot be used."""
+
+
+class RunFailed(Exception):  # noqa: N818  (named for what happened)
+    """Training could not go on, by no fault of the command line: the doors print the message and exit with code 1."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from cnn_jax import cli
+from cnn_jax import STARTED, cli
 from cnn_jax.config import Config
 from cnn_jax.experiment import load_experiment, resolve_paths, to_json
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
 
     reporter = Reporter()
     workdir = arguments.workdir or Path("runs") / config.name
-    outcome = fit(config, workdir, reporter)
+    outcome = fit(config, workdir, reporter, STARTED)
     _conclude(outcome.result, workdir, reporter)
     if outcome.stopped_by is None:
         return 0

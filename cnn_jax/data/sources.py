@@ -1,5 +1,6 @@
 """Data sets by name: `folder:DIR`, `tfds:NAME[:CONFIG]` and `digits`, as labelled examples in a fixed order."""
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,9 @@ class Images(Protocol):
 
     def take(self, indices: np.ndarray) -> "Images":
         """Only these, in this order."""
+
+    def fingerprint(self) -> str:
+        """Changes with the content of any image, as far as that shows without decoding them."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,10 @@ class FileImages:
     def take(self, indices: np.ndarray) -> "FileImages":
         return FileImages(self.paths[indices])
 
+    def fingerprint(self) -> str:
+        stats = ((path, os.stat(path)) for path in self.paths)
+        return _sha256(repr([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]).encode())
+
 
 @dataclass(frozen=True)
 class ArrayImages:
@@ -81,6 +89,9 @@ class ArrayImages:
     def take(self, indices: np.ndarray) -> "ArrayImages":
         return ArrayImages(self.pixels[indices])
 
+    def fingerprint(self) -> str:
+        return _sha256(repr(self.pixels.shape).encode() + np.ascontiguousarray(self.pixels).tobytes())
+
 
 @dataclass(frozen=True)
 class EncodedImages:
@@ -88,19 +99,28 @@ class EncodedImages:
 
     read: Callable[[int], bytes]
     indices: np.ndarray
+    name: str
+    """Of the data set, its version and split: prepared data sets do not change."""
 
     def load(self, index: Any) -> Any:
         position = tf().gather(tf().constant(self.indices), index)
         return _decode(tf().numpy_function(lambda i: self.read(int(i)), [position], tf().string))
 
     def take(self, indices: np.ndarray) -> "EncodedImages":
-        return EncodedImages(self.read, self.indices[indices])
+        return EncodedImages(self.read, self.indices[indices], self.name)
+
+    def fingerprint(self) -> str:
+        return _sha256(repr((self.name, self.indices.tolist())).encode())
 
 
 def _outside_of_graph(array: np.ndarray) -> Any:
     """The array as a tensor that graphs refer to; a constant inside of them is copied, and limited to 2 GB."""
     with tf().init_scope():
         return tf().constant(array)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _decode(encoded: Any) -> Any:
@@ -281,5 +301,6 @@ def _open_tfds_split(builder: Any, split: str) -> Split:
 
     source = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
     labels = np.fromiter((example["label"] for example in source), np.int32, len(source))
-    ids = tuple(f"{builder.info.full_name}/{split}/{i}" for i in range(len(source)))
-    return Split(ids, labels, EncodedImages(lambda i: source[i]["image"], np.arange(len(source))))
+    name = f"{builder.info.full_name}/{split}"
+    images = EncodedImages(lambda i: source[i]["image"], np.arange(len(source)), name)
+    return Split(tuple(f"{name}/{i}" for i in range(len(source))), labels, images)

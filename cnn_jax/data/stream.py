@@ -22,7 +22,10 @@ from cnn_jax.data.tensorflow import tf
 from cnn_jax.errors import DataError
 
 Batch = dict[str, np.ndarray]
-"""image uint8[b, s, s, 3], label int32[b], index int64[b] (position in the split), mask bool[b] (False: padding)."""
+"""image uint8[b, s, s, 3], label int32[b], index int64[b] (position in the split), mask bool[b] (False: padding).
+
+In the place of images there may be other arrays [b, …] that stand for them (see `rows`).
+"""
 
 PREFETCH = 2
 """Batches prepared ahead of the step."""
@@ -116,12 +119,22 @@ class TrainStream:
             number, step = number + 1, 0
 
 
+@dataclass(frozen=True)
+class View:
+    """One of several augmented versions of every image, fixed by `seed` and `number`."""
+
+    augment: AugmentConfig
+    seed: int
+    number: int
+
+
 def evaluation_batches(
-    split: Split, image_size: int, batch_size: int, process: int = 0, processes: int = 1
+    split: Split, image_size: int, batch_size: int, process: int = 0, processes: int = 1, view: View | None = None
 ) -> Generator[Batch, None, None]:
     """Every example once, in order; the last batch is filled up with examples whose mask is False.
 
-    Each process gets its part of every batch, and all of them the same number of batches.
+    Each process gets its part of every batch, and all of them the same number of batches. With `view`, the images are
+    augmented: in the same way at every call.
     """
     steps, local = steps_per_pass(len(split), batch_size), batch_size // processes
     positions = np.arange(steps * batch_size).reshape(steps, processes, local)[:, process].ravel()
@@ -130,6 +143,8 @@ def evaluation_batches(
 
     def load(index: Any, label: Any, real: Any) -> dict[str, Any]:
         image = resize(split.images.load(index), image_size)
+        if view is not None:
+            image = augment(image, tf().stack([_pass_key(view.seed, view.number), index]), view.augment)
         return {"image": image, "label": label, "index": index, "mask": real}
 
     dataset = tf().data.Dataset.from_tensor_slices((indices, split.labels[indices], mask))

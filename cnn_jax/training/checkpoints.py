@@ -6,19 +6,17 @@ state) and `meta` (configuration, class names, normalisation, versions, progress
 """
 
 import logging
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from orbax.checkpoint.experimental import v1 as ocp
 
-from cnn_jax.errors import RunError
+from cnn_jax.errors import RunError, RunFailed
 from cnn_jax.models.chain import Variables
-from cnn_jax.training.state import TrainState
-
-KEEP_LATEST = 2
-"""The newest, and one more in case its files get damaged."""
 
 Meta = dict[str, Any]
 
@@ -30,15 +28,17 @@ def _rank(metrics: Meta) -> tuple[float, float]:
 class Checkpoints:
     """The checkpoints in `directory`, by step. Close it, or use it as a context manager."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, keep: int = 2) -> None:
+        """`keep` is the number of newest checkpoints to keep; the best is kept besides."""
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every file that it touches
         policies = ocp.training.preservation_policies
+        self._directory = directory.absolute()
         self._checkpointer = ocp.training.Checkpointer(
-            directory.absolute(),
+            self._directory,
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=policies.AnyPreservationPolicy(
                 [
-                    policies.LatestN(KEEP_LATEST),
+                    policies.LatestN(keep),
                     policies.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False),
                 ]
             ),
@@ -51,38 +51,75 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._checkpointer.close()
+        try:
+            self._checkpointer.close()
+        except Exception as failed:  # of the last save in the background; see `wait`
+            if error is None:
+                raise self._not_written(failed) from failed
+
+    def steps(self) -> list[int]:
+        """The steps of all checkpoints, oldest first."""
+        return sorted(checkpoint.step for checkpoint in self._checkpointer.checkpoints)
 
     def latest(self) -> int | None:
         """The step of the newest checkpoint."""
-        newest = self._checkpointer.latest
-        return None if newest is None else newest.step
+        return max(self.steps(), default=None)
 
     def best(self) -> int | None:
         """The step with the best validation accuracy, then the lowest loss, then the newest."""
         rated = [c for c in self._checkpointer.checkpoints if c.metrics]
         return max(rated, key=lambda c: (*_rank(c.metrics), c.step)).step if rated else self.latest()
 
-    def save(self, state: TrainState, meta: Meta, metrics: Meta | None) -> None:
-        """Write the state under its step; `metrics` (accuracy and loss) are None in the middle of an epoch."""
-        step = int(state.step)
-        if any(checkpoint.step == step for checkpoint in self._checkpointer.checkpoints):
+    def save(self, step: int, saved: dict[str, Any], meta: Meta, metrics: Meta | None) -> None:
+        """Write a checkpoint in the background; one that is still being written is waited for first.
+
+        Args:
+            saved: `variables` and `training`, see `TrainState.checkpoint`; copied before this returns, so that the
+                next step may take their memory.
+            metrics: accuracy and loss; None in the middle of an epoch.
+
+        Raises:
+            RunFailed: this or the one before could not be written; what was saved earlier is untouched.
+        """
+        if step in self.steps():
             return
-        training = {k: v for k, v in state.as_dict().items() if k not in ("params", "batch_stats")}
-        self._checkpointer.save_checkpointables(
-            step, {"variables": state.variables, "training": training, "meta": meta}, metrics=metrics
+        copied = jax.tree.map(jnp.copy, saved)
+        try:
+            self._checkpointer.save_checkpointables_async(step, {**copied, "meta": meta}, metrics=metrics)
+        except Exception as error:  # Orbax and TensorStore have no common class for disks that are full
+            raise self._not_written(error) from error
+
+    def wait(self) -> None:
+        """Until everything is written; raises RunFailed as `save`."""
+        try:
+            self._checkpointer.wait()
+        except Exception as error:
+            raise self._not_written(error) from error
+
+    def _not_written(self, error: Exception) -> RunFailed:
+        whole = sorted(int(path.name) for path in self._directory.iterdir() if path.name.isdigit())
+        good = f"the newest good one is of step {whole[-1]}" if whole else "there is none yet"
+        return RunFailed(
+            f"a checkpoint could not be written to {self._directory}: {error}\n  {good[0].upper()}{good[1:]}. "
+            "Make room or mend the permissions, then start the same command again"
         )
 
-    def restore(self, step: int, like: TrainState) -> TrainState:
-        """The state saved at `step`; `like` gives its structure, shapes, dtypes and shardings.
+    def set_aside(self, steps: list[int]) -> Path:
+        """Move the checkpoints of these steps to the folder `damaged` beside this one, which is returned."""
+        folder = self._directory.parent / "damaged"
+        folder.mkdir(exist_ok=True)
+        for step in steps:
+            (self._directory / str(step)).rename(folder / f"{step}-{time.time_ns()}")
+        self._checkpointer.reload()
+        return folder
+
+    def restore(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
+        """What was saved at `step`; `like`, of the same form, gives structure, shapes, dtypes and shardings.
 
         Raises:
             RunError: the checkpoint is damaged or of another structure.
         """
-        abstract = jax.tree.map(_abstract, like)
-        training = {k: v for k, v in abstract.as_dict().items() if k not in ("params", "batch_stats")}
-        loaded = self._load(step, {"variables": abstract.variables, "training": training})
-        return TrainState(**loaded["training"], **loaded["variables"])
+        return self._load(step, jax.tree.map(_abstract, like))
 
     def restore_variables(self, step: int, like: Variables) -> Variables:
         """Only what inference needs, as `restore`."""

@@ -1,24 +1,34 @@
 """Which parameters train: a partition of the parameter tree, and the proof that the frozen part stayed as it was."""
 
+import difflib
 import hashlib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import numpy as np
 
+from cnn_jax.errors import ConfigError
+from cnn_jax.models.chain import Variables
+from cnn_jax.models.layers import BatchNorm, Dropout
 from cnn_jax.models.model import Model
 
-Layers = dict[str, dict[str, jax.Array]]
+Layers = dict[str, dict[str, Any]]
 """{layer: {leaf: array}}"""
 
 
 @dataclass(frozen=True)
 class Freezing:
-    """The layers that stay as they are: no gradient, no optimizer state, batch norm and dropout as in inference."""
+    """What stays as it is: no gradient, no optimizer state, no weight decay, batch norm as in inference."""
 
     layers: frozenset[str]
+    """Layers that are frozen as a whole."""
+    leaves: frozenset[str] = frozenset()
+    """Single parameters of other layers, as `layer/leaf`."""
+    kept_statistics: frozenset[str] = frozenset()
+    """Other batch norms that run as in inference and so keep their statistics."""
 
     @classmethod
     def until(cls, model: Model, layer: str) -> "Freezing":
@@ -29,14 +39,78 @@ class Freezing:
         """
         return cls(frozenset(model.layers_before(layer, "train.freeze_until")))
 
-    def split(self, params: Mapping[str, Any]) -> tuple[Layers, Layers]:
-        """The trainable and the frozen part of a tree of layers."""
-        trainable = {layer: leaves for layer, leaves in params.items() if layer not in self.layers}
-        return trainable, {layer: leaves for layer, leaves in params.items() if layer in self.layers}
+    def matching(self, patterns: Sequence[str], variables: Variables) -> "Freezing":
+        """Freeze also the leaves whose whole path `layer/leaf` matches one of the regular expressions.
 
-    def digest(self, params: Mapping[str, Any], batch_stats: Mapping[str, Any]) -> str:
+        A batch norm keeps its statistics where they match, or where all of its parameters do.
+
+        Raises:
+            ConfigError: a pattern that is no regular expression, or that matches nothing (with the near paths).
+        """
+        paths = [f"{layer}/{leaf}" for tree in variables.values() for layer in tree for leaf in tree[layer]]
+        found = {path for pattern in patterns for path in _matches(pattern, paths)}
+        params, statistics = variables["params"], variables["batch_stats"]
+        leaves = {f"{layer}/{leaf}" for layer in params for leaf in params[layer]} & found
+        still = {
+            layer
+            for layer in statistics
+            if any(f"{layer}/{leaf}" in found for leaf in statistics[layer])
+            or all(f"{layer}/{leaf}" in found for leaf in params[layer])
+        }
+        return replace(self, leaves=self.leaves | leaves, kept_statistics=self.kept_statistics | still)
+
+    @property
+    def inference_layers(self) -> frozenset[str]:
+        """The layers that run as in inference while the others train."""
+        return self.layers | self.kept_statistics
+
+    def split(self, params: Layers) -> tuple[Layers, Layers]:
+        """The trainable and the frozen part of a tree of parameters; a layer without a leaf in a part is not in it."""
+        return _divide(params, lambda layer, leaf: layer not in self.layers and f"{layer}/{leaf}" not in self.leaves)
+
+    def split_statistics(self, batch_stats: Layers) -> tuple[Layers, Layers]:
+        """The moving and the kept part of a tree of batch statistics."""
+        return _divide(batch_stats, lambda layer, leaf: layer not in self.inference_layers)
+
+    def prefix(self, model: Model, params: Layers) -> int:
+        """How many layers from the start neither train nor depend on chance, so that they can run once an image."""
+        trainable = self.split(params)[0]
+        for index, layer in enumerate(model.layers):
+            name, moving = str(layer.name), layer.name not in self.inference_layers
+            random = isinstance(layer, Dropout) and layer.rate > 0
+            if name in trainable or (moving and (random or isinstance(layer, BatchNorm))):
+                return index
+        return len(model.layers)
+
+    def digest(self, variables: Variables) -> str:
         """SHA-256 over the names, shapes and bytes of all frozen parameters and statistics."""
-        return digest({"params": self.split(params)[1], "batch_stats": self.split(batch_stats)[1]})
+        frozen = self.split(variables["params"])[1], self.split_statistics(variables["batch_stats"])[1]
+        return digest(dict(zip(("params", "batch_stats"), frozen, strict=True)))
+
+
+def merge(first: Layers, second: Layers) -> Layers:
+    """The inverse of a split: all leaves of both; those of `second` where both have one."""
+    return {layer: {**first.get(layer, {}), **second.get(layer, {})} for layer in {**first, **second}}
+
+
+def _divide(tree: Layers, chosen: Callable[[str, str], bool]) -> tuple[Layers, Layers]:
+    """The leaves (layer, leaf) that are chosen, and the others."""
+    parts: tuple[Layers, Layers] = ({}, {})
+    for layer, leaves in tree.items():
+        for leaf, value in leaves.items():
+            parts[0 if chosen(layer, leaf) else 1].setdefault(layer, {})[leaf] = value
+    return parts
+
+
+def _matches(pattern: str, paths: Sequence[str]) -> list[str]:
+    try:
+        found = [path for path in paths if re.fullmatch(pattern, path)]
+    except re.error as error:
+        raise ConfigError(f"train.frozen: {pattern!r} is no regular expression: {error}") from error
+    if not found:
+        near = difflib.get_close_matches(pattern, paths, n=5, cutoff=0.3) or paths[:5]
+        raise ConfigError(f"train.frozen: {pattern!r} matches no parameter or statistic; near ones: {', '.join(near)}")
+    return found
 
 
 def digest(tree: Any) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -48,6 +49,13 @@ class MetricsLog:
                         tf().summary.scalar(f"{values['split']}/{name}", value)
             self._writer.flush()
 
+    def images(self, name: str, step: int, images: np.ndarray) -> None:
+        """Show pictures in TensorBoard: uint8[n, h, w, 3]."""
+        if self._writer is not None:
+            with self._writer.as_default(step=step):
+                tf().summary.image(name, images, max_outputs=len(images))
+            self._writer.flush()
+
     def __enter__(self) -> "MetricsLog":
         return self
 
@@ -66,11 +74,26 @@ def _step(line: str) -> float:
         return float("inf")
 
 
+class StartUp:
+    """What a start takes before it trains at full speed, by part."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def measure(self, part: str, begun: float) -> None:
+        """Count the time since `begun`, by `time.perf_counter`; only the first measurement of a part counts."""
+        self.seconds.setdefault(part, round(time.perf_counter() - begun, 3))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{part} {seconds:.1f} s" for part, seconds in self.seconds.items())
+
+
 class Reporter:
     """The console: a live line where it is a terminal, plain lines otherwise."""
 
     def __init__(self) -> None:
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self._headed = False
 
     def line(self, text: str) -> None:
         """Print a line as it is."""
@@ -79,6 +102,25 @@ class Reporter:
     def table(self, table: Table) -> None:
         """Print a table."""
         self.console.print(table)
+
+    def epoch(
+        self,
+        name: str,
+        training: dict[str, float],
+        validation: dict[str, float],
+        learning_rate: float,
+        images_per_second: float,
+        best: bool,
+    ) -> None:
+        """A row of the table of epochs; the first has the heads of the columns above it."""
+        if not self._headed:
+            self.line("epoch      train loss  accuracy   validation loss  accuracy   learning rate   images/s")
+            self._headed = True
+        self.line(
+            f"{name:<9}{training['loss']:>12.4f}{training['accuracy']:>10.4f}"
+            f"{validation['loss']:>18.4f}{validation['accuracy']:>10.4f}"
+            f"{learning_rate:>16.2e}{images_per_second:>11,.0f}{'   best' if best else ''}"
+        )
 
     def bar(self, description: str, total: int, unit: str) -> "LiveBar":
         """A context manager that shows progress towards `total` items, and the speed in units a second."""

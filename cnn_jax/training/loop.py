@@ -12,32 +12,18 @@ import jax
 
 from cnn_jax.config import Config
 from cnn_jax.data import splits
-from cnn_jax.data.stream import Batch, TrainStream, evaluation_batches, in_memory
-from cnn_jax.evaluation.evaluator import predict_all
-from cnn_jax.evaluation.metrics import accuracy_and_loss
-from cnn_jax.training import runs
+from cnn_jax.errors import RunError, RunFailed
+from cnn_jax.training import flops, pictures, runs
 from cnn_jax.training.checkpoints import Checkpoints
+from cnn_jax.training.epochs import Epochs
+from cnn_jax.training.feeds import make_feed
 from cnn_jax.training.interrupts import Interrupts
-from cnn_jax.training.logs import MetricsLog, Reporter, write_atomically
-from cnn_jax.training.setup import Job, set_up, without_unreadable
-from cnn_jax.training.state import Totals, TrainState
-from cnn_jax.training.step import make_predict, make_train_step
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is, beside its state; kept in each checkpoint."""
-
-    frozen_digest: str
-    """Hash of the frozen parameters and statistics before the first step."""
-    seconds: float = 0.0
-    """Wall time of all starts up to here."""
-    training_seconds: float = 0.0
-    """The part of it spent in training steps."""
-    best: dict[str, float] | None = None
-    """Of the epoch with the best validation accuracy: epoch, accuracy, loss."""
-    last: dict[str, float] | None = None
-    """Of the newest epoch: accuracy, loss."""
+from cnn_jax.training.logs import MetricsLog, Reporter, StartUp, write_atomically
+from cnn_jax.training.phases import Phase
+from cnn_jax.training.progress import Progress
+from cnn_jax.training.saving import Saver
+from cnn_jax.training.setup import Job, set_up
+from cnn_jax.training.state import TrainState
 
 
 @dataclass(frozen=True)
@@ -48,133 +34,208 @@ class Outcome:
     stopped_by: int | None
 
 
-def fit(config: Config, workdir: Path, reporter: Reporter) -> Outcome:
+def fit(config: Config, workdir: Path, reporter: Reporter, started: float | None = None) -> Outcome:
     """Train as `config` says in `workdir`, going on where an earlier start of the same run stopped.
+
+    Args:
+        started: `time.perf_counter` when the process began, to count its imports too.
 
     Raises:
         UserError: something that the person who started it can mend; nothing that exists is overwritten then.
+        RunFailed: the training diverged, or the disk is full; what was saved stays.
     """
-    started = time.perf_counter()
+    with _disk_errors(workdir):
+        return _fit(config, workdir, reporter, time.perf_counter() if started is None else started)
+
+
+def _fit(config: Config, workdir: Path, reporter: Reporter, started: float) -> Outcome:
+    start = StartUp()
+    start.measure("imports", started)
     goes_on = runs.check(workdir, config)
     job = set_up(config, workdir / "split.json" if goes_on else None)
+    start.seconds.update(job.seconds)
     runs.create(workdir, config)
     if not goes_on:
-        job = replace(job, dataset=without_unreadable(job.dataset, config, workdir, reporter))
-        splits.write(job.dataset, workdir / "split.json")
-    write_atomically(workdir / "classes.json", json.dumps(job.dataset.classes))
-
-    state = job.initial_state()
-    progress = Progress(job.freezing.digest(state.params, state.batch_stats))
-    with Checkpoints(workdir / "checkpoints") as checkpoints, Interrupts() as interrupts:
-        newest = checkpoints.latest()
-        if newest is not None:
-            state, progress = checkpoints.restore(newest, state), Progress(**checkpoints.meta(newest)["progress"])
+        _write_records(job, workdir, reporter)
+    with (
+        Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints,
+        Interrupts() as interrupts,
+    ):
+        state, progress, newest = _newest_state(job, checkpoints, reporter)
         _describe(job, workdir, newest, reporter)
-        seconds_before = progress.seconds
-        with (
-            MetricsLog(workdir, newest or 0, config.train.tensorboard) as log,
-            contextlib.closing(Epochs(job, log, reporter, interrupts)) as epochs,
-        ):
-            for epoch in range((newest or 0) // job.steps_per_epoch + 1, config.train.epochs + 1):
-                state, progress = epochs.train(epoch, state, progress)
-                ended = int(state.step) == epoch * job.steps_per_epoch
-                if ended:
-                    state, progress = epochs.validate(epoch, state, progress)
-                progress = replace(progress, seconds=seconds_before + time.perf_counter() - started)
-                meta = {**runs.description(job), "progress": asdict(progress)}
-                checkpoints.save(state, meta, progress.last if ended else None)
-                if interrupts.received is not None:
-                    break
+        with MetricsLog(workdir, newest or 0, config.train.tensorboard) as log:
+            saver = Saver(job, checkpoints, started, progress)
+            run = Run(job, saver, log, reporter, interrupts, start)
+            state, progress = run.train(state, progress)
+        checkpoints.wait()
+        result = _result(job, state, saver.timed(progress), run)
+    write_atomically(workdir / "result.json", json.dumps(result, indent=2))
+    return Outcome(result, None if result["status"] == "completed" else interrupts.received)
 
-    completed = int(state.step) == config.train.epochs * job.steps_per_epoch
-    result = {
+
+class Run:
+    """The phases of a run, one after the other."""
+
+    def __init__(
+        self, job: Job, saver: Saver, log: MetricsLog, reporter: Reporter, interrupts: Interrupts, start: StartUp
+    ) -> None:
+        self._job, self._saver, self._log, self._reporter = job, saver, log, reporter
+        self._interrupts, self.start = interrupts, start
+        self.flops: float | None = None
+        """Of a step of the newest phase."""
+        self.stopped_early = False
+
+    def _interrupted(self) -> bool:
+        return self._interrupts.received is not None
+
+    def train(self, state: TrainState, progress: Progress) -> tuple[TrainState, Progress]:
+        """Go on from a state to the end of the run, or until an interrupt."""
+        job = self._job
+        while not self._interrupted():
+            phase, done = job.phases[progress.phase], int(state.step) // job.steps_per_epoch
+            self.stopped_early = is_enough(job.config, phase, progress, done)
+            if done < phase.last_epoch and not self.stopped_early:
+                state, progress = self._train_phase(phase, state, progress)
+            elif progress.phase + 1 < len(job.phases) and not self.stopped_early:
+                state, progress = enter(job, state, progress, progress.phase + 1)
+            else:
+                break
+        return state, progress
+
+    def _train_phase(self, phase: Phase, state: TrainState, progress: Progress) -> tuple[TrainState, Progress]:
+        begun = time.perf_counter()
+        feed = make_feed(self._job, phase, state, self._reporter, self._interrupted)
+        if feed is None:
+            return state, progress
+        self.start.measure("features" if phase.features else "decoding", begun)
+        if int(state.step) == 0:
+            pictures.log_inputs(self._job, self._log)
+        epochs = Epochs(self._job, phase, feed, self._saver, self._log, self._reporter, self.start)
+        with contextlib.closing(epochs):
+            for epoch in range(int(state.step) // self._job.steps_per_epoch + 1, phase.last_epoch + 1):
+                state, progress = self._train_epoch(epoch, epochs, phase, state, progress)
+                if self._interrupted() or is_enough(self._job.config, phase, progress, epoch):
+                    break
+        self.flops = epochs.flops
+        if epochs.predictions is not None:
+            pictures.log_confusion(self._job, self._log, int(state.step), epochs.predictions)
+        return state, progress
+
+    def _train_epoch(
+        self, epoch: int, epochs: Epochs, phase: Phase, state: TrainState, progress: Progress
+    ) -> tuple[TrainState, Progress]:
+        """One epoch, or what an interrupt leaves of it, and its checkpoint."""
+        first = "first step" not in self.start.seconds
+        state, progress, speed = epochs.train(epoch, state, progress, self._interrupted)
+        if first and "first step" in self.start.seconds:
+            self._reporter.line(f"start      {self.start}")
+        if int(state.step) < epoch * self._job.steps_per_epoch:
+            self._saver.save(state, phase.freezing, progress)
+            return state, progress
+        state, progress = epochs.validate(epoch, state, progress, speed)
+        ends = epoch == phase.last_epoch or self._interrupted() or is_enough(self._job.config, phase, progress, epoch)
+        if ends or progress.is_best(epoch) or self._saver.due_after(epoch):
+            self._saver.save(state, phase.freezing, progress, progress.last)
+        return state, progress
+
+
+def is_enough(config: Config, phase: Phase, progress: Progress, epoch: int) -> bool:
+    """Whether early stopping ends the run after this epoch; the epochs of the phase alone count."""
+    patience = config.train.early_stopping_epochs
+    if patience is None or progress.best is None or phase.last_epoch != config.train.epochs:
+        return False
+    return epoch - max(int(progress.best["epoch"]), phase.first_epoch - 1) >= patience
+
+
+def enter(job: Job, state: TrainState, progress: Progress, phase: int) -> tuple[TrainState, Progress]:
+    """Begin a phase: a new optimizer state, and the proof that the one before kept its frozen part."""
+    chosen = job.phases[phase]
+    state = jax.device_put(state.enter(chosen.optimizer, chosen.freezing), job.mesh.replicated)
+    unchanged = progress.frozen_unchanged and _kept(job, state, progress)
+    digest = chosen.freezing.digest(state.variables)
+    return state, replace(progress, phase=phase, frozen_digest=digest, frozen_unchanged=unchanged)
+
+
+def _kept(job: Job, state: TrainState, progress: Progress) -> bool:
+    """Whether the frozen part of the current phase is as it was at its beginning."""
+    return job.phases[progress.phase].freezing.digest(state.variables) == progress.frozen_digest
+
+
+def _newest_state(job: Job, checkpoints: Checkpoints, reporter: Reporter) -> tuple[TrainState, Progress, int | None]:
+    """The state to go on from: of the newest checkpoint that can be read, else the initial one.
+
+    Raises:
+        RunError: there are checkpoints, but none of them can be read.
+    """
+    bad: dict[int, RunError] = {}
+    for step in reversed(checkpoints.steps()):
+        try:
+            progress = Progress(**checkpoints.meta(step)["progress"])
+            like = job.initial_state(progress.phase)
+            freezing = job.phases[progress.phase].freezing
+            state = TrainState.from_checkpoint(checkpoints.restore(step, like.checkpoint(freezing)), freezing)
+        except RunError as error:
+            bad[step] = error
+            continue
+        if bad:
+            folder = checkpoints.set_aside(list(bad))
+            for damaged, reason in bad.items():
+                reporter.line(f"damaged    the checkpoint of step {damaged}, moved to {folder}: {reason}")
+        return state, progress, step
+    if bad:
+        raise RunError(f"no checkpoint can be read; the newest: {bad[max(bad)]}")
+    state = job.initial_state()
+    return state, Progress(frozen_digest=job.phases[0].freezing.digest(state.variables)), None
+
+
+def _write_records(job: Job, workdir: Path, reporter: Reporter) -> None:
+    """What the run directory says of its data and weights."""
+    splits.write(job.dataset, workdir / "split.json")
+    write_atomically(workdir / "classes.json", json.dumps(job.dataset.classes))
+    if job.transfer is not None:
+        write_atomically(workdir / "weights.json", json.dumps(asdict(job.transfer), indent=1))
+    listed = [name for names in job.left_out.values() for name in names]
+    if job.left_out:
+        write_atomically(workdir / "unreadable.json", json.dumps(job.left_out, indent=1))
+    if listed:
+        reporter.line(
+            f"{len(listed)} images cannot be read and are left out (unreadable.json), the first is {listed[0]}"
+        )
+
+
+def _result(job: Job, state: TrainState, progress: Progress, run: Run) -> dict[str, Any]:
+    """What result.json holds."""
+    step = int(state.step)
+    completed = step == job.steps or run.stopped_early
+    plan = job.phases[-1].features
+    return {
         "status": "completed" if completed else "interrupted",
-        "epochs": int(state.step) // job.steps_per_epoch,
-        "steps": int(state.step),
+        "stopped_early": run.stopped_early,
+        "epochs": step // job.steps_per_epoch,
+        "steps": step,
         "best": progress.best,
         "last": progress.last,
         "wall_seconds": round(progress.seconds, 2),
-        "images_per_second": round(int(state.step) * config.data.batch_size / max(progress.training_seconds, 1e-9), 1),
+        "startup_seconds": run.start.seconds,
+        "images_per_second": round(step * job.config.data.batch_size / max(progress.training_seconds, 1e-9), 1),
         "parameters": job.parameters,
-        "frozen_unchanged": job.freezing.digest(state.params, state.batch_stats) == progress.frozen_digest,
+        "frozen_unchanged": progress.frozen_unchanged and _kept(job, state, progress),
+        "flops_per_step": {"step": run.flops, "full_model": flops.full_step(job)},
+        "features": None if plan is None else {"layer": str(job.model.layers[plan.layers - 1].name), **asdict(plan)},
     }
-    write_atomically(workdir / "result.json", json.dumps(result, indent=2))
-    return Outcome(result, None if completed else interrupts.received)
 
 
-class Epochs:
-    """The parts of an epoch: training steps, then validation."""
-
-    def __init__(self, job: Job, log: MetricsLog, reporter: Reporter, interrupts: Interrupts) -> None:
-        self._job, self._log, self._reporter, self._interrupts = job, log, reporter, interrupts
-        self._step = make_train_step(job.model, job.optimizer, job.freezing, job.config.seed, job.mesh)
-        self._predict = make_predict(job.model, job.mesh)
-        self._batches: Generator[Batch, None, None] | None = None
-        budget = job.config.data.memory_megabytes * 2**20
-        self._training, self._validation = (
-            in_memory(job.dataset.splits[name], job.model.image_size, budget) for name in ("train", "validation")
-        )
-
-    def close(self) -> None:
-        """Stop the threads that prepare batches."""
-        if self._batches is not None:
-            self._batches.close()
-
-    def train(self, epoch: int, state: TrainState, progress: Progress) -> tuple[TrainState, Progress]:
-        """Train to the end of the epoch, or to an interrupt."""
-        job, data = self._job, self._job.config.data
-        first, end = int(state.step), epoch * job.steps_per_epoch
-        if self._batches is None:
-            stream = TrainStream(self._training, job.model.image_size, data.batch_size, job.config.seed, data.augment)
-            self._batches = stream.batches(first)
-        begun, previous = time.perf_counter(), None
-        with self._reporter.bar(f"epoch {epoch}/{job.config.train.epochs}", end - first, "images") as bar:
-            for _ in range(first, end):
-                if self._interrupts.received is not None:
-                    break
-                batch = next(self._batches)
-                state, loss = self._step(state, job.mesh.put_batch(batch["image"]), job.mesh.put_batch(batch["label"]))
-                if previous is not None:  # one step runs while the next is prepared, and no more than that
-                    bar.advance(data.batch_size, f"loss {float(previous):.4f}")
-                previous = loss
-            jax.block_until_ready(state)
-        seconds = time.perf_counter() - begun
-        return state, replace(progress, training_seconds=progress.training_seconds + seconds)
-
-    def validate(self, epoch: int, state: TrainState, progress: Progress) -> tuple[TrainState, Progress]:
-        """Evaluate after the last step of an epoch, write both splits' metrics, and begin new totals."""
-        job, data, step = self._job, self._job.config.data, int(state.step)
-        split = self._validation
-        begun = time.perf_counter()
-        with self._reporter.bar("validation", len(split), "images") as bar:
-            predictions = predict_all(
-                lambda images: self._predict(state.variables, job.mesh.put_batch(images)),
-                evaluation_batches(split, job.model.image_size, data.eval_batch_size),
-                lambda images: bar.advance(images, items=images),
-            )
-        validation = accuracy_and_loss(predictions)
-        training = state.totals.means()
-        images_per_second = step * data.batch_size / max(progress.training_seconds, 1e-9)
-        self._log.write(
-            step=step,
-            epoch=epoch,
-            split="train",
-            **training,
-            learning_rate=job.config.optimizer.learning_rate,
-            images_per_second=round(images_per_second, 1),
-        )
-        speed = len(split) / max(time.perf_counter() - begun, 1e-9)
-        self._log.write(step=step, epoch=epoch, split="validation", **validation, images_per_second=round(speed, 1))
-        best = progress.best
-        if best is None or (validation["accuracy"], -validation["loss"]) >= (best["accuracy"], -best["loss"]):
-            best = {"epoch": epoch, **validation}
-        self._reporter.line(
-            f"epoch {epoch}/{job.config.train.epochs}   "
-            f"train loss {training['loss']:.4f} accuracy {training['accuracy']:.4f}   "
-            f"validation loss {validation['loss']:.4f} accuracy {validation['accuracy']:.4f}   "
-            f"{images_per_second:.0f} images/s{'   best' if best['epoch'] == epoch else ''}"
-        )
-        return replace(state, totals=Totals.zero()), replace(progress, best=best, last=validation)
+@contextlib.contextmanager
+def _disk_errors(workdir: Path) -> Generator[None, None, None]:
+    """A disk that is full or cannot be written, as an error that says so."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise RunFailed(
+            f"the run in {workdir} could not go on: {what}\n"
+            "  What was saved stays. Make room or mend the permissions, then start the same command again"
+        ) from error
 
 
 def _describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) -> None:
@@ -184,11 +245,28 @@ def _describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) -
     names = ", ".join(job.dataset.classes[:10]) + (", …" if len(job.dataset.classes) > 10 else "")
     reporter.line(f"run        {workdir}")
     reporter.line(f"data       {config.data.dataset}: {sizes}; {len(job.dataset.classes)} classes: {names}")
-    reporter.line(f"model      {config.model.name}, {config.model.image_size} pixels; {'; '.join(job.weights)}")
+    reporter.line(f"model      {config.model.name}, {config.model.image_size} pixels, {config.train.precision}")
+    reporter.line(f"weights    {_describe_weights(job)}")
     reporter.line(
         f"train      {parameters['trainable']:,} of {parameters['total']:,} parameters "
         f"(freeze_until={config.train.freeze_until}), {config.train.epochs} epochs of {job.steps_per_epoch} steps "
         f"on {job.mesh.devices} {jax.default_backend()} device{'s' * (job.mesh.devices > 1)}"
     )
+    if len(job.phases) > 1:
+        reporter.line(f"           the first {config.train.head_epochs} epochs train the classifier alone")
+    if job.phases[-1].features is None:
+        reporter.line(f"features   not kept: {job.phases[-1].without_features}")
     if newest is not None:
-        reporter.line(f"resume     at step {newest} of {config.train.epochs * job.steps_per_epoch}")
+        reporter.line(f"resume     at step {newest} of {job.steps}")
+
+
+def _describe_weights(job: Job) -> str:
+    """Where the weights come from; leaves that were not simply loaded are named, all of them are in weights.json."""
+    if job.transfer is None:
+        return "random"
+    lines = [f"{job.transfer.source}: {len(job.transfer.loaded)} arrays loaded (weights.json lists them)"]
+    if job.transfer.initialised:
+        lines.append(f"new, as initialised: {', '.join(job.transfer.initialised)}")
+    if job.transfer.ignored:
+        lines.append(f"left out, replaced by the new ones: {', '.join(job.transfer.ignored)}")
+    return "; ".join(lines)

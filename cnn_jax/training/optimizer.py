@@ -1,16 +1,101 @@
-"""From the configuration to an optax transformation of the trainable parameters."""
+"""From the configuration to an optax transformation of the trainable parameters, and its learning rate."""
 
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import jax
 import optax
 
 from cnn_jax.config import OptimizerConfig
+from cnn_jax.models.model import HEAD
+
+Schedule = Callable[[Any], Any]
+"""Steps done, int32[] or int, to the learning rate of the next one."""
+
+KERAS_ADAMW_DECAY = 0.004
+"""Default of keras.optimizers.AdamW."""
 
 
-def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """The update rule. It is only ever given the trainable partition, so clipping sees nothing else either."""
-    if config.name == "adam":
-        rule = optax.adam(config.learning_rate, eps=config.epsilon)
+def make_schedule(config: OptimizerConfig, steps: int, steps_per_epoch: int) -> Schedule:
+    """The learning rate over `steps` steps: first the warm-up, then the schedule over what is left of them."""
+    warmup = min(round(config.warmup_epochs * steps_per_epoch), steps)
+    peak, left, decay_steps = config.learning_rate, max(steps - warmup, 1), config.decay_epochs * steps_per_epoch
+    after: Schedule
+    if config.schedule == "cosine":
+        after = optax.cosine_decay_schedule(peak, left, alpha=config.final_fraction)
+    elif config.schedule == "linear":
+        after = optax.linear_schedule(peak, peak * config.final_fraction, left)
+    elif config.schedule in ("step", "exponential"):
+        staircase = config.schedule == "step"
+        after = optax.exponential_decay(peak, decay_steps, config.decay_factor, staircase=staircase)
     else:
-        rule = optax.sgd(config.learning_rate, config.momentum or None)
-    if config.clip_norm is None:
-        return rule
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
+        after = optax.constant_schedule(peak)
+    if not warmup:
+        return after
+    # the first step has 1 / warmup of the peak: a step with a learning rate of 0 would be wasted
+    return optax.join_schedules([lambda step: peak * (step + 1) / warmup, after], [warmup])
+
+
+def make_optimizer(
+    config: OptimizerConfig, schedule: Schedule, layers: Mapping[str, Collection[str]]
+) -> optax.GradientTransformation:
+    """The update rule. It is only ever given the trainable partition, so clipping sees nothing else either.
+
+    Args:
+        schedule: see `make_schedule`.
+        layers: the names of the parameters of every layer, frozen ones too, in the order of the chain.
+    """
+    parts = [] if config.clip_norm is None else [optax.clip_by_global_norm(config.clip_norm)]
+    parts.append(_direction(config))
+    decay = config.weight_decay
+    if decay is None:
+        decay = KERAS_ADAMW_DECAY if config.name == "adamw" else 0.0
+    if decay:
+        parts.append(optax.add_decayed_weights(decay, _kernels))
+    if config.name == "lamb":
+        parts.append(optax.scale_by_trust_ratio())
+    parts.append(optax.scale_by_learning_rate(schedule))
+    factors = layer_factors(config, layers)
+    if any(factor != 1 for factor in factors.values()):
+        parts.append(_scale_layers(factors))
+    return optax.chain(*parts)
+
+
+def _direction(config: OptimizerConfig) -> optax.GradientTransformation:
+    """What the learning rate multiplies, as in Keras' optimizer of the same name."""
+    if config.name == "sgd":
+        momentum = 0.9 if config.momentum is None else config.momentum
+        return optax.trace(momentum, nesterov=config.nesterov) if momentum else optax.identity()
+    if config.name == "rmsprop":
+        rms = optax.scale_by_rms(config.rho, config.epsilon, eps_in_sqrt=True)
+        return optax.chain(rms, optax.trace(config.momentum)) if config.momentum else rms
+    return optax.scale_by_adam(config.beta_1, config.beta_2, config.epsilon)
+
+
+def _kernels(params: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, bool]]:
+    """Which leaves decay: kernels do; biases, and the scales of batch norms, do not."""
+    return {layer: {leaf: leaf == "kernel" for leaf in leaves} for layer, leaves in params.items()}
+
+
+def layer_factors(config: OptimizerConfig, layers: Mapping[str, Collection[str]]) -> dict[str, float]:
+    """By what each layer's learning rate is multiplied; `layers` as in `make_optimizer`.
+
+    `layer_decay` counts the layers with a kernel, from the end of the chain; a batch norm goes with the convolution
+    before it. The classifier has its own multiplier on top.
+    """
+    factors, depth = {}, 0
+    for layer in reversed(list(layers)):
+        factors[layer] = config.layer_decay**depth
+        depth += "kernel" in layers[layer]
+    if HEAD in factors:
+        factors[HEAD] *= config.head_learning_rate_multiplier
+    return factors
+
+
+def _scale_layers(factors: Mapping[str, float]) -> optax.GradientTransformation:
+    """Multiply the updates of each layer by its factor; no state."""
+
+    def scale(updates: Any, params: Any = None) -> Any:
+        return {layer: jax.tree.map(lambda u, f=factors[layer]: u * f, leaves) for layer, leaves in updates.items()}
+
+    return optax.stateless(scale)

@@ -4,7 +4,7 @@ import functools
 import importlib.metadata
 import json
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model, build
 from cnn_jax.training.checkpoints import Checkpoints
 from cnn_jax.training.logs import write_atomically
-from cnn_jax.training.setup import Job
 
 VERSIONED = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow", "tensorflow-cpu", "numpy")
 
@@ -84,17 +83,6 @@ def git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def description(job: Job) -> dict[str, Any]:
-    """What every checkpoint says of its run, so that it can be read with nothing beside it."""
-    return {
-        "config": asdict(job.config),
-        "classes": list(job.dataset.classes),
-        "normalisation": job.model.normalisation,
-        "versions": versions(),
-        "git_commit": git_commit(),
-    }
-
-
 @dataclass(frozen=True)
 class TrainedRun:
     """A run, or one checkpoint of it, ready for inference."""
@@ -127,7 +115,7 @@ def load(path: Path) -> TrainedRun:
             raise RunError(
                 f"the checkpoint {chosen} of {directory} has metadata that cannot be read: {error}"
             ) from error
-        model = build(config.model, len(classes))
+        model = build(config.model, len(classes), config.train.precision)
         shapes = jax.eval_shape(model.init, jax.random.key(0))
         device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)

@@ -1,13 +1,13 @@
 """From a configuration to everything that the training loop needs, before any file changes."""
 
-import json
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from cnn_jax.config import Config
 from cnn_jax.data import splits
@@ -15,13 +15,16 @@ from cnn_jax.data.sources import Dataset, open_dataset
 from cnn_jax.data.stream import steps_per_pass, unreadable
 from cnn_jax.errors import DataError
 from cnn_jax.models.chain import Variables, depthwise_layers
-from cnn_jax.models.model import Model, build
-from cnn_jax.training.freezing import Freezing, count
-from cnn_jax.training.logs import Reporter, write_atomically
+from cnn_jax.models.model import HEAD, Model, build
+from cnn_jax.training import runs
+from cnn_jax.training.freezing import count
+from cnn_jax.training.loss import resolve_class_weights
 from cnn_jax.training.mesh import Mesh
-from cnn_jax.training.optimizer import make_optimizer
+from cnn_jax.training.phases import Phase, make_phases
 from cnn_jax.training.state import TrainState
+from cnn_jax.training.step import StepOptions
 from cnn_jax.weights import keras_h5, locate, transfer
+from cnn_jax.weights.transfer import Transfer
 
 
 @dataclass(frozen=True)
@@ -31,31 +34,54 @@ class Job:
     config: Config
     mesh: Mesh
     dataset: Dataset
+    left_out: dict[str, list[str]]
+    """Images that cannot be read, by split; empty where data.unreadable=error, and where a run goes on."""
     model: Model
-    freezing: Freezing
-    optimizer: optax.GradientTransformation
+    phases: tuple[Phase, ...]
     variables: Variables
     """Before the first step."""
-    weights: list[str]
-    """What became of the pretrained weights, for the log."""
+    transfer: Transfer | None
+    """What became of the pretrained weights; None for random ones."""
+    options: StepOptions
+    seconds: dict[str, float]
+    """What the parts of the setup took."""
 
     @property
     def steps_per_epoch(self) -> int:
         """Training steps in an epoch."""
-        full_pass = steps_per_pass(len(self.dataset.splits["train"]), self.config.data.batch_size)
-        return self.config.data.steps_per_epoch or full_pass
+        return _steps_per_epoch(self.config, self.dataset)
+
+    @property
+    def steps(self) -> int:
+        """Training steps of the whole run."""
+        return self.config.train.epochs * self.steps_per_epoch
 
     @property
     def parameters(self) -> dict[str, int]:
-        """Numbers of parameters: total, trainable and frozen."""
-        trainable, frozen = (count(part) for part in self.freezing.split(self.variables["params"]))
+        """Numbers of parameters: total, and trainable and frozen in the last phase."""
+        trainable, frozen = (count(part) for part in self.phases[-1].freezing.split(self.variables["params"]))
         return {"total": trainable + frozen, "trainable": trainable, "frozen": frozen}
 
-    def initial_state(self) -> TrainState:
-        """The state before the first step, on all devices; a copy, since steps consume their input."""
-        variables = jax.tree.map(jnp.array, self.variables)
-        state = TrainState.create(variables, self.optimizer, self.freezing)
+    def initial_state(self, phase: int = 0) -> TrainState:
+        """The state before the first step, on all devices; a copy, since steps consume their input.
+
+        Args:
+            phase: the one whose optimizer it has.
+        """
+        variables, chosen = jax.tree.map(jnp.array, self.variables), self.phases[phase]
+        averaged = self.config.train.ema_decay is not None
+        state = TrainState.create(variables, chosen.optimizer, chosen.freezing, averaged)
         return jax.device_put(state, self.mesh.replicated)
+
+    def description(self) -> dict[str, Any]:
+        """What every checkpoint says of its run, so that it can be read with nothing beside it."""
+        return {
+            "config": asdict(self.config),
+            "classes": list(self.dataset.classes),
+            "normalisation": self.model.normalisation,
+            "versions": runs.versions(),
+            "git_commit": runs.git_commit(),
+        }
 
 
 def set_up(config: Config, recorded_splits: Path | None) -> Job:
@@ -68,14 +94,34 @@ def set_up(config: Config, recorded_splits: Path | None) -> Job:
         UserError: what is wrong, and the fix.
     """
     mesh = Mesh.create()
-    mesh.check_batch_size(config.data.batch_size, "data.batch_size")
+    part = config.data.batch_size // config.optimizer.microbatches
+    mesh.check_batch_size(part, "data.batch_size" if part == config.data.batch_size else "a microbatch")
     mesh.check_batch_size(config.data.eval_batch_size, "data.eval_batch_size")
     weights_file = locate.locate(config.model)  # before the data: a missing file is known at once
+    begun = time.perf_counter()
     dataset = _open_splits(config, recorded_splits)
-    model = build(config.model, len(dataset.classes))
-    freezing = Freezing.until(model, config.train.freeze_until)
-    variables, weights = _initial_variables(config, model, weights_file)
-    return Job(config, mesh, dataset, model, freezing, make_optimizer(config.optimizer), variables, weights)
+    left_out: dict[str, list[str]] = {}
+    if config.data.unreadable == "skip" and recorded_splits is None:
+        dataset, left_out = _without_unreadable(dataset, config)
+    opened = time.perf_counter()
+    model = build(config.model, len(dataset.classes), config.train.precision)
+    variables, transferred = _initial_variables(config, model, weights_file, dataset.classes)
+    sizes = {name: len(split) for name, split in dataset.splits.items()}
+    phases = make_phases(config, model, variables, sizes, _steps_per_epoch(config, dataset))
+    labels = dataset.splits["train"].labels
+    options = StepOptions(
+        config.train.label_smoothing,
+        resolve_class_weights(config.train.class_weights, labels, len(dataset.classes)),
+        config.optimizer.microbatches,
+        config.train.ema_decay,
+    )
+    seconds = {"data": opened - begun, "model and weights": time.perf_counter() - opened}
+    return Job(config, mesh, dataset, left_out, model, phases, variables, transferred, options, seconds)
+
+
+def _steps_per_epoch(config: Config, dataset: Dataset) -> int:
+    full_pass = steps_per_pass(len(dataset.splits["train"]), config.data.batch_size)
+    return config.data.steps_per_epoch or full_pass
 
 
 def _open_splits(config: Config, recorded: Path | None) -> Dataset:
@@ -90,26 +136,35 @@ def _open_splits(config: Config, recorded: Path | None) -> Dataset:
     return dataset
 
 
-def _initial_variables(config: Config, model: Model, path: Path | None) -> tuple[Variables, list[str]]:
-    """Random variables by the seed, with the pretrained weights in their places; and what became of those."""
+def _initial_variables(
+    config: Config, model: Model, source: Path | None, classes: tuple[str, ...]
+) -> tuple[Variables, Transfer | None]:
+    """Random variables by the seed, with the pretrained weights in their places; and what became of those.
+
+    `source` is a weights file or a run directory. A run's head is taken over where it tells the same classes apart.
+    """
     variables = jax.jit(model.init)(jax.random.key(config.seed))
-    if path is None:
-        return variables, ["random weights"]
-    merged, transferred = transfer.merge(
+    if source is None:
+        return variables, None
+    new_layers, replaced_layers = model.new_layers, model.replaced_layers
+    if source.is_dir():
+        run = runs.load(source)
+        loaded = jax.tree.map(np.asarray, run.variables)
+        new_layers = replaced_layers = () if run.classes == classes else (HEAD,)
+    else:
+        loaded = keras_h5.read(source)
+    return transfer.merge(
         variables,
-        keras_h5.read(path),
-        new_layers=model.new_layers,
-        replaced_layers=model.replaced_layers,
+        loaded,
+        new_layers=new_layers,
+        replaced_layers=replaced_layers,
         depthwise_layers=depthwise_layers(model.layers),
-        source=str(path),
+        source=str(source),
     )
-    return merged, [f"weights {path.name}", *transferred.describe()]
 
 
-def without_unreadable(dataset: Dataset, config: Config, workdir: Path, reporter: Reporter) -> Dataset:
-    """With data.unreadable=skip, leave out the images that cannot be read and list them in unreadable.json."""
-    if config.data.unreadable == "error":
-        return dataset
+def _without_unreadable(dataset: Dataset, config: Config) -> tuple[Dataset, dict[str, list[str]]]:
+    """The images that can be read, and the names of the others by split."""
     kept, bad = {}, {}
     for name, split in dataset.splits.items():
         found = unreadable(split, config.model.image_size)
@@ -118,10 +173,4 @@ def without_unreadable(dataset: Dataset, config: Config, workdir: Path, reporter
         missing = [c for i, c in enumerate(dataset.classes) if not (kept[name].labels == i).any()]
         if missing:
             raise DataError(f"no image of class {missing[0]!r} in {name} can be read")
-    listed = [name for names in bad.values() for name in names]
-    write_atomically(workdir / "unreadable.json", json.dumps(bad, indent=1))
-    if listed:
-        reporter.line(
-            f"{len(listed)} images cannot be read and are left out (unreadable.json), the first is {listed[0]}"
-        )
-    return Dataset(dataset.name, dataset.classes, kept)
+    return Dataset(dataset.name, dataset.classes, kept), bad

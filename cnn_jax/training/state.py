@@ -1,6 +1,6 @@
 """What training changes, as one pytree."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -8,30 +8,38 @@ import jax.numpy as jnp
 import optax
 
 from cnn_jax.models.chain import Variables
-from cnn_jax.training.freezing import Freezing
+from cnn_jax.training.freezing import Freezing, merge
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Totals:
-    """Sums over the training examples of the epoch so far."""
+    """Sums over the training steps of the epoch so far."""
 
     loss: jax.Array
-    """float32[]"""
+    """float32[], over examples"""
     correct: jax.Array
     """int32[]"""
     count: jax.Array
+    """int32[]: examples"""
+    gradient_norm: jax.Array
+    """float32[], over steps"""
+    steps: jax.Array
     """int32[]"""
 
     @classmethod
     def zero(cls) -> "Totals":
         """Distinct arrays, so that each can be donated."""
-        return cls(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        return cls(*(jnp.zeros((), dtype) for dtype in (jnp.float32, jnp.int32, jnp.int32, jnp.float32, jnp.int32)))
 
     def means(self) -> dict[str, float]:
-        """Mean loss and accuracy."""
-        count = max(int(self.count), 1)
-        return {"loss": float(self.loss) / count, "accuracy": int(self.correct) / count}
+        """Mean loss and accuracy of the examples, and mean norm of the gradient of the trainable parameters."""
+        count, steps = max(int(self.count), 1), max(int(self.steps), 1)
+        return {
+            "loss": float(self.loss) / count,
+            "accuracy": int(self.correct) / count,
+            "gradient_norm": float(self.gradient_norm) / steps,
+        }
 
 
 @jax.tree_util.register_dataclass
@@ -47,10 +55,14 @@ class TrainState:
     opt_state: optax.OptState
     """Of the trainable parameters alone."""
     totals: Totals
+    average: Variables | None
+    """With train.ema_decay, the running mean of what moves: {"params": trainable ones, "batch_stats": moving ones}."""
 
     @classmethod
-    def create(cls, variables: Variables, optimizer: optax.GradientTransformation, freezing: Freezing) -> "TrainState":
-        """The state before the first step."""
+    def create(
+        cls, variables: Variables, optimizer: optax.GradientTransformation, freezing: Freezing, averaged: bool = False
+    ) -> "TrainState":
+        """The state before the first step; `averaged` with a running mean."""
         trainable, _ = freezing.split(variables["params"])
         return cls(
             jnp.zeros((), jnp.int32),
@@ -58,13 +70,56 @@ class TrainState:
             variables["batch_stats"],
             optimizer.init(trainable),
             Totals.zero(),
+            jax.tree.map(jnp.copy, moving(variables, freezing)) if averaged else None,
         )
+
+    def enter(self, optimizer: optax.GradientTransformation, freezing: Freezing) -> "TrainState":
+        """Go on with another partition: a new optimizer state; running means begin for what moves from now on."""
+        started = TrainState.create(self.variables, optimizer, freezing, self.average is not None)
+        average = started.average
+        if average is not None and self.average is not None:
+            average = {
+                key: {
+                    layer: {leaf: self.average[key].get(layer, {}).get(leaf, value) for leaf, value in leaves.items()}
+                    for layer, leaves in layers.items()
+                }
+                for key, layers in average.items()
+            }
+        return replace(started, step=self.step, average=average)
 
     @property
     def variables(self) -> Variables:
-        """What the model needs for inference."""
+        """What the training step computes with."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
-    def as_dict(self) -> dict[str, Any]:
-        """The fields by name, for a checkpoint whose layout does not depend on this class."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+    @property
+    def evaluated(self) -> Variables:
+        """What inference computes with: the running means where there are some."""
+        if self.average is None:
+            return self.variables
+        return {key: merge(value, self.average[key]) for key, value in self.variables.items()}
+
+    def checkpoint(self, freezing: Freezing) -> dict[str, Any]:
+        """As saved: `variables`, all that inference needs, and `training`, what else it takes to go on."""
+        training = {"step": self.step, "opt_state": self.opt_state, "totals": self.totals}
+        if self.average is not None:  # `variables` hold the running means then, so what moves is kept beside them
+            training["moving"] = moving(self.variables, freezing)
+        return {"variables": self.evaluated, "training": training}
+
+    @classmethod
+    def from_checkpoint(cls, saved: dict[str, Any], freezing: Freezing) -> "TrainState":
+        """The inverse of `checkpoint`."""
+        variables, training = saved["variables"], dict(saved["training"])
+        moved, average = training.pop("moving", None), None
+        if moved is not None:
+            average = moving(variables, freezing)
+            variables = {key: merge(value, moved[key]) for key, value in variables.items()}
+        return cls(params=variables["params"], batch_stats=variables["batch_stats"], average=average, **training)
+
+
+def moving(variables: Variables, freezing: Freezing) -> Variables:
+    """The part of the variables that a step changes."""
+    return {
+        "params": freezing.split(variables["params"])[0],
+        "batch_stats": freezing.split_statistics(variables["batch_stats"])[0],
+    }

@@ -1,6 +1,8 @@
 """The training step and the prediction step: pure functions, compiled once."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,43 +10,98 @@ import optax
 
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
-from cnn_jax.training.freezing import Freezing
+from cnn_jax.training.freezing import Freezing, Layers, merge
+from cnn_jax.training.loss import losses
 from cnn_jax.training.mesh import Mesh
-from cnn_jax.training.state import Totals, TrainState
+from cnn_jax.training.state import Totals, TrainState, moving
 
-TrainStep = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, jax.Array]]
+Report = dict[str, jax.Array]
+"""`loss`, the mean over the batch, and `gradient_norm`, over the trainable parameters: float32[] each."""
+TrainStep = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, Report]]
 Predict = Callable[[Variables, jax.Array], jax.Array]
 
 
-def make_train_step(
-    model: Model, optimizer: optax.GradientTransformation, freezing: Freezing, seed: int, mesh: Mesh
-) -> TrainStep:
-    """The function (state, images uint8[b, s, s, 3], labels int32[b]) to (next state, loss float32[]).
+@dataclass(frozen=True)
+class StepOptions:
+    """How a step computes its loss and update, besides the optimizer."""
 
-    It differentiates with respect to the trainable parameters only, so frozen ones cost no backward pass.
-    The state is donated: the one passed in cannot be used again.
+    label_smoothing: float = 0.0
+    class_weights: jax.Array | None = None
+    """float32[classes]"""
+    microbatches: int = 1
+    """Parts that the batch is run in, one after the other."""
+    ema_decay: float | None = None
+
+
+def make_train_step(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    freezing: Freezing,
+    seed: int,
+    mesh: Mesh,
+    options: StepOptions = StepOptions(),
+) -> Any:
+    """The jitted function (state, inputs, labels int32[b]) to (next state, report), see `TrainStep`.
+
+    Inputs are images uint8[b, s, s, 3], or activations where `model` is the end part of one. It differentiates with
+    respect to the trainable parameters only, so frozen ones cost no backward pass. The state is donated: the one
+    passed in cannot be used again.
     """
 
-    def step(state: TrainState, images: jax.Array, labels: jax.Array) -> tuple[TrainState, jax.Array]:
+    def part_gradients(
+        state: TrainState, batch_stats: Layers, inputs: jax.Array, labels: jax.Array, key: jax.Array
+    ) -> tuple[Layers, Layers, jax.Array, jax.Array]:
+        """Gradients, new statistics, the sum of the losses, and how many are right, of one part of the batch."""
         trainable, frozen = freezing.split(state.params)
-        dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
 
-        def mean_loss(trainable: Variables) -> tuple[jax.Array, tuple[jax.Array, Variables]]:
-            variables = {"params": {**frozen, **trainable}, "batch_stats": state.batch_stats}
-            logits, batch_stats = model.train_logits(variables, images, dropout_key, freezing.layers)
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            return losses.mean(), (logits, batch_stats)
+        def mean_loss(trainable: Layers) -> tuple[jax.Array, tuple[jax.Array, Layers]]:
+            variables = {"params": merge(frozen, trainable), "batch_stats": batch_stats}
+            logits, moved = model.train_logits(variables, inputs, key, freezing.inference_layers)
+            values = losses(logits, labels, options.label_smoothing, options.class_weights)
+            return values.mean(), (logits, moved)
 
-        (loss, (logits, batch_stats)), grads = jax.value_and_grad(mean_loss, has_aux=True)(trainable)
-        updates, opt_state = optimizer.update(grads, state.opt_state, trainable)
-        trainable = optax.apply_updates(trainable, updates)
-        totals = Totals(
-            state.totals.loss + loss * labels.size,
-            state.totals.correct + (logits.argmax(-1) == labels).sum(dtype=jnp.int32),
-            state.totals.count + labels.size,
+        (loss, (logits, moved)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(trainable)
+        return gradients, moved, loss * labels.size, (logits.argmax(-1) == labels).sum(dtype=jnp.int32)
+
+    def batch_gradients(
+        state: TrainState, inputs: jax.Array, labels: jax.Array
+    ) -> tuple[Layers, Layers, jax.Array, jax.Array]:
+        """The same of the whole batch: the mean of the parts' gradients."""
+        key, parts = jax.random.fold_in(jax.random.key(seed), state.step), options.microbatches
+        if parts == 1:
+            return part_gradients(state, state.batch_stats, inputs, labels, key)
+
+        def one_part(batch_stats: Layers, part: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Layers, Any]:
+            gradients, moved, *sums = part_gradients(state, batch_stats, *part)
+            return moved, (gradients, *sums)
+
+        # part i takes every parts-th example, so that the parts of a sharded batch lie on all devices
+        inputs, labels = (jnp.moveaxis(a.reshape(-1, parts, *a.shape[1:]), 1, 0) for a in (inputs, labels))
+        moved, (gradients, loss, right) = jax.lax.scan(
+            one_part, state.batch_stats, (inputs, labels, jax.random.split(key, parts))
         )
-        params = {layer: {**frozen, **trainable}[layer] for layer in state.params}
-        return TrainState(state.step + 1, params, batch_stats, opt_state, totals), loss
+        return jax.tree.map(lambda g: g.mean(0), gradients), moved, loss.sum(), right.sum(dtype=jnp.int32)
+
+    def step(state: TrainState, inputs: jax.Array, labels: jax.Array) -> tuple[TrainState, Report]:
+        trainable, _ = freezing.split(state.params)
+        gradients, batch_stats, loss, right = batch_gradients(state, inputs, labels)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, trainable)
+        params = merge(state.params, optax.apply_updates(trainable, updates))
+        norm = optax.global_norm(gradients)
+        before = state.totals
+        totals = Totals(
+            before.loss + loss,
+            before.correct + right,
+            before.count + labels.size,
+            before.gradient_norm + norm,
+            before.steps + 1,
+        )
+        after = replace(
+            state, step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, totals=totals
+        )
+        if options.ema_decay is not None:
+            after = replace(after, average=_move_average(after, options.ema_decay, freezing))
+        return after, {"loss": loss / labels.size, "gradient_norm": norm}
 
     return jax.jit(
         step,
@@ -54,6 +111,13 @@ def make_train_step(
     )
 
 
+def _move_average(state: TrainState, decay: float, freezing: Freezing) -> Variables:
+    """The running mean after a step; it keeps less while it is young, as TensorFlow's with `num_updates`."""
+    kept = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+    values = moving(state.variables, freezing)
+    return jax.tree.map(lambda average, value: kept * average + (1 - kept) * value, state.average, values)
+
+
 def make_predict(model: Model, mesh: Mesh) -> Predict:
-    """The function (variables, images uint8[b, s, s, 3]) to logits float32[b, classes]."""
+    """The function (variables, inputs) to logits float32[b, classes]; inputs as for `make_train_step`."""
     return jax.jit(model.logits, in_shardings=(mesh.replicated, mesh.sharded), out_shardings=mesh.replicated)

@@ -14,7 +14,7 @@ OFFLINE_COMMAND = "python -m cnn_jax.train --exp=quickstart"
 
 
 def locate(model: ModelConfig) -> Path | None:
-    """The weights file for `model.weights`; None for `none`.
+    """The weights file, or the run directory, for `model.weights`; None for `none`.
 
     `imagenet` is looked for in the folder `CNN_JAX_WEIGHTS`, the cache, and Keras' own cache, then downloaded into
     the cache: checked against its hash where one is known, and moved into place in one step.
@@ -27,10 +27,10 @@ def locate(model: ModelConfig) -> Path | None:
         return None
     if model.weights != "imagenet":
         path = Path(model.weights).expanduser()
-        if not path.is_file():
+        if not path.exists():
             raise WeightsError(
                 f"model.weights={model.weights}: there is no such file; "
-                "give `imagenet`, `none` or the path of a .h5 file"
+                "give `imagenet`, `none`, the path of a .h5 file, or a run directory"
             )
         return path
     record = imagenet(model)

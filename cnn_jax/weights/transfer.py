@@ -16,18 +16,12 @@ Paths = tuple[str, ...]
 class Transfer:
     """What a merge did, by path `collection/layer/leaf`."""
 
+    source: str
+    """The file or run directory."""
     loaded: Paths
     initialised: Paths
     ignored: Paths
-
-    def describe(self) -> list[str]:
-        """Lines for the log; only the leaves that were not simply loaded are named one by one."""
-        lines = [f"{len(self.loaded)} arrays loaded"]
-        if self.initialised:
-            lines.append(f"new, as initialised: {', '.join(self.initialised)}")
-        if self.ignored:
-            lines.append(f"in the file, replaced by the new classifier: {', '.join(self.ignored)}")
-        return lines
+    """Of the source, replaced by the ones that were initialised."""
 
 
 def merge(
@@ -58,7 +52,7 @@ def merge(
     for path in {f"params/{layer}/kernel" for layer in depthwise_layers} & set(given):
         given[path] = given[path].reshape(*given[path].shape[:2], 1, -1)
     kept = {path for path in wanted if _layer(path) in new_layers}
-    ignored = {path for path in given if _layer(path) in replaced_layers and _layer(path) not in new_layers}
+    ignored = {path for path in given if _layer(path) in replaced_layers}
     missing = sorted(set(wanted) - set(given) - kept)
     left_over = sorted(set(given) - set(wanted) - ignored)
     to_load = sorted((set(wanted) & set(given)) - kept)
@@ -79,7 +73,7 @@ def merge(
         }
         for collection, layers in variables.items()
     }
-    return merged, Transfer(tuple(to_load), tuple(sorted(kept)), tuple(sorted(ignored)))
+    return merged, Transfer(source, tuple(to_load), tuple(sorted(kept)), tuple(sorted(ignored)))
 
 
 def _flatten(tree: Variables | Leaves) -> dict[str, np.ndarray]:

@@ -1,0 +1,38 @@
+"""Batches of rows of arrays, in the very order in which the images themselves would come (see `stream`)."""
+
+from collections.abc import Generator, Sequence
+
+import numpy as np
+
+from cnn_jax.data.stream import Batch, pass_order, steps_per_pass
+
+
+def training_rows(
+    views: Sequence[np.ndarray], labels: np.ndarray, batch_size: int, seed: int, first_step: int = 0
+) -> Generator[Batch, None, None]:
+    """The batches of `TrainStream` from step `first_step` on, with rows of arrays in the place of images.
+
+    Args:
+        views: arrays [n, …] of the same n examples; the passes over the data take them in turn.
+        labels: int32[n].
+    """
+    steps = steps_per_pass(len(labels), batch_size)
+    number, first = divmod(first_step, steps)
+    while True:
+        rows, order = views[number % len(views)], pass_order(len(labels), batch_size, seed, number)
+        for step in range(first, steps):
+            yield _batch(rows, labels, order[step * batch_size : (step + 1) * batch_size], batch_size)
+        number, first = number + 1, 0
+
+
+def evaluation_rows(rows: np.ndarray, labels: np.ndarray, batch_size: int) -> Generator[Batch, None, None]:
+    """The batches of `evaluation_batches` with rows of an array [n, …] in the place of images."""
+    for start in range(0, len(labels), batch_size):
+        yield _batch(rows, labels, np.arange(start, min(start + batch_size, len(labels))), batch_size)
+
+
+def _batch(rows: np.ndarray, labels: np.ndarray, indices: np.ndarray, batch_size: int) -> Batch:
+    """The rows at these places, filled up with the first row, whose mask is False."""
+    mask = np.arange(batch_size) < len(indices)
+    filled = np.concatenate([indices, np.zeros(batch_size - len(indices), indices.dtype)])
+    return {"image": rows[filled], "label": labels[filled], "index": filled, "mask": mask}

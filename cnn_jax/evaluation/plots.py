@@ -1,0 +1,32 @@
+"""Evaluations as pictures."""
+
+import numpy as np
+
+NAMED_CLASSES = 30
+"""Up to how many classes their names are written along the axes."""
+
+
+def confusion_picture(matrix: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+    """A confusion matrix, int[classes, classes] with the true class in the row, as a picture uint8[h, w, 3].
+
+    Colours are shares of the row; the numbers are counts.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    few = len(classes) <= NAMED_CLASSES
+    side = 3 + 0.4 * min(len(classes), NAMED_CLASSES)
+    figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
+    canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("is")
+    if few:
+        axes.set_xticks(range(len(classes)), classes, rotation=90)
+        axes.set_yticks(range(len(classes)), classes)
+        for (row, column), count in np.ndenumerate(matrix):
+            shade = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=shade, fontsize=8)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

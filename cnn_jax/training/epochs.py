@@ -1,0 +1,157 @@
+"""The epochs of one phase: training steps, then validation."""
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from cnn_jax.data.stream import Batch
+from cnn_jax.errors import RunFailed
+from cnn_jax.evaluation.evaluator import predict_all
+from cnn_jax.evaluation.metrics import Predictions, accuracy_and_loss
+from cnn_jax.training.feeds import Feed
+from cnn_jax.training.logs import MetricsLog, Reporter, StartUp
+from cnn_jax.training.phases import Phase
+from cnn_jax.training.progress import Metrics, Progress
+from cnn_jax.training.saving import Saver
+from cnn_jax.training.setup import Job
+from cnn_jax.training.state import Totals, TrainState
+from cnn_jax.training.step import Report, make_predict, make_train_step
+
+NAMED_FILES = 8
+"""Images of a bad batch that its error names."""
+
+
+class Epochs:
+    """Trains and validates. Close it, to stop the threads that prepare batches."""
+
+    def __init__(
+        self, job: Job, phase: Phase, feed: Feed, saver: Saver, log: MetricsLog, reporter: Reporter, start: StartUp
+    ) -> None:
+        self._job, self._phase, self._feed, self._saver = job, phase, feed, saver
+        self._log, self._reporter, self._start = log, reporter, start
+        self._jitted = make_train_step(
+            feed.model, phase.optimizer, phase.freezing, job.config.seed, job.mesh, job.options
+        )
+        self._compiled: Any = None
+        self._predict = make_predict(feed.model, job.mesh)
+        self._batches: Generator[Batch, None, None] | None = None
+        self.flops: float | None = None
+        """Floating-point operations of a training step, as the compiler counts them."""
+        self.predictions: Predictions | None = None
+        """Of the newest validation."""
+
+    def close(self) -> None:
+        """Stop the threads that prepare batches."""
+        if self._batches is not None:
+            self._batches.close()
+
+    def train(
+        self, epoch: int, state: TrainState, progress: Progress, stopped: Callable[[], bool]
+    ) -> tuple[TrainState, Progress, float]:
+        """Train to the end of the epoch or until `stopped`, saving where that is due in between.
+
+        Returns:
+            State and progress, and the number of images a second.
+
+        Raises:
+            RunFailed: a loss or gradient is not finite, or a checkpoint cannot be written.
+        """
+        size, first, end = self._job.config.data.batch_size, int(state.step), epoch * self._job.steps_per_epoch
+        if self._batches is None:
+            self._batches = self._feed.training(first)
+        begun, before, pending = time.perf_counter(), progress.training_seconds, None
+        with self._reporter.bar(f"epoch {epoch}/{self._job.config.train.epochs}", end - first, "images") as bar:
+            for step in range(first + 1, end + 1):
+                if stopped():
+                    break
+                batch = next(self._batches)
+                state, report = self._step(state, batch)
+                if pending is not None:  # one step runs while the next is prepared, and no more than that
+                    bar.advance(size, f"loss {self._checked(*pending):.4f}")
+                pending = step, report, batch["index"]
+                if step < end and self._saver.due(step):
+                    self._checked(*pending)
+                    progress = replace(progress, training_seconds=before + time.perf_counter() - begun)
+                    self._saver.save(state, self._phase.freezing, progress)
+            if pending is not None:
+                self._checked(*pending)
+        seconds = time.perf_counter() - begun
+        speed = (int(state.step) - first) * size / max(seconds, 1e-9)
+        return state, replace(progress, training_seconds=before + seconds), speed
+
+    def _step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Report]:
+        inputs, labels = (self._job.mesh.put_batch(batch[key]) for key in ("image", "label"))
+        if self._compiled is not None:
+            return self._compiled(state, inputs, labels)
+        begun = time.perf_counter()
+        self._compiled = self._jitted.lower(state, inputs, labels).compile()
+        self._start.measure("compilation", begun)
+        self.flops = (self._compiled.cost_analysis() or {}).get("flops")
+        begun = time.perf_counter()
+        result = jax.block_until_ready(self._compiled(state, inputs, labels))
+        self._start.measure("first step", begun)
+        return result
+
+    def _checked(self, step: int, report: Report, indices: np.ndarray) -> float:
+        """The loss of a step.
+
+        Raises:
+            RunFailed: it, or the gradient, is not finite: nothing of the state is worth keeping from there on.
+        """
+        loss, norm = float(report["loss"]), float(report["gradient_norm"])
+        if np.isfinite(loss) and np.isfinite(norm):
+            return loss
+        ids = self._job.dataset.splits["train"].ids
+        names = [ids[index] for index in indices[:NAMED_FILES]]
+        more = f" and {len(indices) - len(names)} more" if len(indices) > len(names) else ""
+        newest = self._saver.newest
+        good = "There is no checkpoint yet" if newest is None else f"The newest checkpoint, of step {newest}, is good"
+        raise RunFailed(
+            f"step {step} has a loss of {loss} and a gradient of norm {norm}; its images: {', '.join(names)}{more}.\n"
+            f"  {good}; nothing was saved after it. Try a lower --optimizer.learning_rate, or --optimizer.clip_norm=1, "
+            "in a new --workdir"
+        )
+
+    def validate(self, epoch: int, state: TrainState, progress: Progress, speed: float) -> tuple[TrainState, Progress]:
+        """Evaluate after the last step of an epoch, write both splits' metrics, and begin new totals."""
+        job, begun = self._job, time.perf_counter()
+        variables, images = state.evaluated, len(job.dataset.splits["validation"])
+        with self._reporter.bar("validation", images, "images") as bar:
+            self.predictions = predict_all(
+                lambda inputs: self._predict(variables, job.mesh.put_batch(inputs)),
+                self._feed.validation(),
+                lambda count: bar.advance(count, items=count),
+            )
+        validation, seconds = accuracy_and_loss(self.predictions), time.perf_counter() - begun
+        progress = progress.validated(epoch, validation)
+        self._report(epoch, state, progress, validation, speed, images / max(seconds, 1e-9))
+        return replace(state, totals=jax.device_put(Totals.zero(), job.mesh.replicated)), progress
+
+    def _report(
+        self,
+        epoch: int,
+        state: TrainState,
+        progress: Progress,
+        validation: Metrics,
+        training_speed: float,
+        validation_speed: float,
+    ) -> None:
+        step, training = int(state.step), state.totals.means()
+        in_phase = step - (self._phase.first_epoch - 1) * self._job.steps_per_epoch
+        learning_rate = float(self._phase.schedule(in_phase - 1))
+        speed = {"images_per_second": round(training_speed, 1)}
+        self._log.write(step=step, epoch=epoch, split="train", **training, learning_rate=learning_rate, **speed)
+        speed = {"images_per_second": round(validation_speed, 1)}
+        self._log.write(step=step, epoch=epoch, split="validation", **validation, **speed)
+        self._reporter.epoch(
+            f"{epoch}/{self._job.config.train.epochs}",
+            training,
+            validation,
+            learning_rate,
+            training_speed,
+            progress.is_best(epoch),
+        )

@@ -1,0 +1,288 @@
+"""The frozen start of a network, run once for each image: the rest trains on what it gave.
+
+Where no layer before some point trains or depends on chance, and the images come without (or with a few fixed)
+augmentations, the output of those layers is the same at every visit of an image.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import jaxlib
+import ml_dtypes
+import numpy as np
+
+from cnn_jax.cache import cache_folder
+from cnn_jax.config import Config
+from cnn_jax.data.sources import Split
+from cnn_jax.data.stream import View, evaluation_batches
+from cnn_jax.errors import ConfigError, RunError
+from cnn_jax.models.chain import Chain, Variables, layer_names
+from cnn_jax.models.model import Model
+from cnn_jax.training.freezing import Freezing, digest
+from cnn_jax.training.logs import Reporter
+from cnn_jax.training.mesh import Mesh
+
+ABANDONED_SECONDS = 3600.0
+"""After so long without a write, an unfinished file is one that a killed process left behind."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is kept of each image."""
+
+    layers: int
+    """How many layers run once; the rest trains on the output of the last of them."""
+    shape: tuple[int, ...]
+    """Of one image's features."""
+    dtype: str
+    views: int
+    """Augmented versions of each training image; 0: the image itself."""
+    megabytes: float
+    """Of all features, training and validation."""
+    in_memory: bool
+    """Or in files of the cache folder."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of every image."""
+
+    training: list[np.ndarray]
+    """A view each: float[n, …]"""
+    validation: np.ndarray
+    """float[n, …]"""
+
+
+def plan(
+    config: Config,
+    model: Model,
+    freezing: Freezing,
+    variables: Variables,
+    images: dict[str, int],
+    visits: int,
+) -> tuple[Plan | None, str]:
+    """Whether to keep features, and in what form; depends on nothing but its arguments, so that a resumed run agrees.
+
+    Args:
+        images: the numbers of images in train and validation.
+        visits: how many training images the steps will see, repetitions counted.
+
+    Returns:
+        The plan, or None and the reason.
+
+    Raises:
+        ConfigError: train.feature_cache=on where that cannot be.
+    """
+    settings, augmented = config.train, config.data.augment.is_geometric
+    if settings.feature_cache == "off":
+        return None, "train.feature_cache=off"
+    layers = freezing.prefix(model, variables["params"])
+    names = layer_names(model.layers[:layers])
+    if not any(name in variables["params"] for name in names):
+        return _refused(settings.feature_cache, "nothing is frozen at the start of the network (train.freeze_until)")
+    if augmented and not settings.feature_views:
+        return _refused(
+            settings.feature_cache,
+            "the images are augmented anew at every visit; train.feature_views=k would keep k versions of each",
+        )
+    views = settings.feature_views if augmented else 0
+    shape = _output_shape(model.part(0, layers), variables)
+    each = math.prod(shape) * (2 if settings.feature_dtype == "bfloat16" else 4)
+    computed = images["train"] * max(views, 1)
+    megabytes = (computed + images["validation"]) * each / 2**20
+    if settings.feature_cache == "auto" and visits < 1.5 * computed:
+        return None, "each image is visited too seldom for it"
+    in_memory = megabytes <= settings.feature_memory_megabytes
+    if not in_memory and megabytes > settings.feature_disk_megabytes:
+        return _refused(
+            settings.feature_cache,
+            f"they need {megabytes:,.0f} MB, more than train.feature_memory_megabytes and train.feature_disk_megabytes",
+        )
+    return Plan(layers, shape, settings.feature_dtype, views, megabytes, in_memory), ""
+
+
+def _refused(setting: str, reason: str) -> tuple[None, str]:
+    if setting == "on":
+        raise ConfigError(f"train.feature_cache=on is not possible: {reason}")
+    return None, reason
+
+
+def _output_shape(model: Model, variables: Variables) -> tuple[int, ...]:
+    images = jax.ShapeDtypeStruct((1, model.image_size, model.image_size, 3), jnp.float32)
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
+    return jax.eval_shape(Chain(model.layers).apply, shapes, images)[0].shape[1:]
+
+
+class FeatureCache:
+    """Computes the features of a plan, or finds them in the cache folder."""
+
+    def __init__(self, plan: Plan, config: Config, model: Model, variables: Variables, mesh: Mesh) -> None:
+        self._plan, self._config, self._mesh = plan, config, mesh
+        self._model = model.part(0, plan.layers)
+        names = set(layer_names(self._model.layers))
+        self._variables = {
+            collection: {layer: leaves for layer, leaves in layers.items() if layer in names}
+            for collection, layers in variables.items()
+        }
+        self._run = jax.jit(
+            lambda variables, images: self._model.outputs(variables, images).astype(plan.dtype),
+            in_shardings=(mesh.replicated, mesh.sharded),
+            out_shardings=mesh.replicated,
+        )
+
+    def load(
+        self, training: Split, validation: Split, reporter: Reporter, stopped: Callable[[], bool]
+    ) -> Features | None:
+        """The features of both splits; None where `stopped` says that the user does not want to wait for them.
+
+        Raises:
+            RunError: there is no room for them.
+            DataError: an image cannot be read; the message names the file.
+        """
+        config, begun = self._config, time.perf_counter()
+        views: list[View | None] = [View(config.data.augment, config.seed, i) for i in range(self._plan.views)]
+        jobs = [(training, view) for view in views or [None]] + [(validation, None)]
+        found: list[np.ndarray] = []
+        with reporter.bar("features", sum(len(split) for split, _ in jobs), "images") as bar:
+            for split, view in jobs:
+                array = self._of_split(split, view, lambda n: bar.advance(n, items=n), stopped)
+                if array is None:
+                    return None
+                found.append(array)
+        self._report(reporter, time.perf_counter() - begun)
+        return Features(found[:-1], found[-1])
+
+    def _report(self, reporter: Reporter, seconds: float) -> None:
+        plan, size = self._plan, "x".join(map(str, self._plan.shape))
+        of = f"{plan.views} augmented views of each image" if plan.views else "each image"
+        where = "in memory" if plan.in_memory else f"in {_folder()}"
+        reporter.line(
+            f"features   {of} kept as the output of {self._model.layers[-1].name} ({size} {plan.dtype}), "
+            f"{plan.megabytes:,.0f} MB {where}, ready in {seconds:.1f} s"
+        )
+
+    def _of_split(
+        self, split: Split, view: View | None, progress: Callable[[int], None], stopped: Callable[[], bool]
+    ) -> np.ndarray | None:
+        shape = (len(split), *self._plan.shape)
+        if self._plan.in_memory:
+            kept, done = np.empty(shape, _numpy_dtype(self._plan.dtype)), 0
+            for rows in self._rows(split, view):
+                if stopped():
+                    return None
+                kept[done : done + len(rows)] = rows
+                done += len(rows)
+                progress(len(rows))
+            return kept
+        path = _folder() / f"{self._key(split, view)}.npy"
+        found = _open(path, shape, self._plan.dtype)
+        if found is not None:
+            progress(len(split))
+            os.utime(path)  # what was used last goes last
+            return found
+        _make_room(path.parent, math.prod(shape) * _numpy_dtype(self._plan.dtype).itemsize, self._config)
+        if not _write(path, shape, self._plan.dtype, self._rows(split, view), progress, stopped):
+            return None
+        return _open(path, shape, self._plan.dtype)
+
+    def _rows(self, split: Split, view: View | None) -> Iterable[np.ndarray]:
+        """The features in the order of the split, batch by batch."""
+        size = self._config.data.eval_batch_size
+        for batch in evaluation_batches(split, self._config.model.image_size, size, view=view):
+            yield np.asarray(self._run(self._variables, self._mesh.put_batch(batch["image"])))[batch["mask"]]
+
+    def _key(self, split: Split, view: View | None) -> str:
+        """Changes with everything that the features depend on: weights, layers, preprocessing, images, augmentation."""
+        model = self._model
+        parts = [
+            digest(self._variables),
+            layer_names(model.layers),
+            [model.image_size, model.normalisation, model.precision, self._plan.dtype],
+            split.images.fingerprint(),
+            None if view is None else asdict(view),
+            [jaxlib.__version__, jax.default_backend()],
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _folder() -> Path:
+    return cache_folder() / "features"
+
+
+def _numpy_dtype(dtype: str) -> np.dtype:
+    return np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+
+
+def _open(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray | None:
+    """The features in a file, read as they are used; None where it is missing or not whole."""
+    try:
+        array = np.load(path, mmap_mode="r").view(_numpy_dtype(dtype))
+    except (OSError, ValueError):
+        return None
+    return array if array.shape == shape else None
+
+
+def _write(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: str,
+    rows: Iterable[np.ndarray],
+    progress: Callable[[int], None],
+    stopped: Callable[[], bool],
+) -> bool:
+    """Write a .npy file under a temporary name, then rename it: a kill leaves no file that could be taken for whole.
+
+    NumPy's format has no bfloat16: its bits are kept as uint16. Returns False, without a file, where `stopped`.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
+    stored = np.dtype(np.uint16) if dtype == "bfloat16" else np.dtype(dtype)
+    try:
+        with temporary.open("wb") as file:
+            header = {"descr": np.lib.format.dtype_to_descr(stored), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for part in rows:
+                if stopped():
+                    return False
+                file.write(np.ascontiguousarray(part).view(stored).data)
+                progress(len(part))
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RunError(
+            f"the features cannot be written to {path.parent}: {error.strerror}. Make room, name another folder with "
+            "CNN_JAX_CACHE, or go on with --train.feature_cache=off"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _make_room(folder: Path, needed: int, config: Config) -> None:
+    """Remove the features unused for longest until the new ones fit, and what killed processes left behind."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob(".*.tmp"):
+            if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+                path.unlink(missing_ok=True)
+        kept = sorted(folder.glob("*.npy"), key=lambda path: path.stat().st_mtime)
+        used = sum(path.stat().st_size for path in kept)
+        while kept and used + needed > config.train.feature_disk_megabytes * 2**20:
+            oldest = kept.pop(0)
+            used -= oldest.stat().st_size
+            oldest.unlink(missing_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise RunError(f"the folder {folder} cannot be used for features: {error.strerror}") from error
+    if needed > free:
+        raise RunError(
+            f"the features need {needed / 2**20:,.0f} MB and {folder} has {free / 2**20:,.0f} MB left. Make room, name "
+            "another folder with CNN_JAX_CACHE, or go on with --train.feature_cache=off"
+        )

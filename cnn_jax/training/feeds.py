@@ -1,0 +1,49 @@
+"""What the steps of a phase are fed with: the images themselves, or the kept features of them."""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+from cnn_jax.data.rows import evaluation_rows, training_rows
+from cnn_jax.data.stream import Batch, TrainStream, evaluation_batches, in_memory
+from cnn_jax.models.model import Model
+from cnn_jax.training.feature_cache import FeatureCache
+from cnn_jax.training.logs import Reporter
+from cnn_jax.training.phases import Phase
+from cnn_jax.training.setup import Job
+from cnn_jax.training.state import TrainState
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Batches, and the part of the model that takes them."""
+
+    model: Model
+    training: Callable[[int], Generator[Batch, None, None]]
+    """The endless batches from a step on."""
+    validation: Callable[[], Generator[Batch, None, None]]
+
+
+def make_feed(
+    job: Job, phase: Phase, state: TrainState, reporter: Reporter, stopped: Callable[[], bool]
+) -> Feed | None:
+    """The feed of a phase; None where `stopped` says that the user does not want to wait for it.
+
+    Raises:
+        DataError: an image cannot be read; the message names the file.
+    """
+    data, seed, size = job.config.data, job.config.seed, job.model.image_size
+    training, validation = job.dataset.splits["train"], job.dataset.splits["validation"]
+    if phase.features is None:
+        budget = data.memory_megabytes * 2**20
+        training, validation = (in_memory(split, size, budget) for split in (training, validation))
+        stream = TrainStream(training, size, data.batch_size, seed, data.augment)
+        return Feed(job.model, stream.batches, lambda: evaluation_batches(validation, size, data.eval_batch_size))
+    cache = FeatureCache(phase.features, job.config, job.model, state.variables, job.mesh)
+    kept = cache.load(training, validation, reporter, stopped)
+    if kept is None:
+        return None
+    return Feed(
+        job.model.part(phase.features.layers),
+        lambda first: training_rows(kept.training, training.labels, data.batch_size, seed, first),
+        lambda: evaluation_rows(kept.validation, validation.labels, data.eval_batch_size),
+    )

@@ -1,0 +1,48 @@
+"""The work of a training step of the whole network, to hold the work of a frozen one against."""
+
+import hashlib
+import json
+
+import jax
+import numpy as np
+
+from cnn_jax.cache import cache_folder
+from cnn_jax.training.freezing import Freezing
+from cnn_jax.training.logs import write_atomically
+from cnn_jax.training.optimizer import make_optimizer, make_schedule
+from cnn_jax.training.setup import Job
+from cnn_jax.training.state import TrainState
+from cnn_jax.training.step import make_train_step
+
+
+def full_step(job: Job) -> float | None:
+    """Floating-point operations of a step that trains every layer from the images, as JAX counts them.
+
+    Tracing such a step takes a second or two, so the number is kept in the cache folder.
+    """
+    config = job.config
+    shapes = jax.tree.map(lambda leaf: list(leaf.shape), job.variables)
+    parts = [repr(config.model), repr(config.optimizer), config.train.precision, config.data.batch_size, shapes]
+    key = hashlib.sha256(json.dumps([*parts, jax.__version__, jax.default_backend()]).encode()).hexdigest()
+    path = cache_folder() / "flops" / f"{key}.json"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        count = _count(job)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(count))
+    except OSError:
+        pass  # it is counted again at the next run
+    return count
+
+
+def _count(job: Job) -> float | None:
+    config, nothing = job.config, Freezing(frozenset())
+    optimizer = make_optimizer(config.optimizer, make_schedule(config.optimizer, 1, 1), job.variables["params"])
+    step = make_train_step(job.model, optimizer, nothing, 0, job.mesh)
+    state = jax.eval_shape(lambda variables: TrainState.create(variables, optimizer, nothing), job.variables)
+    size = config.data.batch_size
+    images = jax.ShapeDtypeStruct((size, job.model.image_size, job.model.image_size, 3), np.uint8)
+    cost = step.lower(state, images, jax.ShapeDtypeStruct((size,), np.int32)).cost_analysis()
+    return (cost or {}).get("flops")

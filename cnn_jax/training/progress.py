@@ -1,0 +1,36 @@
+"""How far a run is, beside the arrays of its state."""
+
+from dataclasses import dataclass, replace
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Kept in each checkpoint."""
+
+    phase: int = 0
+    """Which of the run's phases the state belongs to (see `phases`)."""
+    frozen_digest: str = ""
+    """Hash of the frozen parameters and statistics at the beginning of the phase."""
+    frozen_unchanged: bool = True
+    """Whether the hash was the same at the end of every phase before."""
+    seconds: float = 0.0
+    """Wall time of all starts up to here."""
+    training_seconds: float = 0.0
+    """The part of it spent in training steps."""
+    best: Metrics | None = None
+    """Of the epoch with the best validation accuracy: epoch, accuracy, loss."""
+    last: Metrics | None = None
+    """Of the newest epoch: accuracy, loss."""
+
+    def validated(self, epoch: int, validation: Metrics) -> "Progress":
+        """After the validation of an epoch: accuracy and loss. Of equal epochs the newer is the best."""
+        best = self.best
+        if best is None or (validation["accuracy"], -validation["loss"]) >= (best["accuracy"], -best["loss"]):
+            best = {"epoch": epoch, **validation}
+        return replace(self, best=best, last=validation)
+
+    def is_best(self, epoch: int) -> bool:
+        """Whether no epoch so far was better."""
+        return self.best is not None and self.best["epoch"] == epoch

@@ -1,0 +1,52 @@
+"""When a run is saved, and with what beside its state."""
+
+import time
+from dataclasses import asdict, replace
+
+from cnn_jax.training.checkpoints import Checkpoints
+from cnn_jax.training.freezing import Freezing
+from cnn_jax.training.progress import Metrics, Progress
+from cnn_jax.training.setup import Job
+from cnn_jax.training.state import TrainState
+
+
+class Saver:
+    """Saves a run when its configuration says so."""
+
+    def __init__(self, job: Job, checkpoints: Checkpoints, started: float, progress: Progress) -> None:
+        """`started` is the `time.perf_counter` of this start, `progress` what it goes on from."""
+        self._settings, self._description = job.config.checkpoint, job.description()
+        self._checkpoints, self._started, self._seconds_before = checkpoints, started, progress.seconds
+        self._saved_at = time.perf_counter()
+        self.newest = checkpoints.latest()
+        """The step of the newest checkpoint."""
+
+    def due(self, step: int) -> bool:
+        """Whether to save after this step, in the middle of an epoch."""
+        steps, minutes = self._settings.every_steps, self._settings.every_minutes
+        waited = time.perf_counter() - self._saved_at
+        return (steps is not None and step % steps == 0) or (minutes is not None and waited >= 60 * minutes)
+
+    def due_after(self, epoch: int) -> bool:
+        """Whether to save after this epoch, even if it is not the best."""
+        return epoch % self._settings.every_epochs == 0
+
+    def save(
+        self, state: TrainState, freezing: Freezing, progress: Progress, validation: Metrics | None = None
+    ) -> None:
+        """Write a checkpoint in the background.
+
+        Args:
+            validation: accuracy and loss where an epoch has just ended.
+
+        Raises:
+            RunFailed: see `Checkpoints.save`.
+        """
+        step = int(state.step)
+        meta = {**self._description, "progress": asdict(self.timed(progress))}
+        self._checkpoints.save(step, state.checkpoint(freezing), meta, validation)
+        self.newest, self._saved_at = step, time.perf_counter()
+
+    def timed(self, progress: Progress) -> Progress:
+        """The progress with the wall time up to now."""
+        return replace(progress, seconds=self._seconds_before + time.perf_counter() - self._started)
