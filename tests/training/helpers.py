@@ -1,17 +1,23 @@
 """Small runs for the tests of training."""
 
+import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+import pytest
 
 from cnn_jax.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+from cnn_jax.data.stream import Batch
 from cnn_jax.training.checkpoints import Checkpoints
+from cnn_jax.training.epochs import Epochs
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.loop import Outcome, fit
 from cnn_jax.training.setup import set_up
+from cnn_jax.training.state import TrainState
 
 SMALL_CNN = Config(
     name="small",
@@ -43,12 +49,36 @@ def train(config: Config, workdir: Path) -> Outcome:
 
 def final_state(config: Config, workdir: Path) -> dict[str, np.ndarray]:
     """Every array of the newest checkpoint, by path."""
-    like = set_up(config, workdir / "split.json").initial_state()
+    job = set_up(config, workdir / "split.json")
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         newest = checkpoints.latest()
         assert newest is not None
+        phase = checkpoints.meta(newest)["progress"]["phase"]
+        like = job.initial_state(phase).checkpoint(job.phases[phase].freezing)
         state = checkpoints.restore(newest, like)
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(state)}
+
+
+def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the process get a SIGTERM at the beginning of the step of that number."""
+    run_step = Epochs._step
+
+    def stepping(self: Epochs, state: TrainState, batch: Batch):
+        if int(state.step) + 1 == steps:
+            signal.raise_signal(signal.SIGTERM)
+        return run_step(self, state, batch)
+
+    monkeypatch.setattr(Epochs, "_step", stepping)
+
+
+def metrics(workdir: Path, split: str | None = None) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, of one split or both, without the speeds."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {key: value for key, value in line.items() if key != "images_per_second"}
+        for line in lines
+        if split in (None, line["split"])
+    ]
 
 
 def assert_identical(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:

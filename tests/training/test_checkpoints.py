@@ -3,6 +3,7 @@
 import gc
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,17 +21,18 @@ from cnn_jax.training.state import TrainState
 from tests.training.helpers import SMALL_CNN, train
 
 
+META = {"classes": ["a", "b"]}
+NOTHING = Freezing(frozenset())
+
+
+def _saved(state: TrainState, step: int) -> dict[str, Any]:
+    return replace(state, step=jnp.asarray(step, jnp.int32)).checkpoint(NOTHING)
+
+
 @pytest.fixture(scope="module")
 def state() -> TrainState:
     model = build(ModelConfig(name="simple_cnn", weights="none", image_size=8, filters=(4,)), 3)
-    return TrainState.create(jax.jit(model.init)(jax.random.key(0)), optax.adam(1e-3), Freezing(frozenset()))
-
-
-META = {"classes": ["a", "b"]}
-
-
-def _at(state: TrainState, step: int) -> TrainState:
-    return replace(state, step=jnp.asarray(step, jnp.int32))
+    return TrainState.create(jax.jit(model.init)(jax.random.key(0)), optax.adam(1e-3), NOTHING)
 
 
 def _steps(folder: Path) -> list[int]:
@@ -41,7 +43,7 @@ def test_the_newest_two_and_the_best_are_kept_even_when_the_best_is_old(state: T
     accuracies = [0.5, 0.9, 0.6, 0.7, 0.8, 0.3]
     with Checkpoints(tmp_path) as checkpoints:
         for step, accuracy in enumerate(accuracies, start=1):
-            checkpoints.save(_at(state, step), META, {"accuracy": accuracy, "loss": 1.0})
+            checkpoints.save(step, _saved(state, step), META, {"accuracy": accuracy, "loss": 1.0})
         assert (checkpoints.latest(), checkpoints.best()) == (6, 2)
     assert _steps(tmp_path) == [2, 5, 6]
     with Checkpoints(tmp_path) as reopened:
@@ -51,7 +53,7 @@ def test_the_newest_two_and_the_best_are_kept_even_when_the_best_is_old(state: T
 def test_of_equal_accuracies_the_lower_loss_is_best(state: TrainState, tmp_path: Path) -> None:
     with Checkpoints(tmp_path) as checkpoints:
         for step, loss in enumerate([0.3, 0.1, 0.2], start=1):
-            checkpoints.save(_at(state, step), META, {"accuracy": 0.5, "loss": loss})
+            checkpoints.save(step, _saved(state, step), META, {"accuracy": 0.5, "loss": loss})
         assert checkpoints.best() == 2
 
 
@@ -59,8 +61,8 @@ def test_a_checkpoint_in_the_middle_of_an_epoch_is_never_the_best_but_the_newest
     state: TrainState, tmp_path: Path
 ) -> None:
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(_at(state, 1), META, {"accuracy": 0.5, "loss": 1.0})
-        checkpoints.save(_at(state, 2), META, None)
+        checkpoints.save(1, _saved(state, 1), META, {"accuracy": 0.5, "loss": 1.0})
+        checkpoints.save(2, _saved(state, 2), META, None)
         assert (checkpoints.latest(), checkpoints.best()) == (2, 1)
 
 
@@ -68,11 +70,11 @@ def test_restore_gives_back_every_bit(state: TrainState, tmp_path: Path) -> None
     rng = np.random.default_rng(0)
     odd = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), state)
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(_at(odd, 7), {"classes": ["ä", "b"]}, None)
+        checkpoints.save(7, _saved(odd, 7), {"classes": ["ä", "b"]}, None)
     with Checkpoints(tmp_path) as checkpoints:
-        restored = checkpoints.restore(7, state)
+        restored = checkpoints.restore(7, state.checkpoint(NOTHING))
         assert checkpoints.meta(7) == {"classes": ["ä", "b"]}
-    for before, after in zip(jax.tree.leaves(_at(odd, 7)), jax.tree.leaves(restored), strict=True):
+    for before, after in zip(jax.tree.leaves(_saved(odd, 7)), jax.tree.leaves(restored), strict=True):
         np.testing.assert_array_equal(np.asarray(before), np.asarray(after))
 
 
@@ -80,17 +82,17 @@ def test_restore_gives_back_every_bit(state: TrainState, tmp_path: Path) -> None
 @pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
 def test_a_state_of_another_shape_is_refused(state: TrainState, tmp_path: Path) -> None:
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(_at(state, 1), META, None)
+        checkpoints.save(1, _saved(state, 1), META, None)
         model = build(ModelConfig(name="simple_cnn", weights="none", image_size=8, filters=(5,)), 3)
-        other = TrainState.create(jax.jit(model.init)(jax.random.key(0)), optax.adam(1e-3), Freezing(frozenset()))
+        other = TrainState.create(jax.jit(model.init)(jax.random.key(0)), optax.adam(1e-3), NOTHING)
         with pytest.raises(RunError, match="cannot be read"):
-            checkpoints.restore(1, other)
+            checkpoints.restore(1, other.checkpoint(NOTHING))
     gc.collect()
 
 
 def test_half_written_checkpoints_are_ignored(state: TrainState, tmp_path: Path) -> None:
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(_at(state, 1), META, None)
+        checkpoints.save(1, _saved(state, 1), META, None)
     (tmp_path / "2.orbax-checkpoint-tmp-1").mkdir()
     (tmp_path / "2.orbax-checkpoint-tmp-1" / "variables").write_text("half")
     with Checkpoints(tmp_path) as checkpoints:

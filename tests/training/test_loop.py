@@ -18,10 +18,18 @@ import pytest
 from cnn_jax.config import Config
 from cnn_jax.errors import ConfigError, DataError, RunError, WeightsError
 from cnn_jax.experiment import from_json, to_json
-from cnn_jax.training import loop
 from cnn_jax.training.setup import set_up
 from tests.conftest import write_image
-from tests.training.helpers import SMALL_CNN, SMALL_MOBILENET, assert_identical, final_state, train, with_
+from tests.training.helpers import (
+    SMALL_CNN,
+    SMALL_MOBILENET,
+    assert_identical,
+    final_state,
+    metrics,
+    stop_after,
+    train,
+    with_,
+)
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +91,10 @@ def test_two_runs_are_bit_identical_and_another_seed_is_not(finished: Path, tmp_
 
 def test_starting_a_finished_run_again_changes_nothing(finished: Path) -> None:
     before = {path: path.read_bytes() for path in (finished / "checkpoints").rglob("*") if path.is_file()}
-    metrics = (finished / "metrics.jsonl").read_text()
+    logged = (finished / "metrics.jsonl").read_text()
     outcome = train(with_(SMALL_CNN, train={"tensorboard": True}), finished)
     assert outcome.result["status"] == "completed"
-    assert (finished / "metrics.jsonl").read_text() == metrics
+    assert (finished / "metrics.jsonl").read_text() == logged
     assert {path: path.read_bytes() for path in (finished / "checkpoints").rglob("*") if path.is_file()} == before
 
 
@@ -99,37 +107,21 @@ def test_images_kept_in_memory_change_nothing(image_folder: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("config", "stop_after"), [(SMALL_CNN, 2), (SMALL_CNN, 6), (SMALL_CNN, 9), (SMALL_MOBILENET, 9)]
+    ("config", "last_step"), [(SMALL_CNN, 2), (SMALL_CNN, 6), (SMALL_CNN, 9), (SMALL_MOBILENET, 9)]
 )
 def test_a_run_stopped_by_a_signal_goes_on_bit_exactly(
-    config: Config, stop_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, last_step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(config, tmp_path / "whole")
-    make_train_step = loop.make_train_step
-
-    def interrupting(*arguments):
-        step, calls = make_train_step(*arguments), iter(range(1, 1000))
-
-        def stepping(*values):
-            if next(calls) == stop_after:
-                signal.raise_signal(signal.SIGTERM)
-            return step(*values)
-
-        return stepping
-
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "make_train_step", interrupting)
+        stop_after(last_step, patched)
         outcome = train(config, tmp_path / "stopped")
     assert outcome.stopped_by == signal.SIGTERM
     assert outcome.result["status"] == "interrupted"
-    assert outcome.result["steps"] == stop_after
+    assert outcome.result["steps"] == last_step
     assert train(config, tmp_path / "stopped").result["status"] == "completed"
     assert_identical(final_state(config, tmp_path / "whole"), final_state(config, tmp_path / "stopped"))
-    whole, stopped = ((tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "stopped"))
-    timed = ("images_per_second",)
-    assert [{k: v for k, v in json.loads(line).items() if k not in timed} for line in whole] == [
-        {k: v for k, v in json.loads(line).items() if k not in timed} for line in stopped
-    ]
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "stopped")
 
 
 def _command(config: Config, folder: Path) -> tuple[list[str], Path]:
@@ -161,8 +153,7 @@ def test_a_run_killed_at_random_moments_ends_bit_identical(config: Config, tmp_p
     assert done.returncode == 0, done.stderr
     assert "resume" in done.stdout
     assert_identical(final_state(config, tmp_path / "whole"), final_state(config, workdir))
-    metrics = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in metrics] == [epoch for epoch in range(1, 13) for _ in range(2)]
+    assert [line["epoch"] for line in metrics(workdir)] == [epoch for epoch in range(1, 13) for _ in range(2)]
 
 
 def _line_count(workdir: Path) -> int:
