@@ -87,7 +87,7 @@ def make_train_step(
         gradients, batch_stats, loss, right = batch_gradients(state, inputs, labels)
         updates, opt_state = optimizer.update(gradients, state.opt_state, trainable)
         params = merge(state.params, optax.apply_updates(trainable, updates))
-        norm = optax.global_norm(gradients)
+        norm = optax.tree.norm(gradients)
         before = state.totals
         totals = Totals(
             before.loss + loss,

@@ -20,7 +20,6 @@ from cnn_jax.training.freezing import Freezing
 from cnn_jax.training.state import TrainState
 from tests.training.helpers import SMALL_CNN, train
 
-
 META = {"classes": ["a", "b"]}
 NOTHING = Freezing(frozenset())
 
