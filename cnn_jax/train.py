@@ -32,6 +32,8 @@ class Arguments:
     """Where the run is kept; None is runs/NAME."""
     print_config: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print the configuration as JSON, and do nothing else."""
+    find_learning_rate: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Try learning rates from 1e-7 to 1 on the trainable layers, draw the loss, suggest one, and do nothing else."""
     config: Annotated[Config, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(default_factory=Config)
 
 
@@ -53,6 +55,8 @@ def main(argv: Sequence[str]) -> int:
     from cnn_jax.training.loop import fit  # JAX and TensorFlow load only once the command line is right
 
     reporter = Reporter()
+    if arguments.find_learning_rate:
+        return _find_learning_rate(config, arguments.workdir or Path("runs") / f"{config.name}-learning-rate", reporter)
     workdir = arguments.workdir or Path("runs") / config.name
     outcome = fit(config, workdir, reporter, STARTED)
     _conclude(outcome.result, workdir, reporter)
@@ -61,15 +65,30 @@ def main(argv: Sequence[str]) -> int:
     return cli.EXIT_SIGTERM if outcome.stopped_by == signal.SIGTERM else cli.EXIT_SIGINT
 
 
+def _find_learning_rate(config: Config, folder: Path, reporter: "Reporter") -> int:
+    from cnn_jax.training.learning_rate import find_learning_rate
+
+    found = find_learning_rate(config, folder, reporter)
+    reporter.line(f"written    {folder / 'learning_rate.png'}")
+    reporter.line(f"suggestion --optimizer.learning_rate={found.suggestion:.1e}")
+    return 0
+
+
 def _conclude(result: dict[str, Any], workdir: Path, reporter: "Reporter") -> None:
     if result["best"] is not None:
         best = result["best"]
         reporter.line(
             f"best       epoch {best['epoch']}: validation accuracy {best['accuracy']:.4f}, loss {best['loss']:.4f}"
         )
+    if result["stopped_early"]:
+        reporter.line(f"stopped    early, after epoch {result['epochs']}: no better epoch for a while")
     if result["parameters"]["frozen"]:
         unchanged = "bit-identical to the start" if result["frozen_unchanged"] else "CHANGED: please report this"
         reporter.line(f"frozen     {result['parameters']['frozen']:,} parameters and their statistics: {unchanged}")
+    step, full = result["flops_per_step"]["step"], result["flops_per_step"]["full_model"]
+    if step and full:
+        share = f"{step / full:.0%} of training every layer"
+        reporter.line(f"work       {step / 1e9:.2f} of {full / 1e9:.2f} GFLOP a step, {share}")
     reporter.line(f"time       {result['wall_seconds']:.1f} s, {result['images_per_second']:.0f} training images/s")
     if result["status"] == "completed":
         reporter.line(f"next       python -m cnn_jax.evaluate --checkpoint={workdir}")

@@ -1,5 +1,8 @@
 """Evaluations as pictures."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
 NAMED_CLASSES = 30
@@ -30,3 +33,22 @@ def confusion_picture(matrix: np.ndarray, classes: tuple[str, ...]) -> np.ndarra
             axes.text(column, row, str(count), ha="center", va="center", color=shade, fontsize=8)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def write_learning_rate_plot(
+    path: Path, rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], suggestion: float
+) -> None:
+    """A picture of a range test: the loss of each step over its learning rate, and the rate to begin with."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), dpi=100, layout="constrained")
+    canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
+    axes.semilogx(rates, losses, color="lightgray", label="each step")
+    axes.semilogx(rates, smoothed, color="tab:blue", label="smoothed")
+    axes.axvline(suggestion, color="tab:red", linestyle="--", label=f"suggestion {suggestion:.1e}")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("training loss")
+    axes.set_ylim(0, 1.5 * max(smoothed[: max(len(smoothed) // 2, 1)]))
+    axes.legend()
+    canvas.print_png(path)

@@ -13,7 +13,7 @@ import jax
 from cnn_jax.config import Config
 from cnn_jax.data import splits
 from cnn_jax.errors import RunError, RunFailed
-from cnn_jax.training import flops, pictures, runs
+from cnn_jax.training import console, flops, pictures, runs
 from cnn_jax.training.checkpoints import Checkpoints
 from cnn_jax.training.epochs import Epochs
 from cnn_jax.training.feeds import make_feed
@@ -62,7 +62,7 @@ def _fit(config: Config, workdir: Path, reporter: Reporter, started: float) -> O
         Interrupts() as interrupts,
     ):
         state, progress, newest = _newest_state(job, checkpoints, reporter)
-        _describe(job, workdir, newest, reporter)
+        console.describe(job, workdir, newest, reporter)
         with MetricsLog(workdir, newest or 0, config.train.tensorboard) as log:
             saver = Saver(job, checkpoints, started, progress)
             run = Run(job, saver, log, reporter, interrupts, start)
@@ -207,7 +207,8 @@ def _result(job: Job, state: TrainState, progress: Progress, run: Run) -> dict[s
     """What result.json holds."""
     step = int(state.step)
     completed = step == job.steps or run.stopped_early
-    plan = job.phases[-1].features
+    plan, parameters = job.phases[-1].features, job.parameters
+    everything = run.flops if parameters["frozen"] == 0 and plan is None else flops.full_step(job)
     return {
         "status": "completed" if completed else "interrupted",
         "stopped_early": run.stopped_early,
@@ -218,9 +219,9 @@ def _result(job: Job, state: TrainState, progress: Progress, run: Run) -> dict[s
         "wall_seconds": round(progress.seconds, 2),
         "startup_seconds": run.start.seconds,
         "images_per_second": round(step * job.config.data.batch_size / max(progress.training_seconds, 1e-9), 1),
-        "parameters": job.parameters,
+        "parameters": parameters,
         "frozen_unchanged": progress.frozen_unchanged and _kept(job, state, progress),
-        "flops_per_step": {"step": run.flops, "full_model": flops.full_step(job)},
+        "flops_per_step": {"step": run.flops, "full_model": everything},
         "features": None if plan is None else {"layer": str(job.model.layers[plan.layers - 1].name), **asdict(plan)},
     }
 
@@ -236,37 +237,3 @@ def _disk_errors(workdir: Path) -> Generator[None, None, None]:
             f"the run in {workdir} could not go on: {what}\n"
             "  What was saved stays. Make room or mend the permissions, then start the same command again"
         ) from error
-
-
-def _describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) -> None:
-    """What is about to run, in a few lines."""
-    config, parameters = job.config, job.parameters
-    sizes = ", ".join(f"{len(split)} {name}" for name, split in job.dataset.splits.items())
-    names = ", ".join(job.dataset.classes[:10]) + (", …" if len(job.dataset.classes) > 10 else "")
-    reporter.line(f"run        {workdir}")
-    reporter.line(f"data       {config.data.dataset}: {sizes}; {len(job.dataset.classes)} classes: {names}")
-    reporter.line(f"model      {config.model.name}, {config.model.image_size} pixels, {config.train.precision}")
-    reporter.line(f"weights    {_describe_weights(job)}")
-    reporter.line(
-        f"train      {parameters['trainable']:,} of {parameters['total']:,} parameters "
-        f"(freeze_until={config.train.freeze_until}), {config.train.epochs} epochs of {job.steps_per_epoch} steps "
-        f"on {job.mesh.devices} {jax.default_backend()} device{'s' * (job.mesh.devices > 1)}"
-    )
-    if len(job.phases) > 1:
-        reporter.line(f"           the first {config.train.head_epochs} epochs train the classifier alone")
-    if job.phases[-1].features is None:
-        reporter.line(f"features   not kept: {job.phases[-1].without_features}")
-    if newest is not None:
-        reporter.line(f"resume     at step {newest} of {job.steps}")
-
-
-def _describe_weights(job: Job) -> str:
-    """Where the weights come from; leaves that were not simply loaded are named, all of them are in weights.json."""
-    if job.transfer is None:
-        return "random"
-    lines = [f"{job.transfer.source}: {len(job.transfer.loaded)} arrays loaded (weights.json lists them)"]
-    if job.transfer.initialised:
-        lines.append(f"new, as initialised: {', '.join(job.transfer.initialised)}")
-    if job.transfer.ignored:
-        lines.append(f"left out, replaced by the new ones: {', '.join(job.transfer.ignored)}")
-    return "; ".join(lines)

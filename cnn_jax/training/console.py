@@ -1,0 +1,42 @@
+"""What a start prints before it trains."""
+
+from pathlib import Path
+
+import jax
+
+from cnn_jax.training.logs import Reporter
+from cnn_jax.training.setup import Job
+
+
+def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) -> None:
+    """What is about to run, in a few lines."""
+    config, parameters = job.config, job.parameters
+    sizes = ", ".join(f"{len(split)} {name}" for name, split in job.dataset.splits.items())
+    names = ", ".join(job.dataset.classes[:10]) + (", …" if len(job.dataset.classes) > 10 else "")
+    reporter.line(f"run        {workdir}")
+    reporter.line(f"data       {config.data.dataset}: {sizes}; {len(job.dataset.classes)} classes: {names}")
+    reporter.line(f"model      {config.model.name}, {config.model.image_size} pixels, {config.train.precision}")
+    reporter.line(f"weights    {_describe_weights(job)}")
+    reporter.line(
+        f"train      {parameters['trainable']:,} of {parameters['total']:,} parameters "
+        f"(freeze_until={config.train.freeze_until}), {config.train.epochs} epochs of {job.steps_per_epoch} steps "
+        f"on {job.mesh.devices} {jax.default_backend()} device{'s' * (job.mesh.devices > 1)}"
+    )
+    if len(job.phases) > 1:
+        reporter.line(f"           the first {config.train.head_epochs} epochs train the classifier alone")
+    if job.phases[-1].features is None:
+        reporter.line(f"features   not kept: {job.phases[-1].without_features}")
+    if newest is not None:
+        reporter.line(f"resume     at step {newest} of {job.steps}")
+
+
+def _describe_weights(job: Job) -> str:
+    """Where the weights come from; leaves that were not simply loaded are named, all of them are in weights.json."""
+    if job.transfer is None:
+        return "random"
+    lines = [f"{job.transfer.source}: {len(job.transfer.loaded)} arrays loaded (weights.json lists them)"]
+    if job.transfer.initialised:
+        lines.append(f"new, as initialised: {', '.join(job.transfer.initialised)}")
+    if job.transfer.ignored:
+        lines.append(f"left out, replaced by the new ones: {', '.join(job.transfer.ignored)}")
+    return "; ".join(lines)

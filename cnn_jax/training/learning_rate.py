@@ -1,0 +1,106 @@
+"""The learning-rate range test (Smith, 2017, arXiv:1506.01186): train with ever larger steps, and watch the loss."""
+
+import contextlib
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from cnn_jax.config import Config
+from cnn_jax.errors import RunError
+from cnn_jax.evaluation.plots import write_learning_rate_plot
+from cnn_jax.models.chain import layer_names
+from cnn_jax.training.feeds import make_feed
+from cnn_jax.training.logs import Reporter, write_atomically
+from cnn_jax.training.optimizer import make_optimizer
+from cnn_jax.training.setup import Job, set_up
+from cnn_jax.training.state import TrainState
+from cnn_jax.training.step import make_train_step
+
+LOWEST, HIGHEST, STEPS = 1e-7, 1.0, 100
+SMOOTHING = 0.9
+"""Share of the running mean of the loss that a step keeps."""
+DIVERGED = 4.0
+"""The test ends where the smoothed loss is so many times the lowest one."""
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """Learning rates, the losses of the steps with them, and the one to begin with."""
+
+    learning_rates: list[float]
+    losses: list[float]
+    smoothed: list[float]
+    suggestion: float
+
+
+def find_learning_rate(config: Config, folder: Path, reporter: Reporter) -> RangeTest:
+    """Train the trainable partition of `config` for 100 steps with rates from 1e-7 to 1; keep nothing of it.
+
+    Writes learning_rate.json and learning_rate.png into `folder`.
+
+    Raises:
+        UserError: as for a run.
+        RunError: the loss diverged before anything could be seen.
+    """
+    # a few steps see few images: features of all of them would take longer than the test
+    job = set_up(replace(config, train=replace(config.train, feature_cache="off", head_epochs=0)), None)
+    rates, losses = _run(job, reporter)
+    if len(losses) < 10:
+        raise RunError("the loss is not finite from the first steps on: look at the images and weights first")
+    smoothed = smooth(losses)
+    found = RangeTest(rates, losses, smoothed, suggest(rates, smoothed))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "learning_rate.json", json.dumps(asdict(found), indent=1))
+    write_learning_rate_plot(folder / "learning_rate.png", rates, losses, smoothed, found.suggestion)
+    return found
+
+
+def _run(job: Job, reporter: Reporter) -> tuple[list[float], list[float]]:
+    """Rates and losses, up to where the loss diverges."""
+    phase, state = job.phases[0], job.initial_state()
+    feed = make_feed(job, phase, state, reporter, lambda: False)
+    assert feed is not None
+    growth = math.log(HIGHEST / LOWEST) / (STEPS - 1)
+    order = {name: job.variables["params"].get(name, {}) for name in layer_names(job.model.layers)}
+    optimizer = make_optimizer(job.config.optimizer, lambda step: LOWEST * jnp.exp(growth * step), order)
+    averaged = job.config.train.ema_decay is not None
+    state = TrainState.create(state.variables, optimizer, phase.freezing, averaged)
+    step = make_train_step(feed.model, optimizer, phase.freezing, job.config.seed, job.mesh, job.options)
+    rates: list[float] = []
+    losses: list[float] = []
+    with (
+        contextlib.closing(feed.training(0)) as batches,
+        reporter.bar("learning rates", STEPS, "steps") as bar,
+    ):
+        for number, batch in zip(range(STEPS), batches, strict=False):
+            state, report = step(state, *(job.mesh.put_batch(batch[key]) for key in ("image", "label")))
+            loss = float(report["loss"])
+            if not math.isfinite(loss):
+                break
+            rates.append(LOWEST * math.exp(growth * number))
+            losses.append(loss)
+            bar.advance(1, f"loss {loss:.4f} at {rates[-1]:.1e}")
+            smoothed = smooth(losses)
+            if number >= 10 and smoothed[-1] > DIVERGED * min(smoothed):
+                break
+    return rates, losses
+
+
+def smooth(losses: list[float]) -> list[float]:
+    """Running mean, without the pull towards 0 of its beginning."""
+    mean, result = 0.0, []
+    for count, loss in enumerate(losses, start=1):
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+        result.append(mean / (1 - SMOOTHING**count))
+    return result
+
+
+def suggest(rates: list[float], smoothed: list[float]) -> float:
+    """The rate at which the smoothed loss falls fastest over the logarithm of the rate, before its lowest point."""
+    lowest = max(int(np.argmin(smoothed)), 2)
+    slopes = np.gradient(smoothed[: lowest + 1], np.log(rates[: lowest + 1]))
+    return float(f"{rates[int(np.argmin(slopes))]:.1e}")
