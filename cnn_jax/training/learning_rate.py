@@ -23,6 +23,8 @@ from cnn_jax.training.step import make_train_step
 LOWEST, HIGHEST, STEPS = 1e-7, 1.0, 100
 SMOOTHING = 0.9
 """Share of the running mean of the loss that a step keeps."""
+WINDOW = 15
+"""Steps, about a decade of rates, over which the slope of the loss is taken."""
 DIVERGED = 4.0
 """The test ends where the smoothed loss is so many times the lowest one."""
 
@@ -52,7 +54,7 @@ def find_learning_rate(config: Config, folder: Path, reporter: Reporter) -> Rang
     if len(losses) < 10:
         raise RunError("the loss is not finite from the first steps on: look at the images and weights first")
     smoothed = smooth(losses)
-    found = RangeTest(rates, losses, smoothed, suggest(rates, smoothed))
+    found = RangeTest(rates, losses, smoothed, suggest(rates, losses))
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "learning_rate.json", json.dumps(asdict(found), indent=1))
     write_learning_rate_plot(folder / "learning_rate.png", rates, losses, smoothed, found.suggestion)
@@ -99,8 +101,13 @@ def smooth(losses: list[float]) -> list[float]:
     return result
 
 
-def suggest(rates: list[float], smoothed: list[float]) -> float:
-    """The rate at which the smoothed loss falls fastest over the logarithm of the rate, before its lowest point."""
-    lowest = max(int(np.argmin(smoothed)), 2)
-    slopes = np.gradient(smoothed[: lowest + 1], np.log(rates[: lowest + 1]))
-    return float(f"{rates[int(np.argmin(slopes))]:.1e}")
+def suggest(rates: list[float], losses: list[float]) -> float:
+    """The rate at which the loss falls fastest over the logarithm of the rate.
+
+    The slope is that of a line through the losses of `WINDOW` steps: single batches are too noisy to compare.
+    """
+    half, x, y = WINDOW // 2, np.log(rates), np.asarray(losses)
+    end = max(int(np.argmin(smooth(losses))), half)  # past its lowest point the loss is on its way up
+    middles = [i for i in range(half, len(y) - half) if i <= end] or [len(y) // 2]
+    slopes = [np.polyfit(x[max(i - half, 0) : i + half + 1], y[max(i - half, 0) : i + half + 1], 1)[0] for i in middles]
+    return float(f"{rates[middles[int(np.argmin(slopes))]]:.1e}")

@@ -157,7 +157,7 @@ def test_where_every_checkpoint_is_damaged_nothing_is_thrown_away(tmp_path: Path
 def test_a_disk_that_fills_up_keeps_what_was_saved_and_says_so(tmp_path: Path) -> None:
     """A limit on the size of files stands in for the full disk: the write fails in the same place."""
     config = with_(SMALL_CNN, model={"filters": (4, 64)}, train={"epochs": 2})
-    train(with_(config, train={"epochs": 2}), tmp_path / "whole")
+    train(config, tmp_path / "whole")
     program = (
         "import resource, sys\n"
         "from pathlib import Path\n"
@@ -168,7 +168,9 @@ def test_a_disk_that_fills_up_keeps_what_was_saved_and_says_so(tmp_path: Path) -
         "from cnn_jax.training.loop import fit\n"
         "run_step = Epochs._step\n"
         "def stepping(self, state, batch):\n"
-        "    if int(state.step) == 8: resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n"
+        "    if int(state.step) == 8:\n"
+        "        self._saver._checkpoints.wait()\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n"
         "    return run_step(self, state, batch)\n"
         "Epochs._step = stepping\n"
         "try: fit(from_json(Path(sys.argv[1]).read_text(), 'c'), Path(sys.argv[2]), Reporter())\n"
