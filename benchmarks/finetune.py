@@ -1,9 +1,10 @@
 """Whole jobs side by side: fine-tune MobileNet here and in Keras on TensorFlow, in turn, on the same folders.
 
-    python benchmarks/finetune.py DIR WEIGHTS.h5 --alpha=0.75 --epochs=5 --rounds=3
+    python benchmarks/finetune.py DIR WEIGHTS.h5 --alpha=0.75 --jobs 5:conv_pw_10 10:conv_pw_12 30:head --rounds=2
 
-Prints a row for each round (wall seconds of the whole processes, from start to end, and best validation accuracies) and
-the median of the ratios. Keras runs with TensorFlow's defaults (oneDNN on).
+A job is a number of epochs and the freeze point. Prints a row for each job and round (wall seconds of the whole
+processes, from start to end, and best validation accuracies) and the medians of the ratios. Keras runs with
+TensorFlow's defaults (oneDNN on).
 """
 
 import argparse
@@ -48,23 +49,23 @@ def main() -> None:
     parser.add_argument("directory", type=Path, help="has train and validation")
     parser.add_argument("weights", type=Path, help="Keras' .h5 file for this alpha")
     parser.add_argument("--alpha", type=float, default=1.0)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--freeze-until", default="conv_pw_10")
+    parser.add_argument("--jobs", nargs="+", default=["5:conv_pw_10"], help="EPOCHS:FREEZE_UNTIL")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    job = (arguments.directory, arguments.weights, arguments.alpha, arguments.epochs, arguments.freeze_until)
 
-    print("| round | cnn_jax s | accuracy | Keras s | accuracy | Keras / cnn_jax |")
-    print("|---|---|---|---|---|---|")
-    ratios = []
+    print("| job | round | cnn_jax s | accuracy | Keras s | accuracy | Keras / cnn_jax |")
+    print("|---|---|---|---|---|---|---|")
+    ratios: dict[str, list[float]] = {}
     for number in range(1, arguments.rounds + 1):
-        (here, accuracy), (keras, keras_accuracy) = run_here(*job), run_keras(*job)
-        ratios.append(keras / here)
-        print(
-            f"| {number} | {here:.1f} | {accuracy:.4f} | {keras:.1f} | {keras_accuracy:.4f} | {keras / here:.2f} |",
-            flush=True,
-        )
-    print(f"\nmedian ratio {statistics.median(ratios):.2f}")
+        for job in arguments.jobs:
+            epochs, _, freeze_until = job.partition(":")
+            settings = (arguments.directory, arguments.weights, arguments.alpha, int(epochs), freeze_until)
+            (here, accuracy), (keras, keras_accuracy) = run_here(*settings), run_keras(*settings)
+            ratios.setdefault(job, []).append(keras / here)
+            cells = (job, number, f"{here:.1f}", f"{accuracy:.4f}", f"{keras:.1f}", f"{keras_accuracy:.4f}")
+            print(f"| {' | '.join(map(str, cells))} | {keras / here:.2f} |", flush=True)
+    for job, values in ratios.items():
+        print(f"{job}: median ratio {statistics.median(values):.2f}")
 
 
 if __name__ == "__main__":
