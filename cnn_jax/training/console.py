@@ -35,6 +35,8 @@ def _describe_weights(job: Job) -> str:
     if job.transfer is None:
         return "random"
     lines = [f"{job.transfer.source}: {len(job.transfer.loaded)} arrays loaded (weights.json lists them)"]
+    if job.transfer.classifier:
+        lines.append(f"classifier from its layer {job.transfer.classifier}, whose classes keep their order")
     if job.transfer.initialised:
         lines.append(f"new, as initialised: {', '.join(job.transfer.initialised)}")
     if job.transfer.ignored:

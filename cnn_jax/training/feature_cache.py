@@ -25,7 +25,7 @@ from cnn_jax.config import Config
 from cnn_jax.data.sources import Split
 from cnn_jax.data.stream import View, evaluation_batches
 from cnn_jax.errors import ConfigError, RunError
-from cnn_jax.models.chain import Chain, Variables, layer_names
+from cnn_jax.models.chain import Variables, layer_names
 from cnn_jax.models.model import Model
 from cnn_jax.training.freezing import Freezing, digest
 from cnn_jax.training.logs import Reporter
@@ -85,7 +85,7 @@ def plan(
     settings, augmented = config.train, config.data.augment.is_geometric
     if settings.feature_cache == "off":
         return None, "train.feature_cache=off"
-    layers = freezing.prefix(model, variables["params"])
+    layers = model.cut_before(freezing.prefix(model, variables["params"]))
     names = layer_names(model.layers[:layers])
     if not any(name in variables["params"] for name in names):
         return _refused(settings.feature_cache, "nothing is frozen at the start of the network (train.freeze_until)")
@@ -119,7 +119,7 @@ def _refused(setting: str, reason: str) -> tuple[None, str]:
 def _output_shape(model: Model, variables: Variables) -> tuple[int, ...]:
     images = jax.ShapeDtypeStruct((1, model.image_size, model.image_size, 3), jnp.float32)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
-    return jax.eval_shape(Chain(model.layers).apply, shapes, images)[0].shape[1:]
+    return jax.eval_shape(model.chain.apply, shapes, images)[0].shape[1:]
 
 
 class FeatureCache:

@@ -15,7 +15,7 @@ from cnn_jax.data.sources import Dataset, open_dataset
 from cnn_jax.data.stream import steps_per_pass, unreadable
 from cnn_jax.errors import DataError
 from cnn_jax.models.chain import Variables, depthwise_layers
-from cnn_jax.models.model import HEAD, Model, build
+from cnn_jax.models.model import Model, build
 from cnn_jax.training import runs
 from cnn_jax.training.freezing import count
 from cnn_jax.training.loss import resolve_class_weights
@@ -146,20 +146,21 @@ def _initial_variables(
     variables = jax.jit(model.init)(jax.random.key(config.seed))
     if source is None:
         return variables, None
-    new_layers, replaced_layers = model.new_layers, model.replaced_layers
+    same_classes = True  # as far as a file can tell
     if source.is_dir():
         run = runs.load(source)
         loaded = jax.tree.map(np.asarray, run.variables)
-        new_layers = replaced_layers = () if run.classes == classes else (HEAD,)
+        same_classes = run.classes == classes
     else:
         loaded = keras_h5.read(source)
     return transfer.merge(
         variables,
         loaded,
-        new_layers=new_layers,
-        replaced_layers=replaced_layers,
+        new_layers=model.new_layers,
+        replaced_layers=model.replaced_layers,
         depthwise_layers=depthwise_layers(model.layers),
         source=str(source),
+        same_classes=same_classes,
     )
 
 
