@@ -72,7 +72,7 @@ def main(argv) -> int:
     model = build(ModelConfig(alpha=alpha, weights="none"), 2)
     images = rng.integers(0, 256, (batch, 224, 224, 3), dtype=np.uint8)
     labels = np.zeros(batch, np.int32)
-    variables = jax.jit(model.init)(jax.random.key(0))
+    variables = model.init(0)
     print("\n| step | images/s |\n|---|---|")
     print(f"| inference | {1e3 * batch / milliseconds(model.logits, variables, images):.0f} |", flush=True)
     for until in ("head", "conv_pw_10", "none"):

@@ -13,9 +13,11 @@ import jax.numpy as jnp
 from cnn_jax.models.batch_norm import batch_norm_inference, batch_norm_training
 from cnn_jax.models.convolution import conv
 from cnn_jax.models.depthwise import depthwise_conv
-from cnn_jax.models.initializers import depthwise_glorot_uniform, glorot_uniform
 from cnn_jax.models.rectifier import Rectifier, rectify
 from cnn_jax.models.shifts import Pads, explicit_pads
+
+_SHAPE_ONLY = nn.initializers.zeros
+"""Values come from `initializers`, see `Model.init`."""
 
 
 class Layer(nn.Module):
@@ -37,10 +39,10 @@ class Conv(Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        kernel = self.param("kernel", glorot_uniform, (*self.kernel_size, x.shape[-1], self.features))
+        kernel = self.param("kernel", _SHAPE_ONLY, (*self.kernel_size, x.shape[-1], self.features))
         y = conv(x, kernel.astype(x.dtype), self.strides, self.padding)
         if self.use_bias:
-            y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
+            y += self.param("bias", _SHAPE_ONLY, (self.features,)).astype(x.dtype)
         return rectify(y, self.activation)
 
 
@@ -54,7 +56,7 @@ class DepthwiseConv(Layer):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         channels = x.shape[-1]
-        kernel = self.param("kernel", depthwise_glorot_uniform, (*self.kernel_size, 1, channels))
+        kernel = self.param("kernel", _SHAPE_ONLY, (*self.kernel_size, 1, channels))
         return depthwise_conv(x, kernel.astype(x.dtype), self.strides, self.padding)
 
 
@@ -71,10 +73,10 @@ class BatchNorm(Layer):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, activation: Rectifier | None = None) -> jax.Array:
         shape = (x.shape[-1],)
-        scale = self.param("scale", nn.initializers.ones, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape)
+        scale = self.param("scale", _SHAPE_ONLY, shape)
+        bias = self.param("bias", _SHAPE_ONLY, shape)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
-        var = self.variable("batch_stats", "var", jnp.ones, shape)
+        var = self.variable("batch_stats", "var", jnp.zeros, shape)
         if not train:
             return batch_norm_inference(x, scale, bias, mean.value, var.value, self.epsilon, activation)
         y, batch_mean, batch_var = batch_norm_training(x, scale, bias, mean.value, self.epsilon, activation)
@@ -147,8 +149,8 @@ class Dense(Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        kernel = self.param("kernel", glorot_uniform, (x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = self.param("kernel", _SHAPE_ONLY, (x.shape[-1], self.features))
+        bias = self.param("bias", _SHAPE_ONLY, (self.features,))
         y = x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
         return rectify(y, self.activation)
 

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.architectures import ARCHITECTURES
-from cnn_jax.models.chain import Chain, Variables, cut_before, layer_index, layer_names
+from cnn_jax.models.chain import Chain, Variables, cut_before, depthwise_layers, layer_index, layer_names
+from cnn_jax.models.initializers import initial_value
 from cnn_jax.models.layers import Dense, Dropout, Layer
 from cnn_jax.models.normalisation import Normalisation, normalise
 
@@ -44,10 +45,37 @@ class Model:
         """The Flax module."""
         return Chain(self.layers, self.preceding)
 
-    def init(self, key: jax.Array) -> Variables:
-        """Random variables: {"params": {layer: {leaf: float32}}, "batch_stats": {layer: {leaf: float32}}}."""
-        images = jnp.zeros((1, self.image_size, self.image_size, 3))
-        return {"params": {}, "batch_stats": {}, **self.chain.init(key, images)}
+    @functools.cached_property
+    def _traced(self) -> tuple[Variables, dict[str, jax.ShapeDtypeStruct]]:
+        """Shapes and dtypes of the variables, and of the output of each layer for one image; nothing is computed."""
+        image = jax.ShapeDtypeStruct((1, self.image_size, self.image_size, 3), jnp.float32)
+        run = functools.partial(self.chain.init_with_output, taps=layer_names(self.layers))
+        (_, outputs), variables = jax.eval_shape(run, jax.random.key(0), image)
+        return {"params": {}, "batch_stats": {}, **variables}, outputs
+
+    @property
+    def shapes(self) -> Variables:
+        """Of the variables: {"params": {layer: {leaf: ShapeDtypeStruct}}, "batch_stats": {layer: {…}}}, as float32."""
+        return self._traced[0]
+
+    @property
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the output of each layer for one image, without the batch axis."""
+        return {name: output.shape[1:] for name, output in self._traced[1].items()}
+
+    def init(self, seed: int) -> Variables:
+        """Random variables of these `shapes`: NumPy arrays, the same for the same seed everywhere."""
+        depthwise = depthwise_layers(self.layers)
+        return {
+            collection: {
+                layer: {
+                    leaf: initial_value(f"{collection}/{layer}/{leaf}", value.shape, seed, layer in depthwise)
+                    for leaf, value in leaves.items()
+                }
+                for layer, leaves in layers.items()
+            }
+            for collection, layers in self.shapes.items()
+        }
 
     def part(self, start: int, stop: int | None = None) -> "Model":
         """The layers from position `start` to before `stop`; from 0 it takes images, else the output of `start - 1`.
@@ -148,13 +176,10 @@ def build_imagenet(config: ModelConfig, precision: Precision = "float32") -> Mod
 
 
 def _checked(model: Model, config: ModelConfig) -> Model:
-    """The model, if every layer leaves something of the image: shapes alone, nothing is computed."""
-    size, names = config.image_size, layer_names(model.layers)
-    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    """The model, if every layer leaves something of the image."""
+    size = config.image_size
     try:
-        run = functools.partial(model.chain.init_with_output, taps=names)
-        (_, outputs), _ = jax.eval_shape(run, jax.random.key(0), images)
-        vanished = next((name for name in names if 0 in outputs[name].shape), None)
+        vanished = next((name for name, shape in model.output_shapes.items() if 0 in shape), None)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise ConfigError(f"model.image_size={size} is too small for {config.name}: {error}") from error
     if vanished is not None:

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import jaxlib
 import ml_dtypes
 import numpy as np
@@ -66,7 +65,6 @@ def plan(
     config: Config,
     model: Model,
     freezing: Freezing,
-    variables: Variables,
     images: dict[str, int],
     visits: int,
 ) -> tuple[Plan | None, str]:
@@ -85,9 +83,9 @@ def plan(
     settings, augmented = config.train, config.data.augment.is_geometric
     if settings.feature_cache == "off":
         return None, "train.feature_cache=off"
-    layers = model.cut_before(freezing.prefix(model, variables["params"]))
+    layers = model.cut_before(freezing.prefix(model))
     names = layer_names(model.layers[:layers])
-    if not any(name in variables["params"] for name in names):
+    if not any(name in model.shapes["params"] for name in names):
         return _refused(settings.feature_cache, "nothing is frozen at the start of the network (train.freeze_until)")
     if augmented and not settings.feature_views:
         return _refused(
@@ -95,7 +93,7 @@ def plan(
             "the images are augmented anew at every visit; train.feature_views=k would keep k versions of each",
         )
     views = settings.feature_views if augmented else 0
-    shape = _output_shape(model.part(0, layers), variables)
+    shape = model.output_shapes[names[-1]]
     each = math.prod(shape) * (2 if settings.feature_dtype == "bfloat16" else 4)
     computed = images["train"] * max(views, 1)
     megabytes = (computed + images["validation"]) * each / 2**20
@@ -114,12 +112,6 @@ def _refused(setting: str, reason: str) -> tuple[None, str]:
     if setting == "on":
         raise ConfigError(f"train.feature_cache=on is not possible: {reason}")
     return None, reason
-
-
-def _output_shape(model: Model, variables: Variables) -> tuple[int, ...]:
-    images = jax.ShapeDtypeStruct((1, model.image_size, model.image_size, 3), jnp.float32)
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
-    return jax.eval_shape(model.chain.apply, shapes, images)[0].shape[1:]
 
 
 class FeatureCache:

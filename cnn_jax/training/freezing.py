@@ -72,9 +72,9 @@ class Freezing:
         """The moving and the kept part of a tree of batch statistics."""
         return _divide(batch_stats, lambda layer, leaf: layer not in self.inference_layers)
 
-    def prefix(self, model: Model, params: Layers) -> int:
+    def prefix(self, model: Model) -> int:
         """How many layers from the start neither train nor depend on chance, so that they can run once an image."""
-        trainable = self.split(params)[0]
+        trainable = self.split(model.shapes["params"])[0]
         for index, layer in enumerate(model.layers):
             name, moving = str(layer.name), layer.name not in self.inference_layers
             random = isinstance(layer, Dropout) and layer.rate > 0

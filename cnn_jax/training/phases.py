@@ -6,7 +6,7 @@ import optax
 
 from cnn_jax.config import Config
 from cnn_jax.errors import ConfigError
-from cnn_jax.models.chain import Variables, layer_names
+from cnn_jax.models.chain import layer_names
 from cnn_jax.models.model import HEAD, Model
 from cnn_jax.training import feature_cache
 from cnn_jax.training.freezing import Freezing
@@ -30,31 +30,28 @@ class Phase:
     """Where nothing is kept, the reason."""
 
 
-def make_phases(
-    config: Config, model: Model, variables: Variables, images: dict[str, int], steps_per_epoch: int
-) -> tuple[Phase, ...]:
+def make_phases(config: Config, model: Model, images: dict[str, int], steps_per_epoch: int) -> tuple[Phase, ...]:
     """The phases of a run, in order.
 
     Args:
-        variables: arrays or shapes.
         images: the numbers of images in train and validation.
 
     Raises:
         ConfigError: a freeze point, pattern or feature cache that this model cannot have.
     """
-    main = Freezing.until(model, config.train.freeze_until).matching(config.train.frozen, variables)
+    main = Freezing.until(model, config.train.freeze_until).matching(config.train.frozen, model.shapes)
     head_epochs, epochs = config.train.head_epochs, config.train.epochs
     parts = [(1, head_epochs, Freezing.until(model, HEAD)), (head_epochs + 1, epochs, main)]
-    order = {name: variables["params"].get(name, {}) for name in layer_names(model.layers)}
+    order = {name: model.shapes["params"].get(name, {}) for name in layer_names(model.layers)}
     phases = []
     for first, last, freezing in parts:
         steps = (last - first + 1) * steps_per_epoch
         if not steps:
             continue
-        if not freezing.split(variables["params"])[0]:
+        if not freezing.split(model.shapes["params"])[0]:
             raise ConfigError("train.frozen: with these patterns nothing is left to train")
         schedule = make_schedule(config.optimizer, steps, steps_per_epoch)
-        plan, reason = feature_cache.plan(config, model, freezing, variables, images, steps * config.data.batch_size)
+        plan, reason = feature_cache.plan(config, model, freezing, images, steps * config.data.batch_size)
         optimizer = make_optimizer(config.optimizer, schedule, order)
         phases.append(Phase(first, last, freezing, optimizer, schedule, plan, reason))
     return tuple(phases)

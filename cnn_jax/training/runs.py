@@ -116,9 +116,8 @@ def load(path: Path) -> TrainedRun:
                 f"the checkpoint {chosen} of {directory} has metadata that cannot be read: {error}"
             ) from error
         model = build(config.model, len(classes), config.train.precision)
-        shapes = jax.eval_shape(model.init, jax.random.key(0))
         device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), model.shapes)
         return TrainedRun(directory, chosen, config, classes, model, checkpoints.restore_variables(chosen, like), meta)
 
 

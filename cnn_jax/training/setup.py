@@ -107,7 +107,7 @@ def set_up(config: Config, recorded_splits: Path | None) -> Job:
     model = build(config.model, len(dataset.classes), config.train.precision)
     variables, transferred = _initial_variables(config, model, weights_file, dataset.classes)
     sizes = {name: len(split) for name, split in dataset.splits.items()}
-    phases = make_phases(config, model, variables, sizes, _steps_per_epoch(config, dataset))
+    phases = make_phases(config, model, sizes, _steps_per_epoch(config, dataset))
     labels = dataset.splits["train"].labels
     options = StepOptions(
         config.train.label_smoothing,
@@ -143,7 +143,7 @@ def _initial_variables(
 
     `source` is a weights file or a run directory. A run's head is taken over where it tells the same classes apart.
     """
-    variables = jax.jit(model.init)(jax.random.key(config.seed))
+    variables = model.init(config.seed)
     if source is None:
         return variables, None
     same_classes = True  # as far as a file can tell

@@ -99,7 +99,7 @@ def save_legacy(model: keras.Model, path: Path) -> None:
 def load(model: Model, path: Path) -> tuple[Variables, transfer.Transfer]:
     """The file's weights in the model."""
     return transfer.merge(
-        jax.eval_shape(model.init, jax.random.key(0)),
+        model.shapes,
         keras_h5.read(path),
         new_layers=model.new_layers,
         replaced_layers=model.replaced_layers,

@@ -10,7 +10,7 @@ from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.chain import Chain, Variables, layer_index, layer_names
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dense, Dropout, GlobalAveragePool
-from cnn_jax.models.model import build
+from cnn_jax.models.model import Model, build
 
 LAYERS = (
     Conv(4, (3, 3), use_bias=False, name="conv_a"),
@@ -35,7 +35,7 @@ def images() -> jax.Array:
 def variables(images: jax.Array) -> Variables:
     """Initialised, then every leaf moved off its default; variances stay positive."""
     rng = np.random.default_rng(0)
-    initial = jax.jit(CHAIN.init)(jax.random.key(1), images)
+    initial = Model(LAYERS, 6, None).init(1)
     return jax.tree.map(lambda leaf: leaf + jnp.asarray(rng.uniform(0.1, 1, leaf.shape), leaf.dtype), initial)
 
 
@@ -99,7 +99,7 @@ def test_a_tapped_batch_norm_does_not_change_a_training_step(variables, images):
 def test_two_rectifiers_in_a_row_both_run():
     layers = (BatchNorm(name="bn"), Activation("relu", name="first"), Activation("relu6", name="second"))
     x = jnp.array([-4.0, 4.0, 40.0]).reshape(1, 1, 1, 3)
-    y, _ = Chain(layers).apply(Chain(layers).init(jax.random.key(0), x), x)
+    y, _ = Chain(layers).apply(Model(layers, 1, None).init(0), x)
     np.testing.assert_allclose(y.ravel(), [0, 4 / np.sqrt(1.001), 6], rtol=1e-6)
 
 
@@ -127,8 +127,8 @@ def test_the_moving_averages_take_one_hundredth_of_the_batch(variables, images):
         np.testing.assert_allclose(stats["bn_a"][leaf], 0.99 * before[leaf] + 0.01 * batch[leaf], rtol=1e-5)
 
 
-def test_initialising_leaves_the_averages_at_zero_and_one(images):
-    stats = CHAIN.init({"params": jax.random.key(1), "dropout": jax.random.key(2)}, images, train=True)["batch_stats"]
+def test_initialising_leaves_the_averages_at_zero_and_one():
+    stats = Model(LAYERS, 6, None).init(0)["batch_stats"]
     for layer in stats.values():
         np.testing.assert_array_equal(layer["mean"], 0)
         np.testing.assert_array_equal(layer["var"], 1)
@@ -185,12 +185,12 @@ def small_config(**settings) -> ModelConfig:
 
 def test_the_small_network_for_two_classes_has_420802_parameters():
     model = build(small_config(filters=(32, 64), image_size=224), 2)
-    assert sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0)))) == 420_802
+    assert sum(leaf.size for leaf in jax.tree.leaves(model.shapes)) == 420_802
 
 
 def test_a_model_without_batch_norm_has_empty_statistics_and_trains():
     model = build(small_config(filters=(2,), image_size=8), 3)
-    variables = jax.jit(model.init)(jax.random.key(0))
+    variables = model.init(0)
     assert variables["batch_stats"] == {}
     images = jnp.zeros((2, 8, 8, 3), jnp.uint8)
     logits, stats = model.train_logits(variables, images, jax.random.key(1), ())
@@ -215,7 +215,7 @@ def test_images_too_small_for_the_layers_are_an_error_that_names_the_size(settin
 
 def test_the_smallest_image_that_leaves_a_pixel_is_accepted():
     model = build(small_config(image_size=4, filters=(2, 3)), 2)
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    shapes = model.shapes
     assert shapes["params"]["head"]["kernel"].shape == (3, 2)
 
 
@@ -251,7 +251,7 @@ def test_the_small_network_with_random_weights_equals_the_same_keras_model(setti
         for name, kernel, bias in zip(names, values[::2], values[1::2], strict=True)
     }
     model = build(config, 4)
-    shapes = jax.eval_shape(model.init, jax.random.key(0))["params"]
+    shapes = model.shapes["params"]
     assert jax.tree.map(lambda a: a.shape, params) == jax.tree.map(lambda a: a.shape, shapes)
     images = rng.integers(0, 256, (3, size, size, 3), dtype=np.uint8)
     expected = np.asarray(reference(images.astype(np.float32) / 127.5 - 1, training=False))

@@ -44,7 +44,7 @@ def label(value) -> str | None:
 
 
 def count(model: Model) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0))))
+    return sum(leaf.size for leaf in jax.tree.leaves(model.shapes))
 
 
 @pytest.mark.parametrize("config", PRETRAINED_FORMS, ids=label)
@@ -105,7 +105,7 @@ def test_parameter_counts_with_a_new_classifier(config, classes, total):
 def test_only_the_8194_parameters_of_the_head_train_after_the_fully_connected_layers():
     model = build(ModelConfig("vgg16", top="fc"), 2)
     frozen = model.layers_before("head", "train.freeze_until")
-    params = jax.eval_shape(model.init, jax.random.key(0))["params"]
+    params = model.shapes["params"]
     assert sum(leaf.size for name in set(params) - set(frozen) for leaf in params[name].values()) == 8_194
 
 

@@ -25,7 +25,7 @@ BATCH = (np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint
 
 
 def _after_steps(model: Model, freezing: Freezing, optimizer: optax.GradientTransformation, steps: int):
-    variables = jax.jit(model.init)(jax.random.key(0))
+    variables = model.init(0)
     before = jax.tree.map(np.array, variables)
     state = TrainState.create(variables, optimizer, freezing)
     step = make_train_step(model, optimizer, freezing, 0, Mesh.create())
@@ -50,7 +50,7 @@ def test_frozen_leaves_and_statistics_stay_bit_identical_and_the_others_move(mod
 
 def test_the_optimizer_holds_two_moments_of_the_trainable_parameters_and_nothing_of_the_frozen(model: Model) -> None:
     freezing = Freezing.until(model, "head")
-    state = TrainState.create(jax.jit(model.init)(jax.random.key(0)), optax.adam(1e-3), freezing)
+    state = TrainState.create(model.init(0), optax.adam(1e-3), freezing)
     head = 256 * 10 + 10
     assert count(freezing.split(state.params)[0]) == head
     assert count(state.opt_state) == 2 * head + 1  # and the number of steps
@@ -61,7 +61,7 @@ def test_flops_of_a_step_fall_as_the_freeze_point_moves_down_the_chain(model: Mo
     for until in ("none", "conv_dw_4", "conv_pw_10", "head"):
         freezing = Freezing.until(model, until)
         optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
-        state = TrainState.create(jax.jit(model.init)(jax.random.key(0)), optimizer, freezing)
+        state = TrainState.create(model.init(0), optimizer, freezing)
         step = make_train_step(model, optimizer, freezing, 0, Mesh.create())
         flops.append(step.lower(state, *BATCH).compile().cost_analysis()["flops"])
     assert flops == sorted(flops, reverse=True)

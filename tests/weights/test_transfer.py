@@ -233,7 +233,7 @@ def test_a_classifier_that_nothing_replaces_is_left_over():
 def mobilenet(alpha: float) -> tuple[Model, Tree]:
     """The model and variables of its shapes, all of them random."""
     model, rng = build(ModelConfig(alpha=alpha, image_size=32), classes=3), np.random.default_rng(0)
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    shapes = model.shapes
     return model, jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), shapes)
 
 
