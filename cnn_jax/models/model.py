@@ -57,6 +57,14 @@ class Model:
         """Inference: uint8[b, s, s, 3] (or what `part` takes) to float32[b, classes]."""
         return self.outputs(variables, inputs).astype(jnp.float32)
 
+    def probabilities(self, variables: Variables, inputs: jax.Array) -> jax.Array:
+        """Inference: the softmax of `logits`."""
+        return jax.nn.softmax(self.logits(variables, inputs), axis=-1)
+
+    def activations(self, variables: Variables, inputs: jax.Array, names: Collection[str]) -> dict[str, jax.Array]:
+        """Inference: the outputs of the layers called `names`."""
+        return Chain(self.layers).apply(variables, self._prepare(inputs), taps=names)[1]
+
     def train_logits(
         self, variables: Variables, inputs: jax.Array, dropout_key: jax.Array, inference_layers: Collection[str]
     ) -> tuple[jax.Array, dict[str, Any]]:
