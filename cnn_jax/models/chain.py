@@ -12,16 +12,21 @@ import flax.linen as nn
 import jax
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.models.layers import Activation, BatchNorm, DepthwiseConv, Layer
+from cnn_jax.models.layers import Activation, Add, BatchNorm, DepthwiseConv, Layer
 
 Variables = dict[str, Any]
 """{"params": {layer: {leaf: array}}, "batch_stats": {layer: {leaf: array}}}"""
 
 
 class Chain(nn.Module):
-    """Runs `layers` in order; the variables of each are stored under its name."""
+    """Runs `layers` in order; the variables of each are stored under its name.
+
+    A residual connection is a layer of its own: `Add` takes the output of the layer before and that of its source.
+    """
 
     layers: tuple[Layer, ...]
+    preceding: str | None = None
+    """The layer whose output the input is, where the chain is the rest of a longer one; an `Add` may refer to it."""
 
     preserve_adopted_names = True  # Flax would otherwise call the layers layers_0, layers_1, …
 
@@ -43,20 +48,24 @@ class Chain(nn.Module):
         Returns:
             The output of the last layer, and the tapped outputs by name.
         """
-        x, tapped = images, {}
-        rectified = False
+        x, rectified = images, False
+        sources = {layer.source for layer in self.layers if isinstance(layer, Add)}
+        outputs = {self.preceding: x} if self.preceding in sources else {}
         for layer, following in zip(self.layers, (*self.layers[1:], None), strict=True):
             layer_train = train and layer.name not in inference_layers
-            if isinstance(layer, BatchNorm) and isinstance(following, Activation) and layer.name not in taps:
+            wanted = layer.name in taps or layer.name in sources
+            if isinstance(layer, BatchNorm) and isinstance(following, Activation) and not wanted:
                 x = layer(x, layer_train, activation=following.kind)
                 rectified = True
             elif rectified:
                 rectified = False
+            elif isinstance(layer, Add):
+                x = layer(x, layer_train, other=outputs[layer.source])
             else:
                 x = layer(x, layer_train)
-            if layer.name in taps:
-                tapped[layer.name] = x
-        return x, tapped
+            if wanted:
+                outputs[layer.name] = x
+        return x, {str(layer.name): outputs[layer.name] for layer in self.layers if layer.name in taps}
 
 
 def layer_names(layers: Sequence[Layer]) -> list[str]:
@@ -67,6 +76,19 @@ def layer_names(layers: Sequence[Layer]) -> list[str]:
 def depthwise_layers(layers: Sequence[Layer]) -> list[str]:
     """The names of the depthwise convolutions."""
     return [str(layer.name) for layer in layers if isinstance(layer, DepthwiseConv)]
+
+
+def cut_before(layers: Sequence[Layer], index: int) -> int:
+    """The last position up to `index` where the chain can be cut in two.
+
+    What follows a cut must do with the output of the layer before it, so no residual connection may span the cut.
+    """
+    positions = {name: i for i, name in enumerate(layer_names(layers))}
+    spans = [(positions.get(layer.source, -1), i) for i, layer in enumerate(layers) if isinstance(layer, Add)]
+    for source, end in reversed(spans):  # the later ones first: a cut that moves back may fall into an earlier one
+        if source + 1 < index <= end:
+            index = source + 1
+    return index
 
 
 def layer_index(layers: Sequence[Layer], name: str, field: str) -> int:

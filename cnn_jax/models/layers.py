@@ -4,6 +4,8 @@ Every layer is called with `train`: whether it runs as in training (batch statis
 Layers without such a difference ignore it. Images are float[b, h, w, c] throughout.
 """
 
+from typing import Literal
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,7 @@ from cnn_jax.models.convolution import conv
 from cnn_jax.models.depthwise import depthwise_conv
 from cnn_jax.models.initializers import depthwise_glorot_uniform, glorot_uniform
 from cnn_jax.models.rectifier import Rectifier, rectify
-from cnn_jax.models.shifts import Pads
+from cnn_jax.models.shifts import Pads, explicit_pads
 
 
 class Layer(nn.Module):
@@ -92,12 +94,22 @@ class Activation(Layer):
 
 
 class ZeroPad(Layer):
-    """Rows and columns of zeros around the image."""
+    """Rows and columns of zeros around the image; "SAME": as many as a 3x3 convolution of stride 2 would add."""
 
-    pads: Pads = ((0, 1), (0, 1))
+    pads: Literal["SAME"] | Pads = ((0, 1), (0, 1))
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        return jnp.pad(x, ((0, 0), *self.pads, (0, 0)))
+        return jnp.pad(x, ((0, 0), *explicit_pads(x.shape[1:3], (3, 3), (2, 2), self.pads), (0, 0)))
+
+
+class Add(Layer):
+    """The sum of its input and the output of an earlier layer, `source`, which the chain passes as `other`."""
+
+    source: str
+
+    def __call__(self, x: jax.Array, train: bool, other: jax.Array | None = None) -> jax.Array:
+        assert other is not None, "only a chain knows the output of the source"
+        return x + other
 
 
 class MaxPool(Layer):

@@ -32,6 +32,9 @@ BLOCKS = (
 STRIDE_2_PADS = ((0, 1), (0, 1))
 """Keras pads before a depthwise convolution of stride 2 at the end only; "SAME" would differ for odd sizes."""
 
+DROPOUT = 1e-3
+"""Keras' dropout before the classifier."""
+
 
 def body(alpha: float) -> tuple[Layer, ...]:
     """The layers up to `conv_pw_13_relu`: float[b, h, w, 3] to float[b, h/32, w/32, int(1024 * alpha)]."""
@@ -62,11 +65,11 @@ def _block(number: int, channels: int, stride: int) -> list[Layer]:
     ]
 
 
-def top(classes: int, dropout: float) -> tuple[Layer, ...]:
+def top(classes: int) -> tuple[Layer, ...]:
     """Keras' classifier: the 1x1 convolution `conv_preds` over the pooled features, as logits float[b, classes]."""
     return (
         GlobalAveragePool(keep_size=True, name="global_average_pooling2d"),
-        Dropout(dropout, name="dropout"),
+        Dropout(DROPOUT, name="dropout"),
         Conv(classes, (1, 1), name="conv_preds"),
         Flatten(name="reshape_2"),
     )

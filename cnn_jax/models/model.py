@@ -10,15 +10,16 @@ import jax.numpy as jnp
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError
-from cnn_jax.models import mobilenet, simple_cnn
-from cnn_jax.models.chain import Chain, Variables, layer_index, layer_names
-from cnn_jax.models.layers import Dense, Dropout, GlobalAveragePool, Layer
+from cnn_jax.models.architectures import ARCHITECTURES
+from cnn_jax.models.chain import Chain, Variables, cut_before, layer_index, layer_names
+from cnn_jax.models.layers import Dense, Dropout, Layer
+from cnn_jax.models.normalisation import Normalisation, normalise
 
-Normalisation = Literal["tf"]
 Precision = Literal["float32", "bfloat16"]
 
 HEAD = "head"
 """The name of the classifier layer of every model."""
+IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -35,23 +36,46 @@ class Model:
     """Layers of pretrained files that the new layers stand in for."""
     precision: Precision = "float32"
     """In which activations are computed; parameters, batch statistics and logits are float32 in any case."""
+    preceding: str | None = None
+    """The layer whose output the model takes, where it is a `part`."""
+
+    @property
+    def chain(self) -> Chain:
+        """The Flax module."""
+        return Chain(self.layers, self.preceding)
 
     def init(self, key: jax.Array) -> Variables:
         """Random variables: {"params": {layer: {leaf: float32}}, "batch_stats": {layer: {leaf: float32}}}."""
         images = jnp.zeros((1, self.image_size, self.image_size, 3))
-        return {"params": {}, "batch_stats": {}, **Chain(self.layers).init(key, images)}
+        return {"params": {}, "batch_stats": {}, **self.chain.init(key, images)}
 
     def part(self, start: int, stop: int | None = None) -> "Model":
         """The layers from position `start` to before `stop`; from 0 it takes images, else the output of `start - 1`.
 
         It runs with the variables of the whole model.
+
+        Raises:
+            ValueError: a residual connection spans `start` (see `cut_before`).
         """
-        normalisation = self.normalisation if start == 0 else None
-        return replace(self, layers=self.layers[start:stop], normalisation=normalisation)
+        if self.cut_before(start) != start:
+            raise ValueError(
+                f"the model cannot be cut before {self.layers[start].name}: a residual connection spans it"
+            )
+        if start == 0:
+            return replace(self, layers=self.layers[:stop])
+        preceding = str(self.layers[start - 1].name)
+        return replace(self, layers=self.layers[start:stop], normalisation=None, preceding=preceding)
+
+    def cut_before(self, index: int) -> int:
+        """The last position up to `index` from which on the layers can run alone, given the output of the one before.
+
+        That is `index` itself unless a residual connection spans it.
+        """
+        return cut_before(self.layers, index)
 
     def outputs(self, variables: Variables, inputs: jax.Array) -> jax.Array:
         """Inference: the output of the last layer, in the dtype of `precision`."""
-        return Chain(self.layers).apply(variables, self._prepare(inputs))[0]
+        return self.chain.apply(variables, self._prepare(inputs))[0]
 
     def logits(self, variables: Variables, inputs: jax.Array) -> jax.Array:
         """Inference: uint8[b, s, s, 3] (or what `part` takes) to float32[b, classes]."""
@@ -69,7 +93,7 @@ class Model:
         self, variables: Variables, inputs: jax.Array, dropout_key: jax.Array, inference_layers: Collection[str]
     ) -> tuple[jax.Array, dict[str, Any]]:
         """As `logits` but in training mode, except for `inference_layers`; also the new batch statistics."""
-        (logits, _), updates = Chain(self.layers).apply(
+        (logits, _), updates = self.chain.apply(
             variables,
             self._prepare(inputs),
             train=True,
@@ -99,53 +123,46 @@ class Model:
         return tuple(layer_names(self.layers[:index]))
 
 
-def normalise(images: jax.Array, mode: Normalisation) -> jax.Array:
-    """uint8[b, h, w, 3] as float32 in the range that the weights expect.
-
-    "tf" is Keras' name for x / 127.5 - 1, the inputs of MobileNet.
-    """
-    assert mode == "tf", mode
-    return images.astype(jnp.float32) / 127.5 - 1
-
-
 def build(config: ModelConfig, classes: int, precision: Precision = "float32") -> Model:
-    """The model that `config` describes, with a classifier for so many classes.
+    """The model that `config` describes, with a new classifier `head` for so many classes.
 
     Raises:
         ConfigError: the images are too small for the layers.
     """
-    if config.name == "mobilenet":
-        layers = (
-            *mobilenet.body(config.alpha),
-            GlobalAveragePool(name="global_pool"),
-            Dropout(config.dropout, name="dropout"),
-            Dense(classes, name=HEAD),
-        )
-        model = Model(layers, config.image_size, "tf", replaced_layers=("conv_preds",), precision=precision)
-    else:
-        body = simple_cnn.body(
-            config.filters,
-            config.kernel_size,
-            config.strides,
-            config.padding,
-            config.pool_size,
-            config.pool_strides,
-        )
-        layers = (*body, Dropout(config.dropout, name="dropout"), Dense(classes, name=HEAD))
-        model = Model(layers, config.image_size, "tf", precision=precision)
-    _check_size(model, config)
-    return model
+    architecture = ARCHITECTURES[config.name]
+    features = (*architecture.body(config), *architecture.neck(config))
+    layers = (*features, Dropout(config.dropout, name="dropout"), Dense(classes, name=HEAD))
+    pretrained = architecture.top(IMAGENET_CLASSES) if architecture.top else ()
+    replaced = tuple(name for name in layer_names(pretrained) if name not in layer_names(layers))
+    model = Model(layers, config.image_size, architecture.normalisation, (HEAD,), replaced, precision)
+    return _checked(model, config)
 
 
-def _check_size(model: Model, config: ModelConfig) -> None:
-    """Every layer must leave something of the image: shapes alone, nothing is computed."""
-    chain, size = Chain(model.layers), config.image_size
+def build_imagenet(config: ModelConfig, precision: Precision = "float32") -> Model:
+    """The network exactly as pretrained, with Keras' own classifier: logits of ImageNet's 1000 classes.
+
+    No layer of it is new or replaced. `config.top` and `config.dropout` do not matter.
+
+    Raises:
+        ConfigError: the architecture has no pretrained weights, or the images are too small for the layers.
+    """
+    architecture = ARCHITECTURES[config.name]
+    if architecture.top is None:
+        names = ", ".join(name for name, other in ARCHITECTURES.items() if other.top)
+        raise ConfigError(f"model.name={config.name} has no ImageNet classifier; those that have one: {names}")
+    layers = (*architecture.body(config), *architecture.top(IMAGENET_CLASSES))
+    model = Model(layers, config.image_size, architecture.normalisation, new_layers=(), precision=precision)
+    return _checked(model, config)
+
+
+def _checked(model: Model, config: ModelConfig) -> Model:
+    """The model, if every layer leaves something of the image: shapes alone, nothing is computed."""
+    size, names = config.image_size, layer_names(model.layers)
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     try:
-        variables = jax.eval_shape(chain.init, jax.random.key(0), images)
-        taps = functools.partial(chain.apply, taps=layer_names(model.layers))
-        outputs = jax.eval_shape(taps, variables, images)[1]
-        vanished = next((name for name in layer_names(model.layers) if 0 in outputs[name].shape), None)
+        variables = jax.eval_shape(model.chain.init, jax.random.key(0), images)
+        outputs = jax.eval_shape(functools.partial(model.chain.apply, taps=names), variables, images)[1]
+        vanished = next((name for name in names if 0 in outputs[name].shape), None)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise ConfigError(f"model.image_size={size} is too small for {config.name}: {error}") from error
     if vanished is not None:
@@ -153,3 +170,4 @@ def _check_size(model: Model, config: ModelConfig) -> None:
             f"model.image_size={size} is too small for {config.name}: nothing is left of the image after the layer "
             f"{vanished}; use larger images, or fewer or smaller layers"
         )
+    return model

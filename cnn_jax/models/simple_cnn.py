@@ -1,25 +1,35 @@
-"""A small network of one's own: convolution, ReLU, pooling, repeated; then flatten and one dense layer."""
+"""A small network of one's own: convolution, ReLU, pooling, repeated; then flatten and dense layers."""
 
-from collections.abc import Sequence
+from cnn_jax.config import ModelConfig
+from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dense, Flatten, Layer, MaxPool
 
-from cnn_jax.models.layers import Activation, Conv, Flatten, Layer, MaxPool
 
-
-def body(
-    filters: Sequence[int], kernel_size: int, strides: int, padding: str, pool_size: int, pool_strides: int
-) -> tuple[Layer, ...]:
-    """A convolution, a ReLU and a max pooling for each of `filters`, then the features as a vector."""
+def body(config: ModelConfig) -> tuple[Layer, ...]:
+    """A convolution, a ReLU and a max pooling for each of `config.filters`: float[b, s, s, 3] to float[b, h, w, c]."""
     layers: list[Layer] = []
-    for number, features in enumerate(filters, start=1):
+    for number, features in enumerate(config.filters, start=1):
+        conv = Conv(
+            features,
+            (config.kernel_size, config.kernel_size),
+            strides=(config.strides, config.strides),
+            padding=config.padding.upper(),
+            use_bias=not config.batch_norm,
+            name=f"conv{number}",
+        )
         layers += [
-            Conv(
-                features,
-                (kernel_size, kernel_size),
-                strides=(strides, strides),
-                padding=padding.upper(),
-                name=f"conv{number}",
-            ),
+            conv,
+            *([BatchNorm(name=f"bn{number}")] if config.batch_norm else []),
             Activation("relu", name=f"relu{number}"),
-            MaxPool((pool_size, pool_size), strides=(pool_strides, pool_strides), name=f"pool{number}"),
+            MaxPool(
+                (config.pool_size, config.pool_size),
+                strides=(config.pool_strides, config.pool_strides),
+                name=f"pool{number}",
+            ),
         ]
-    return (*layers, Flatten(name="flatten"))
+    return tuple(layers)
+
+
+def neck(config: ModelConfig) -> tuple[Layer, ...]:
+    """The features as a vector, then a dense layer with ReLU for each of `config.dense`."""
+    widths = enumerate(config.dense, start=1)
+    return (Flatten(name="flatten"), *(Dense(width, "relu", name=f"dense{i}") for i, width in widths))

@@ -92,7 +92,7 @@ def save_legacy(model: keras.Model, path: Path) -> None:
 
 
 def chain_layers(alpha: float, classes: int | None) -> tuple[Layer, ...]:
-    top = () if classes is None else mobilenet.top(classes, dropout=0.5)
+    top = () if classes is None else mobilenet.top(classes)
     return (*mobilenet.body(alpha), *top)
 
 
