@@ -87,7 +87,7 @@ class Model:
 
     def activations(self, variables: Variables, inputs: jax.Array, names: Collection[str]) -> dict[str, jax.Array]:
         """Inference: the outputs of the layers called `names`."""
-        return Chain(self.layers).apply(variables, self._prepare(inputs), taps=names)[1]
+        return self.chain.apply(variables, self._prepare(inputs), taps=names)[1]
 
     def train_logits(
         self, variables: Variables, inputs: jax.Array, dropout_key: jax.Array, inference_layers: Collection[str]

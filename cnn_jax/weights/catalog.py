@@ -22,6 +22,14 @@ class Pretrained:
     md5: str | None
     licence: str
 
+CLASS_INDEX = Pretrained(
+    "imagenet_class_index.json",
+    "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json",
+    "c2c37ea517e94d9795004a39431a14cb",
+    "Apache-2.0",
+)
+"""The names of ImageNet's classes, as Keras publishes them."""
+
 
 def imagenet(model: ModelConfig) -> Pretrained:
     """The ImageNet weights without the top for the model's architecture, alpha and image size.

@@ -33,7 +33,15 @@ def locate(model: ModelConfig) -> Path | None:
                 "give `imagenet`, `none` or the path of a .h5 file"
             )
         return path
-    record = imagenet(model)
+    return find_or_download(imagenet(model))
+
+
+def find_or_download(record: Pretrained) -> Path:
+    """The file of a record, looked for in the order of `locate`, then downloaded.
+
+    Raises:
+        WeightsError: it can neither be found nor fetched.
+    """
     folders = [cache_folder() / "weights", Path.home() / ".keras" / "models"]
     if os.environ.get("CNN_JAX_WEIGHTS"):
         folders.insert(0, Path(os.environ["CNN_JAX_WEIGHTS"]).expanduser())
@@ -56,7 +64,7 @@ def _download(record: Pretrained, folder: Path) -> Path:
         )
     except (OSError, ValueError) as error:
         raise WeightsError(
-            f"model.weights=imagenet: {record.file} is not on this machine and could not be fetched "
+            f"{record.file} is not on this machine and could not be fetched "
             f"({type(error).__name__}).\n"
             f"  Fetch {record.url}\n"
             f"  and put it into {folder} (or a folder named by CNN_JAX_WEIGHTS), then start again.\n"
