@@ -95,12 +95,12 @@ def open_classifier(arguments: Arguments, say: Callable[[str], None]) -> "Classi
 
 def _imagenet_names() -> tuple[str, ...]:
     from cnn_jax.models.model import IMAGENET_CLASSES
-    from cnn_jax.weights.imagenet_classes import class_names
+    from cnn_jax.weights.imagenet_classes import HOW_TO_GET, class_names
 
     try:
         return class_names()
-    except WeightsError as error:
-        print(f"classes have numbers and no names: {error}", file=sys.stderr)
+    except WeightsError:
+        print(f"names      numbers stand for the classes: {HOW_TO_GET}", file=sys.stderr)
         return tuple(f"class {i}" for i in range(IMAGENET_CLASSES))
 
 
@@ -160,7 +160,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
         if "error" in row:
             print(f"  cannot be read: {row['error']}")
         else:
-            print(f"  {row['probability']:.4f}  {row['class_name']} ({row['class_index']})")
+            print(f"  {row['probability']:.4f}  {row['class_name']}")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ class Model:
 
     def outputs(self, variables: Variables, inputs: jax.Array) -> jax.Array:
         """Inference: the output of the last layer, in the dtype of `precision`."""
-        return self.chain.apply(variables, self._prepare(inputs))[0]
+        return self.chain.apply(variables, self.prepare(inputs))[0]
 
     def logits(self, variables: Variables, inputs: jax.Array) -> jax.Array:
         """Inference: uint8[b, s, s, 3] (or what `part` takes) to float32[b, classes]."""
@@ -87,7 +87,7 @@ class Model:
 
     def activations(self, variables: Variables, inputs: jax.Array, names: Collection[str]) -> dict[str, jax.Array]:
         """Inference: the outputs of the layers called `names`."""
-        return self.chain.apply(variables, self._prepare(inputs), taps=names)[1]
+        return self.chain.apply(variables, self.prepare(inputs), taps=names)[1]
 
     def train_logits(
         self, variables: Variables, inputs: jax.Array, dropout_key: jax.Array, inference_layers: Collection[str]
@@ -95,7 +95,7 @@ class Model:
         """As `logits` but in training mode, except for `inference_layers`; also the new batch statistics."""
         (logits, _), updates = self.chain.apply(
             variables,
-            self._prepare(inputs),
+            self.prepare(inputs),
             train=True,
             inference_layers=inference_layers,
             mutable=["batch_stats"],
@@ -103,7 +103,7 @@ class Model:
         )
         return logits.astype(jnp.float32), {**variables["batch_stats"], **updates.get("batch_stats", {})}
 
-    def _prepare(self, inputs: jax.Array) -> jax.Array:
+    def prepare(self, inputs: jax.Array) -> jax.Array:
         """Images normalised in float32, then everything in the dtype of the computation."""
         if self.normalisation is not None:
             inputs = normalise(inputs, self.normalisation)

@@ -6,6 +6,8 @@ from cnn_jax.errors import WeightsError
 from cnn_jax.weights.catalog import CLASS_INDEX
 from cnn_jax.weights.locate import find_or_download
 
+HOW_TO_GET = f"fetch {CLASS_INDEX.url} into the folder ~/.keras/models, or one that CNN_JAX_WEIGHTS names"
+
 
 def class_names() -> tuple[str, ...]:
     """The names in the order of the networks' outputs: `tench` is 0, `toilet_tissue` 999.
