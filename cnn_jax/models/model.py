@@ -89,6 +89,13 @@ class Model:
         """Inference: the outputs of the layers called `names`."""
         return self.chain.apply(variables, self.prepare(inputs), taps=names)[1]
 
+    def output_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shape and dtype of each layer's output for one image; nothing is computed."""
+        names = layer_names(self.layers)
+        images = jax.ShapeDtypeStruct((1, self.image_size, self.image_size, 3), jnp.uint8)
+        variables = jax.eval_shape(self.init, jax.random.key(0))
+        return jax.eval_shape(lambda v, x: self.activations(v, x, names), variables, images)
+
     def train_logits(
         self, variables: Variables, inputs: jax.Array, dropout_key: jax.Array, inference_layers: Collection[str]
     ) -> tuple[jax.Array, dict[str, Any]]:

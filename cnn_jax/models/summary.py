@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from cnn_jax.models.chain import layer_names
 from cnn_jax.models.layers import GlobalAveragePool, Layer
@@ -77,7 +76,8 @@ def summarise(model: Model, trainable: Mapping[str, Any], batch_size: int) -> Su
         batch_size: images in a training step, for the memory.
     """
     variables = jax.eval_shape(model.init, jax.random.key(0))
-    outputs = _output_shapes(model, variables)
+    shapes = model.output_shapes()
+    outputs = [shapes[name] for name in layer_names(model.layers)]
     layers = []
     field, stride = 1, 1
     pooled = False
@@ -147,14 +147,6 @@ def _justify(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
         cell.ljust(width) if column in left else cell.rjust(width)
         for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
-
-
-def _output_shapes(model: Model, variables: Any) -> list[jax.ShapeDtypeStruct]:
-    """Shape and dtype of each layer's output for one image."""
-    images = jax.ShapeDtypeStruct((1, model.image_size, model.image_size, 3), jnp.uint8)
-    names = layer_names(model.layers)
-    shapes = jax.eval_shape(lambda v, x: model.activations(v, x, names), variables, images)
-    return [shapes[name] for name in names]
 
 
 def _window(layer: Layer) -> tuple[int, int]:

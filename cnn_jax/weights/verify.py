@@ -1,7 +1,7 @@
 """The parity certificate: this port and Keras on the same images with the same file, layer by layer."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from cnn_jax.errors import WeightsError
 from cnn_jax.models.chain import layer_names
+from cnn_jax.models.layers import Activation
 from cnn_jax.weights.pretrained import Pretrained
 
 KERAS_MODELS = {
@@ -35,7 +36,7 @@ class Difference:
     absolute: float
     """The largest difference of two values; infinite where the shapes differ."""
     scale: float
-    """The largest absolute value of Keras' output."""
+    """The largest absolute value of Keras' output, or of what a rectifier takes."""
 
     @property
     def relative(self) -> float:
@@ -77,12 +78,13 @@ def certify(pretrained: Pretrained, images: np.ndarray) -> Certificate:
     """
     reference = _Reference(pretrained)
     port = _Port(pretrained)
+    rectifiers = {str(layer.name) for layer in pretrained.model.layers if isinstance(layer, Activation)}
     worst: dict[str, Difference] = {}
     best, top5 = [], []
     for start in range(0, len(images), BATCH_SIZE):
         batch = images[start : start + BATCH_SIZE]
         expected, found = reference.outputs(batch), port.outputs(batch)
-        for difference in _differences(expected, found):
+        for difference in _differences(expected, found, rectifiers):
             before = worst.get(difference.layer, difference)
             worst[difference.layer] = _wider(before, difference)
         if pretrained.has_top and found[RESULT].shape == expected[RESULT].shape:
@@ -177,11 +179,21 @@ def _import_keras() -> Any:
     return keras
 
 
-def _differences(expected: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> Iterator[Difference]:
+def _differences(
+    expected: dict[str, np.ndarray], found: dict[str, np.ndarray], rectifiers: Collection[str]
+) -> Iterator[Difference]:
+    """Keras' outputs against the port's, in Keras' order.
+
+    A rectifier is measured by what goes into it: it cuts the values off, at 6 where they reach 90, and not their
+    rounding errors. So is the result after it.
+    """
+    scale, rectified = 0.0, False
     for name, reference in expected.items():
+        inherits = name in rectifiers or (rectified and name == RESULT)
+        rectified = name in rectifiers
+        scale = max(float(np.abs(reference).max()), scale if inherits else 0.0)
         same = found[name].shape == reference.shape
-        absolute = float(np.abs(found[name] - reference).max()) if same else float("inf")
-        yield Difference(name, absolute, float(np.abs(reference).max()))
+        yield Difference(name, float(np.abs(found[name] - reference).max()) if same else float("inf"), scale)
 
 
 def _wider(first: Difference, second: Difference) -> Difference:
