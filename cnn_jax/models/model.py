@@ -167,8 +167,8 @@ def _checked(model: Model, config: ModelConfig) -> Model:
     size, names = config.image_size, layer_names(model.layers)
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     try:
-        variables = jax.eval_shape(model.chain.init, jax.random.key(0), images)
-        outputs = jax.eval_shape(functools.partial(model.chain.apply, taps=names), variables, images)[1]
+        run = functools.partial(model.chain.init_with_output, taps=names)
+        (_, outputs), _ = jax.eval_shape(run, jax.random.key(0), images)
         vanished = next((name for name in names if 0 in outputs[name].shape), None)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise ConfigError(f"model.image_size={size} is too small for {config.name}: {error}") from error

@@ -3,10 +3,14 @@
 import json
 
 from cnn_jax.errors import WeightsError
-from cnn_jax.weights.catalog import CLASS_INDEX
 from cnn_jax.weights.locate import find_or_download
 
-HOW_TO_GET = f"fetch {CLASS_INDEX.url} into the folder ~/.keras/models, or one that CNN_JAX_WEIGHTS names"
+FILE = "imagenet_class_index.json"
+URL = f"https://storage.googleapis.com/download.tensorflow.org/data/{FILE}"
+MD5 = "c2c37ea517e94d9795004a39431a14cb"
+"""As in `keras.applications.imagenet_utils`."""
+
+HOW_TO_GET = f"for names, fetch {URL} into ~/.keras/models, or a folder that CNN_JAX_WEIGHTS names"
 
 
 def class_names() -> tuple[str, ...]:
@@ -17,7 +21,7 @@ def class_names() -> tuple[str, ...]:
     Raises:
         WeightsError: the file can neither be found nor fetched, or is of another kind.
     """
-    path = find_or_download(CLASS_INDEX)
+    path = find_or_download(FILE, URL, MD5)
     try:
         index = json.loads(path.read_text())
         return tuple(str(index[str(i)][1]) for i in range(len(index)))

@@ -3,21 +3,30 @@
 import os
 from pathlib import Path
 
+import h5py
 import pooch
 
 from cnn_jax.cache import cache_folder
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import WeightsError
-from cnn_jax.weights.catalog import Pretrained, imagenet
+from cnn_jax.weights.catalog import imagenet
 
 OFFLINE_COMMAND = "python -m cnn_jax.train --exp=quickstart"
 
+STALL_SECONDS = 30.0
+"""A download that brings nothing for so long is given up and tried again."""
+RETRIES = 2
 
-def locate(model: ModelConfig) -> Path | None:
+
+def locate(model: ModelConfig, *, top: bool | None = None) -> Path | None:
     """The weights file for `model.weights`; None for `none`.
 
     `imagenet` is looked for in the folder `CNN_JAX_WEIGHTS`, the cache, and Keras' own cache, then downloaded into
-    the cache: checked against its hash where one is known, and moved into place in one step.
+    the cache: checked, and moved into place in one step, so that neither an interruption nor a second process that
+    does the same leaves half a file.
+
+    Args:
+        top: for `imagenet`, with the classifier of ImageNet's classes; None: as the model needs it.
 
     Raises:
         WeightsError: no such file, or it can neither be found nor fetched.
@@ -30,14 +39,15 @@ def locate(model: ModelConfig) -> Path | None:
         if not path.is_file():
             raise WeightsError(
                 f"model.weights={model.weights}: there is no such file; "
-                "give `imagenet`, `none` or the path of a .h5 file"
+                "give `imagenet`, `none` or the path of a .h5, .weights.h5 or .keras file"
             )
         return path
-    return find_or_download(imagenet(model))
+    record = imagenet(model, top=top)
+    return find_or_download(record.file, record.url, record.md5)
 
 
-def find_or_download(record: Pretrained) -> Path:
-    """The file of a record, looked for in the order of `locate`, then downloaded.
+def find_or_download(file: str, url: str, md5: str | None) -> Path:
+    """A published file, looked for in the order of `locate`, then downloaded.
 
     Raises:
         WeightsError: it can neither be found nor fetched.
@@ -46,27 +56,54 @@ def find_or_download(record: Pretrained) -> Path:
     if os.environ.get("CNN_JAX_WEIGHTS"):
         folders.insert(0, Path(os.environ["CNN_JAX_WEIGHTS"]).expanduser())
     for folder in folders:
-        if (folder / record.file).is_file():
-            return folder / record.file
-    return _download(record, cache_folder() / "weights")
+        if (folder / file).is_file():
+            return folder / file
+    return _download(file, url, md5, cache_folder() / "weights")
 
 
-def _download(record: Pretrained, folder: Path) -> Path:
+class RefusedError(OSError):
+    """The server says that it will not give the file: trying again does not help."""
+
+
+def _download(file: str, url: str, md5: str | None, folder: Path) -> Path:
+    """Fetch into a temporary file beside the place, check, move; three attempts."""
+    files = pooch.create(
+        path=folder,
+        base_url="",
+        registry={file: f"md5:{md5}" if md5 else None},
+        urls={file: url},
+        retry_if_failed=RETRIES,
+    )
     try:
-        return Path(
-            pooch.retrieve(
-                record.url,
-                known_hash=f"md5:{record.md5}" if record.md5 else None,
-                fname=record.file,
-                path=folder,
-                downloader=pooch.HTTPDownloader(timeout=30, progressbar=True),
-            )
-        )
-    except (OSError, ValueError) as error:
+        return Path(files.fetch(file, downloader=_fetch))
+    except (OSError, ValueError) as error:  # the exceptions of requests are OSErrors
         raise WeightsError(
-            f"{record.file} is not on this machine and could not be fetched "
-            f"({type(error).__name__}).\n"
-            f"  Fetch {record.url}\n"
+            f"{file} is not on this machine and could not be fetched "
+            f"({type(error).__name__}: {error}).\n"
+            f"  Fetch {url}\n"
             f"  and put it into {folder} (or a folder named by CNN_JAX_WEIGHTS), then start again.\n"
             f"  Without a network, this works: {OFFLINE_COMMAND}"
         ) from error
+
+
+def _fetch(url: str, output_file: str, pooch_: pooch.Pooch) -> None:
+    """Download with a progress bar; an .h5 must arrive as a whole HDF5 file, since not every one has a known hash.
+
+    Raises:
+        ValueError: it is not; pooch then tries again, as for the connection errors of requests.
+        RefusedError: an HTTP status such as 404.
+    """
+    http = pooch.HTTPDownloader(timeout=STALL_SECONDS, progressbar=True, chunk_size=2**16)
+    try:
+        http(url, output_file, pooch_)
+    except OSError as error:  # an exception of requests has the response, if there was one
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status is not None and 400 <= status < 500:
+            raise RefusedError(str(error)) from error
+        raise
+    if not url.endswith(".h5"):
+        return
+    try:
+        h5py.File(output_file, "r").close()  # checks the signature, and the length that the file says it has
+    except OSError as error:
+        raise ValueError(f"what the server sent is not a whole HDF5 file: {error}") from error

@@ -14,7 +14,7 @@ from cnn_jax.models.chain import Variables, depthwise_layers
 from cnn_jax.models.layers import Conv, Layer
 from cnn_jax.models.model import Model, build_imagenet
 from cnn_jax.weights import keras_h5, transfer
-from cnn_jax.weights.keras_h5 import Leaves
+from cnn_jax.weights.leaves import Leaves
 from cnn_jax.weights.locate import locate
 from cnn_jax.weights.options import PretrainedConfig
 
@@ -41,7 +41,7 @@ def load(config: PretrainedConfig, *, need_top: bool) -> Pretrained:
         ConfigError: the architecture has no pretrained weights.
         WeightsError: the file cannot be found or read, does not fit, or lacks the classifier that is needed.
     """
-    path = locate(config.model_config())
+    path = locate(config.model_config(), top=True)
     assert path is not None, "PretrainedConfig refuses `none`"
     leaves = keras_h5.read(path)
     model_config = _described(config, path, leaves)

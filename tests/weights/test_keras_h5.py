@@ -143,6 +143,19 @@ def test_the_real_files_are_read_in_full(real_weights, file, top, width):
     assert set(read["batch_stats"]["conv_pw_13_bn"]) == {"mean", "var"}
 
 
+def test_the_layers_of_a_model_inside_the_model_come_by_their_own_names(tmp_path):
+    content = layers()
+    dense = np.ones((4, 2), np.float32)
+    nested = {
+        "body": {name: value for weights in content.values() for name, value in weights.items()},
+        "dense": {"sequential/dense/kernel:0": dense},
+    }
+    read = keras_h5.read(write(tmp_path / "w.h5", nested))
+    wanted = expected(content)
+    wanted["params"]["dense"] = {"kernel": dense}
+    assert_same(read, wanted)
+
+
 def save_today(path: Path) -> keras.Model:
     """Save a new model as Keras does by itself today."""
     model = keras.Sequential(
@@ -257,5 +270,5 @@ def test_a_weight_that_is_listed_but_absent_is_an_error(tmp_path):
 
 def test_two_weights_for_one_leaf_are_an_error(tmp_path):
     kernel = np.ones((1, 1, 1, 1), np.float32)
-    content = {"conv1": {"a/kernel:0": kernel, "b/kernel:0": kernel}}
+    content = {"conv1": {"conv1/kernel:0": kernel, "conv1_1/kernel:0": kernel}}
     assert_refused(write(tmp_path / "w.h5", content), "two weights")

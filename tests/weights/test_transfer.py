@@ -162,11 +162,9 @@ def test_a_long_list_is_cut_and_counts_the_rest():
     assert rows[12:] == ["… and 3 more"]
 
 
-@pytest.mark.parametrize("in_file", [False, True], ids=["absent", "present"])
-def test_new_layers_stay_as_initialised_and_are_named(in_file):
+def test_a_new_layer_that_the_file_lacks_stays_as_initialised_and_is_named():
     loaded = tree(1)
-    if not in_file:
-        del loaded["params"]["head"]
+    del loaded["params"]["head"]
     variables, report = merged(tree(0), loaded, new=("head",))
     values = flatten(variables)
     assert {path for path, value in values.items() if (value == 0).all()} == set(HEAD)
@@ -175,16 +173,52 @@ def test_new_layers_stay_as_initialised_and_are_named(in_file):
     assert "new, as initialised: params/head/bias, params/head/kernel" in report.describe()
 
 
-def test_replaced_layers_of_the_file_are_left_out_and_named():
+def with_classifier(**layers: tuple[int, ...]) -> Tree:
+    """A file with the body of `tree`, all ones, and these layers with kernels of such shapes in place of its head."""
     loaded = tree(1)
-    loaded["params"]["conv_preds"] = loaded["params"].pop("head")
-    variables, report = merged(tree(0), loaded, new=("head",), replaced=("conv_preds",))
-    assert "conv_preds" not in variables["params"]
-    ignored = ("params/conv_preds/bias", "params/conv_preds/kernel")
+    del loaded["params"]["head"]
+    for layer, shape in layers.items():
+        loaded["params"][layer] = {"kernel": np.ones(shape, np.float32), "bias": np.ones(shape[-1], np.float32)}
+    return loaded
+
+
+FITTING = tree(0)["params"]["head"]["kernel"].shape
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [("head", FITTING), ("dense", FITTING), ("predictions", FITTING), ("conv_preds", (1, 1, *FITTING))],
+)
+def test_the_only_classifier_of_the_file_becomes_the_head_where_it_fits_and_is_named(layer, shape):
+    variables, report = merged(tree(0), with_classifier(**{layer: shape}), new=("head",), replaced=("conv_preds",))
+    jax.tree.map(np.testing.assert_array_equal, variables, tree(1))
+    assert report == Transfer(loaded=ALL, initialised=(), ignored=(), classifier=layer)
+    assert f"classifier from the file's layer {layer}: its classes keep their order" in report.describe()
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {"conv_preds": (1, 1, FITTING[0], FITTING[1] + 1)},
+        {"dense": (FITTING[0], FITTING[1] + 1)},
+        {"head": (FITTING[0] + 1, FITTING[1])},
+        {"dense": (FITTING[0], FITTING[0]), "dense_1": FITTING},
+    ],
+    ids=["1x1_convolution", "other_classes", "other_features", "two_dense_layers"],
+)
+def test_a_classifier_that_does_not_fit_is_left_out_and_named(layers):
+    variables, report = merged(tree(0), with_classifier(**layers), new=("head",), replaced=("conv_preds",))
+    assert set(variables["params"]) == set(tree(0)["params"])
+    ignored = tuple(sorted(f"params/{layer}/{leaf}" for layer in layers for leaf in ("bias", "kernel")))
     assert report == Transfer(loaded=BODY, initialised=HEAD, ignored=ignored)
-    assert "in the file, replaced by the new classifier: params/conv_preds/bias, params/conv_preds/kernel" in (
-        report.describe()
-    )
+    assert f"in the file, replaced by the new classifier: {', '.join(ignored)}" in report.describe()
+
+
+@pytest.mark.parametrize("leaf", ["kernel", "scale"])
+def test_a_layer_that_is_no_classifier_is_left_over_even_where_the_head_is_new(leaf):
+    loaded = with_classifier()
+    loaded["params"]["other"] = {leaf: np.ones((3, 3, 4, 4) if leaf == "kernel" else 4, np.float32)}
+    assert refused(tree(0), loaded, new=("head",)) == {"left over in the file": [f"params/other/{leaf}"]}
 
 
 def test_replaced_layers_need_not_be_in_the_file():

@@ -1,0 +1,46 @@
+"""What the readers of weights files share: the names of this package's leaves, and the checks on every array."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cnn_jax.errors import WeightsError
+
+Leaves = dict[str, dict[str, dict[str, np.ndarray]]]
+"""{"params" or "batch_stats": {layer: {leaf: array}}}"""
+
+RULES = {
+    "kernel": ("params", "kernel"),
+    "depthwise_kernel": ("params", "kernel"),
+    "bias": ("params", "bias"),
+    "gamma": ("params", "scale"),
+    "beta": ("params", "bias"),
+    "moving_mean": ("batch_stats", "mean"),
+    "moving_variance": ("batch_stats", "var"),
+    "W_1": ("params", "kernel"),  # the VGG files of 2016: block1_conv1_W_1:0, block1_conv1_b_1:0
+    "b_1": ("params", "bias"),
+}
+"""Keras' name of a weight to this package's collection and leaf."""
+
+
+@dataclass
+class LeafCollector:
+    """Gathers the arrays of one file, each checked."""
+
+    path: Path
+    leaves: Leaves = field(default_factory=lambda: {"params": {}, "batch_stats": {}})
+
+    def add(self, layer: str, weight: str, rule: tuple[str, str], array: np.ndarray) -> None:
+        """Take the array of the file's `weight` as the leaf of `rule` in `layer`.
+
+        Raises:
+            WeightsError: not finite floats, or a second array for the same leaf.
+        """
+        collection, leaf = rule
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise WeightsError(f"{self.path}: {weight} holds values that are not finite numbers; fetch the file again")
+        leaves = self.leaves[collection].setdefault(layer, {})
+        if leaf in leaves:
+            raise WeightsError(f"{self.path}: layer {layer} has two weights for {leaf}")
+        leaves[leaf] = array
