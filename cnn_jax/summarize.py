@@ -61,7 +61,8 @@ def main(argv: Sequence[str]) -> int:
 
     print("\n".join(describe(summary, config.train.freeze_until)))
     if known is None:
-        print(f"classes                   {ASSUMED_CLASSES} assumed: {config.data.dataset} is not at hand; say --classes=N")
+        assumed = f"{ASSUMED_CLASSES} assumed, for {config.data.dataset} is not at hand"
+        print(f"classes                   {assumed}: say --classes=N")
     return 0
 
 
@@ -81,16 +82,13 @@ def known_classes(data: DataConfig) -> int | None:
 
 def summarise_config(config: Config, classes: int) -> "Summary":
     """The summary of the model that `config` trains, for so many classes."""
-    import jax
-
     from cnn_jax.models.model import build
     from cnn_jax.models.summary import summarise
     from cnn_jax.training.freezing import Freezing
 
     model = build(config.model, classes)
-    params = jax.eval_shape(model.init, jax.random.key(0))["params"]
-    trainable, _ = Freezing.until(model, config.train.freeze_until).split(params)
-    return summarise(model, trainable, config.data.batch_size)
+    freezing = Freezing.until(model, config.train.freeze_until)
+    return summarise(model, lambda params: freezing.split(params)[0], config.data.batch_size)
 
 
 def as_json(summary: "Summary", config: Config) -> dict[str, Any]:

@@ -92,7 +92,9 @@ def describe(certificate: "Certificate", tolerance: float) -> list[str]:
         lines.append(f"{difference.layer:{width}}  {difference.absolute:18.2e}  {difference.relative:29.2e}{mark}")
     lines.append("")
     if certificate.same_top5 is not None and certificate.same_best is not None:
-        lines.append(f"classes    same first: {certificate.same_best:.1%}, same first five: {certificate.same_top5:.1%}")
+        lines.append(
+            f"classes    same first: {certificate.same_best:.1%}, same first five: {certificate.same_top5:.1%}"
+        )
     first = certificate.first_above(tolerance)
     if first is None:
         worst = max(difference.relative for difference in certificate.differences)

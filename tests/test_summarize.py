@@ -46,6 +46,39 @@ def test_mobilenet_with_1000_classes_has_the_published_numbers(
     assert summary["macs"] / 1e6 == pytest.approx(mega_macs, abs=0.05 if size == 224 else 0.5)
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters", "giga_macs"), [("vgg16", 138_357_544, 15.47), ("vgg19", 143_667_240, 19.63)]
+)
+def test_vgg_with_1000_classes_has_the_published_numbers(
+    capsys: pytest.CaptureFixture[str], name: str, parameters: int, giga_macs: float
+) -> None:
+    flags = (f"--model.name={name}", "--model.top=fc", "--classes=1000", "--train.freeze_until=head")
+    summary = _json(capsys, "--exp=mobilenet_ft", *flags)
+    assert summary["parameters"] == parameters
+    assert summary["macs"] / 1e9 == pytest.approx(giga_macs, abs=0.005)
+    layers = {layer["name"]: layer for layer in summary["layers"]}
+    poolings = [(layers[f"block{i}_pool"]["receptive_field"], layers[f"block{i}_pool"]["stride"]) for i in (1, 2)]
+    assert poolings == [(6, 2), (16, 4)]
+    if name == "vgg16":
+        deeper = [(layers[f"block{i}_pool"]["receptive_field"], layers[f"block{i}_pool"]["stride"]) for i in (3, 4, 5)]
+        assert deeper == [(44, 8), (100, 16), (212, 32)]
+
+
+def test_the_course_vgg_trains_8194_of_134268738_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--model.name=vgg16", "--model.top=fc", "--classes=2", "--train.freeze_until=head")
+    summary = _json(capsys, "--exp=mobilenet_ft", *flags)
+    assert (summary["parameters"], summary["trainable"]) == (134_268_738, 8_194)
+
+
+def test_a_residual_network_is_walked_along_its_longest_path(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--model.name=mobilenet_v2", "--classes=1000", "--train.freeze_until=none")
+    summary = _json(capsys, "--exp=mobilenet_ft", *flags)
+    assert summary["parameters"] == 3_538_984  # keras.applications.MobileNetV2().count_params()
+    assert summary["macs"] / 1e6 == pytest.approx(300, abs=1)  # table 4 of the paper
+    layers = {layer["name"]: layer for layer in summary["layers"]}
+    assert layers["block_2_add"]["receptive_field"] == layers["block_2_project"]["receptive_field"]
+
+
 def test_the_layers_of_mobilenet_see_and_step_as_its_geometry_says(capsys: pytest.CaptureFixture[str]) -> None:
     layers = {layer["name"]: layer for layer in _json(capsys, "--exp=mobilenet_ft")["layers"]}
     assert {n: (layers[n]["receptive_field"], layers[n]["stride"]) for n in RECEPTIVE_FIELDS} == RECEPTIVE_FIELDS
@@ -96,8 +129,8 @@ def test_the_table_has_a_row_a_layer_and_a_line_at_the_freeze_point(capsys: pyte
     lines = capsys.readouterr().out.splitlines()
     position = next(i for i, line in enumerate(lines) if line.startswith("-- frozen above"))
     assert lines[position - 1].split()[0] == "conv_dw_10_relu"
-    assert lines[position + 1].split() == "conv_pw_10 14x14x512 262,144 trainable 51,380,224 187 16".split()
-    assert lines[1].split() == "conv1 112x112x32 864 frozen 10,838,016 3 2".split()
+    assert lines[position + 1].split() == ["conv_pw_10", "14x14x512", "262,144", "trainable", "51,380,224", "187", "16"]
+    assert lines[1].split() == ["conv1", "112x112x32", "864", "frozen", "10,838,016", "3", "2"]
     assert "parameters                4,253,864" in lines
     assert max(map(len, lines[:90])) <= 80
 
@@ -131,7 +164,7 @@ def test_data_that_is_not_at_hand_is_not_fetched_and_the_assumption_is_said(
 ) -> None:
     assert summarize.main(["--exp=quickstart", f"--data.dataset={dataset}"]) == 0
     printed = capsys.readouterr().out
-    assert f"2 assumed: {dataset} is not at hand; say --classes=N" in printed
+    assert f"2 assumed, for {dataset} is not at hand: say --classes=N" in printed
 
 
 @pytest.mark.parametrize(

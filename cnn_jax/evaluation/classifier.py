@@ -67,7 +67,9 @@ class Classifier:
             pixels = _checked(images)
             results = list(self._run(ArrayImages(pixels), [f"image {i}" for i in range(len(pixels))]))
         empty = np.zeros((0, len(self.classes)), np.float32)
-        probabilities = np.stack([r.probabilities for r in results if r.probabilities is not None]) if results else empty
+        probabilities = (
+            np.stack([r.probabilities for r in results if r.probabilities is not None]) if results else empty
+        )
         return Classified(tuple(self.classes[i] for i in probabilities.argmax(-1)), probabilities)
 
     def stream(self, names: Sequence[str | Path]) -> Iterator[FileResult]:

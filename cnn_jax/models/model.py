@@ -89,11 +89,10 @@ class Model:
         """Inference: the outputs of the layers called `names`."""
         return self.chain.apply(variables, self.prepare(inputs), taps=names)[1]
 
-    def output_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shape and dtype of each layer's output for one image; nothing is computed."""
+    def output_shapes(self, variables: Variables) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shape and dtype of each layer's output for one image; `variables` may be shapes, and nothing is computed."""
         names = layer_names(self.layers)
         images = jax.ShapeDtypeStruct((1, self.image_size, self.image_size, 3), jnp.uint8)
-        variables = jax.eval_shape(self.init, jax.random.key(0))
         return jax.eval_shape(lambda v, x: self.activations(v, x, names), variables, images)
 
     def train_logits(

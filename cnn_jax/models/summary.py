@@ -1,15 +1,18 @@
 """A walk along the chain: what each layer puts out, holds, costs and sees. Shapes alone; nothing is computed."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 
 from cnn_jax.models.chain import layer_names
-from cnn_jax.models.layers import GlobalAveragePool, Layer
+from cnn_jax.models.layers import Conv, DepthwiseConv, GlobalAveragePool, Layer, MaxPool
 from cnn_jax.models.model import Model
+
+Params = Mapping[str, Mapping[str, Any]]
+"""{layer: {leaf: array or shape}}"""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class LayerSummary:
     batch_statistics: int
     """Numbers that a batch norm keeps: moving means and variances."""
     macs: int
-    """Multiply-accumulates of the convolution or matrix product; additions, normalisation and rectifiers are left out."""
+    """Multiply-accumulates of the convolution or matrix product; all else is left out."""
     receptive_field: int | None
     """Rows of the image that one row of the output sees, as far as they lie inside; None: the whole image."""
     stride: int | None
@@ -68,15 +71,15 @@ class Summary:
         return next((layer.name for layer in self.layers if layer.trainable), None)
 
 
-def summarise(model: Model, trainable: Mapping[str, Any], batch_size: int) -> Summary:
+def summarise(model: Model, trainable_part: Callable[[Params], Params], batch_size: int) -> Summary:
     """Walk along the chain of `model`.
 
     Args:
-        trainable: the part of the parameter tree {layer: {leaf: array or shape}} that trains.
+        trainable_part: the part of a parameter tree that trains.
         batch_size: images in a training step, for the memory.
     """
     variables = jax.eval_shape(model.init, jax.random.key(0))
-    shapes = model.output_shapes()
+    trainable, shapes = trainable_part(variables["params"]), model.output_shapes(variables)
     outputs = [shapes[name] for name in layer_names(model.layers)]
     layers = []
     field, stride = 1, 1
@@ -151,8 +154,9 @@ def _justify(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 def _window(layer: Layer) -> tuple[int, int]:
     """Rows of the input that a row of the output is made of, and the step between them."""
-    window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", (1, 1))
-    return window[0], getattr(layer, "strides", (1, 1))[0]
+    if isinstance(layer, Conv | DepthwiseConv):
+        return layer.kernel_size[0], layer.strides[0]
+    return (layer.pool_size[0], layer.strides[0]) if isinstance(layer, MaxPool) else (1, 1)
 
 
 def _sees_everything(layer: Layer, shape: tuple[int, ...]) -> bool:

@@ -58,7 +58,7 @@ def write(path: Path, model: Model, variables: Variables, name: str) -> None:
     Raises:
         TypeError: a layer that Keras has no counterpart of.
     """
-    layers = _graph(model)
+    layers = _graph(model, variables)
     config = {
         "class_name": "Functional",
         "config": {
@@ -96,13 +96,13 @@ def _write_weights(group: h5py.Group, layer: Layer, variables: Variables) -> Non
         group[name] = array
 
 
-def _graph(model: Model) -> list[Config]:
+def _graph(model: Model, variables: Variables) -> list[Config]:
     """Keras' configuration of each layer: the input, the normalisation, the chain, the softmax."""
     size = model.image_size
     graph = [_layer("InputLayer", INPUT, [], batch_shape=[None, size, size, 3], dtype="float32")]
     graph += _NORMALISATIONS[model.normalisation or ""]()
     shape = (size, size)
-    shapes = model.output_shapes()
+    shapes = model.output_shapes(variables)
     for layer in model.layers:
         before = [graph[-1]["name"], *([layer.source] if isinstance(layer, Add) else [])]
         graph.append(_counterpart(layer, before, shape))
@@ -124,7 +124,9 @@ def _caffe_normalisation() -> list[Config]:
     graph = [_layer("Permute", "channels_first", [INPUT], dims=[3, 1, 2])]
     crops = {"blue": [2, 0], "green": [1, 1], "red": [0, 2]}
     for name, rows in crops.items():
-        graph.append(_layer("Cropping2D", name, ["channels_first"], cropping=[rows, [0, 0]], data_format="channels_last"))
+        graph.append(
+            _layer("Cropping2D", name, ["channels_first"], cropping=[rows, [0, 0]], data_format="channels_last")
+        )
     return [
         *graph,
         _layer("Concatenate", "bgr_first", list(crops), axis=1),

@@ -88,7 +88,9 @@ def certify(pretrained: Pretrained, images: np.ndarray) -> Certificate:
             before = worst.get(difference.layer, difference)
             worst[difference.layer] = _wider(before, difference)
         if pretrained.has_top and found[RESULT].shape == expected[RESULT].shape:
-            ours, theirs = (np.argsort(-logits, axis=-1, kind="stable")[:, :5] for logits in (found[RESULT], expected[RESULT]))
+            ours, theirs = (
+                np.argsort(-logits, axis=-1, kind="stable")[:, :5] for logits in (found[RESULT], expected[RESULT])
+            )
             best.append(ours[:, 0] == theirs[:, 0])
             top5.append((np.sort(ours) == np.sort(theirs)).all(-1))
     return Certificate(
