@@ -124,9 +124,9 @@ class _Port:
     def __init__(self, pretrained: Pretrained) -> None:
         model, names = pretrained.model, layer_names(pretrained.model.layers)
         self._variables = pretrained.variables
-        self._inputs = jax.jit(model.prepare)
+        self._inputs = jax.jit(lambda x: model.prepare(x))
         self._tapped = jax.jit(lambda v, x: model.activations(v, x, names))
-        self._result = jax.jit(model.outputs)
+        self._result = jax.jit(lambda v, x: model.outputs(v, x))
 
     def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
         with jax.default_matmul_precision("highest"):

@@ -1,0 +1,164 @@
+"""The parity certificate: it passes for this port, and each classic mistake in a port fails it where it starts."""
+
+import builtins
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnn_jax import verify_weights
+from cnn_jax.config import ModelConfig
+from cnn_jax.errors import ConfigError, DataError, WeightsError
+from cnn_jax.models import layers, mobilenet, model
+from cnn_jax.weights.verify import Difference, made_up_images
+from tests.conftest import write_image
+from tests.models.keras_reference import application, quiet_keras, randomise, save_legacy
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A MobileNet of random weights, with the classifier of 1000 classes."""
+    reference = application(ModelConfig(alpha=0.25, image_size=SIZE), top=True)
+    randomise(reference, np.random.default_rng(0))
+    path = tmp_path_factory.mktemp("weights") / "random.h5"
+    save_legacy(reference, path)
+    return path
+
+
+def certify(file: Path, *flags: str) -> int:
+    with quiet_keras():  # Keras warns of sizes without pretrained weights
+        return verify_weights.main([f"--model.weights={file}", f"--model.image_size={SIZE}", "--count=2", *flags])
+
+
+def test_a_right_port_is_certified_layer_by_layer(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert certify(file) == 0
+    printed = capsys.readouterr().out
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in printed
+    rows = {line.split("  ")[0].strip(): line.split() for line in printed.splitlines()}
+    names = [str(layer.name) for layer in (*mobilenet.body(0.25), *mobilenet.top(1000))]
+    for name in ("(normalised images)", *names, "(result, nothing tapped)"):
+        assert float(rows[name][-1]) < 1e-4, name
+    assert "alpha 0.25, 32 pixels, with classifier" in printed
+    assert "same first: 100.0%, same first five: 100.0%" in printed
+    assert "equal      every difference" in printed
+
+
+def _epsilon(patch: pytest.MonkeyPatch) -> None:
+    right = layers.batch_norm_inference
+    patch.setattr(layers, "batch_norm_inference", lambda *args: right(*args[:5], 1e-5, args[6]))
+
+
+def _symmetric_padding(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(mobilenet, "STRIDE_2_PADS", ((1, 0), (1, 0)))  # Keras: one row and column at the end
+
+
+def _relu(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(mobilenet, "Activation", lambda kind, name: layers.Activation("relu", name=name))
+
+
+def _no_preprocessing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(model, "normalise", lambda images, mode: images.astype(jnp.float32))
+
+
+@pytest.mark.parametrize(
+    ("break_port", "starts_at"),
+    [
+        (_epsilon, "conv1_bn"),
+        (_symmetric_padding, "conv_pad_2"),
+        (_relu, "conv1_relu"),
+        (_no_preprocessing, "(normalised images)"),
+    ],
+)
+def test_a_broken_port_is_refused_from_the_layer_on_at_which_it_starts(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, break_port: Any, starts_at: str
+) -> None:
+    break_port(monkeypatch)
+    assert certify(file) == 1
+    printed = capsys.readouterr().out
+    assert f"DIFFERENT  above 0.0001 of the scale from {starts_at} on" in printed
+    result = next(line for line in printed.splitlines() if line.startswith("(result, nothing tapped)"))
+    assert result.endswith("ABOVE")
+
+
+def test_another_tolerance_is_another_verdict(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert certify(file, "--tolerance=1e-12") == 1
+    assert "above 1e-12 of the scale" in capsys.readouterr().out
+
+
+def test_nan_and_infinite_differences_are_not_within_any_tolerance() -> None:
+    assert not Difference("layer", float("nan"), 1.0).within(1.0)
+    assert not Difference("layer", float("inf"), 1.0).within(1e9)
+    assert Difference("layer", 0.0, 0.0).within(1e-9)
+
+
+def test_real_weights_without_classifier_are_certified_on_photographs(
+    real_weights: Path, real_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [
+        f"--model.weights={real_weights / 'mobilenet_2_5_224_tf_no_top.h5'}",
+        f"--images={real_data / 'cats_and_dogs' / 'validation'}",
+        "--count=3",
+    ]
+    assert verify_weights.main(flags) == 0
+    printed = capsys.readouterr().out
+    assert "alpha 0.25, 224 pixels, feature maps only" in printed
+    assert "f313cee49f5d33dfb06f2b255c4adb64" in printed
+    assert "on 3 images" in printed
+    assert "same first" not in printed
+
+
+def test_images_that_cannot_be_read_are_left_out_and_none_at_all_is_an_error(file: Path, tmp_path: Path) -> None:
+    arguments = verify_weights.Arguments(images=tmp_path, count=3)
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="can be read"):
+        verify_weights._read(arguments, SIZE)
+    write_image(tmp_path / "b.png", np.full((9, 12, 3), 7, np.uint8))
+    np.testing.assert_array_equal(verify_weights._read(arguments, SIZE), np.full((1, SIZE, SIZE, 3), 7, np.uint8))
+
+
+def test_the_made_up_images_reach_both_ends_and_differ() -> None:
+    images = made_up_images(6, 40)
+    assert images.shape == (6, 40, 40, 3)
+    assert images.dtype == np.uint8
+    assert (images.min(), images.max()) == (0, 255)
+    assert len({image.tobytes() for image in images}) == 6
+
+
+def test_without_keras_the_message_says_how_to_get_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = builtins.__import__
+
+    def blocked(name: str, *args: Any) -> Any:
+        if name == "keras":
+            raise ImportError(name)
+        return right(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", blocked)
+    with pytest.raises(WeightsError, match="pip install keras"):
+        certify(file)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model.weights=none"], r"model\.weights=none is not possible"),
+        (["--model.weights=imagenet", "--model.name=simple_cnn"], r"simple_cnn"),
+        (["--count=0"], r"--count=0"),
+        (["--tolerance=-1"], r"--tolerance=-1\.0"),
+        (["--tolerance=nan"], r"--tolerance=nan"),
+    ],
+)
+def test_wrong_use_is_one_message(flags: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        verify_weights.main(flags)
+
+
+def test_a_file_of_another_network_is_refused(file: Path) -> None:
+    with pytest.raises(WeightsError, match="does not fit the model"):
+        verify_weights.main([f"--model.weights={file}", "--model.name=vgg16"])
+    with pytest.raises(WeightsError, match="does not fit the model"):
+        certify(file, "--model.alpha=0.5")
