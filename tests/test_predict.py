@@ -75,9 +75,7 @@ def test_json_lines_hold_the_same_and_the_error_under_its_own_name(run: Path, ph
     assert set(rows[-1]) == {"path", "error"}
 
 
-def test_without_an_output_the_classes_are_printed(
-    run: Path, photos: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_an_output_the_classes_are_printed(run: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict.main([f"--checkpoint={run}", "--top=2", str(photos)]) == 0
     printed = capsys.readouterr()
     lines = printed.out.splitlines()[1:]  # after the line that says what the model is

@@ -2,6 +2,7 @@
 
 import builtins
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +14,51 @@ from cnn_jax import verify_weights
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError, DataError, WeightsError
 from cnn_jax.models import layers, mobilenet, model
-from cnn_jax.weights.verify import Difference, made_up_images
+from cnn_jax.weights import pretrained
+from cnn_jax.weights.options import PretrainedConfig
+from cnn_jax.weights.verify import Certificate, Difference, certify, made_up_images
 from tests.conftest import write_image
 from tests.models.keras_reference import application, quiet_keras, randomise, save_legacy
 
 SIZE = 32
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A MobileNet of random weights, with the classifier of 1000 classes."""
-    reference = application(ModelConfig(alpha=0.25, image_size=SIZE), top=True)
+def _random_file(folder: Path, *, top: bool) -> Path:
+    """A MobileNet of random weights."""
+    reference = application(ModelConfig(alpha=0.25, image_size=SIZE), top=top)
     randomise(reference, np.random.default_rng(0))
-    path = tmp_path_factory.mktemp("weights") / "random.h5"
+    path = folder / "random.h5"
     save_legacy(reference, path)
     return path
 
 
-def certify(file: Path, *flags: str) -> int:
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With the classifier of 1000 classes."""
+    return _random_file(tmp_path_factory.mktemp("top"), top=True)
+
+
+@pytest.fixture(scope="module")
+def body_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Without a classifier."""
+    return _random_file(tmp_path_factory.mktemp("no_top"), top=False)
+
+
+def door(file: Path, *flags: str) -> int:
     with quiet_keras():  # Keras warns of sizes without pretrained weights
         return verify_weights.main([f"--model.weights={file}", f"--model.image_size={SIZE}", "--count=2", *flags])
 
 
+def first_blocks(file: Path) -> Certificate:
+    """The comparison of the layers up to the second block, in which every mistake shows."""
+    loaded = pretrained.load(PretrainedConfig(weights=str(file), image_size=SIZE), need_top=False)
+    few = replace(loaded, model=replace(loaded.model, layers=loaded.model.layers[:16]))
+    with quiet_keras():
+        return certify(few, made_up_images(2, SIZE))
+
+
 def test_a_right_port_is_certified_layer_by_layer(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert certify(file) == 0
+    assert door(file) == 0
     printed = capsys.readouterr().out
     assert hashlib.sha256(file.read_bytes()).hexdigest() in printed
     rows = {line.split("  ")[0].strip(): line.split() for line in printed.splitlines()}
@@ -75,19 +97,28 @@ def _no_preprocessing(patch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_broken_port_is_refused_from_the_layer_on_at_which_it_starts(
-    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, break_port: Any, starts_at: str
+    body_file: Path, monkeypatch: pytest.MonkeyPatch, break_port: Any, starts_at: str
 ) -> None:
     break_port(monkeypatch)
-    assert certify(file) == 1
-    printed = capsys.readouterr().out
-    assert f"DIFFERENT  above 0.0001 of the scale from {starts_at} on" in printed
-    result = next(line for line in printed.splitlines() if line.startswith("(result, nothing tapped)"))
-    assert result.endswith("ABOVE")
+    certificate = first_blocks(body_file)
+    first = certificate.first_above(1e-4)
+    assert first is not None
+    assert first.layer == starts_at
+    assert not certificate.differences[-1].within(1e-4)
+    said = verify_weights.describe(certificate, 1e-4)
+    assert said[-1] == f"DIFFERENT  above 0.0001 of the scale from {starts_at} on"
+    assert next(line for line in said if line.startswith(starts_at)).endswith("ABOVE")
 
 
-def test_another_tolerance_is_another_verdict(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert certify(file, "--tolerance=1e-12") == 1
-    assert "above 1e-12 of the scale" in capsys.readouterr().out
+def test_the_same_layers_of_a_right_port_pass(body_file: Path) -> None:
+    certificate = first_blocks(body_file)
+    assert certificate.first_above(1e-4) is None
+    assert len(certificate.differences) == 1 + 16 + 1
+
+
+def test_above_the_tolerance_the_exit_code_is_1(body_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert door(body_file, "--tolerance=1e-12") == 1
+    assert "DIFFERENT  above 1e-12 of the scale" in capsys.readouterr().out
 
 
 def test_nan_and_infinite_differences_are_not_within_any_tolerance() -> None:
@@ -139,7 +170,7 @@ def test_without_keras_the_message_says_how_to_get_it(file: Path, monkeypatch: p
 
     monkeypatch.setattr(builtins, "__import__", blocked)
     with pytest.raises(WeightsError, match="pip install keras"):
-        certify(file)
+        door(file)
 
 
 @pytest.mark.parametrize(
@@ -161,4 +192,4 @@ def test_a_file_of_another_network_is_refused(file: Path) -> None:
     with pytest.raises(WeightsError, match="does not fit the model"):
         verify_weights.main([f"--model.weights={file}", "--model.name=vgg16"])
     with pytest.raises(WeightsError, match="does not fit the model"):
-        certify(file, "--model.alpha=0.5")
+        door(file, "--model.alpha=0.5")

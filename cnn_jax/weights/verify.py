@@ -156,7 +156,7 @@ class _Reference:
             raise WeightsError(f"{pretrained.path}: Keras cannot load it into its {function}: {error}") from error
         names = layer_names(pretrained.model.layers)
         wanted = {layer.name: layer.output for layer in model.layers if layer.name in names}
-        self._model = keras.Model(model.input, {**wanted, RESULT: model.output})
+        self._model = keras.Model(model.input, {**wanted, RESULT: wanted[names[-1]]})
         self._names = [name for name in names if name in wanted]
         self._preprocess = getattr(keras.applications, module).preprocess_input
         self.version = keras.__version__
