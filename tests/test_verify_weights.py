@@ -14,7 +14,7 @@ from cnn_jax import verify_weights
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError, DataError, WeightsError
 from cnn_jax.models import layers, mobilenet, model
-from cnn_jax.weights import pretrained
+from cnn_jax.weights import pretrained, verify
 from cnn_jax.weights.options import PretrainedConfig
 from cnn_jax.weights.verify import Certificate, Difference, certify, made_up_images
 from tests.conftest import write_image
@@ -116,9 +116,14 @@ def test_the_same_layers_of_a_right_port_pass(body_file: Path) -> None:
     assert len(certificate.differences) == 1 + 16 + 1
 
 
-def test_above_the_tolerance_the_exit_code_is_1(body_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert door(body_file, "--tolerance=1e-12") == 1
-    assert "DIFFERENT  above 1e-12 of the scale" in capsys.readouterr().out
+def test_above_the_tolerance_the_exit_code_is_1(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = Certificate("0", "1", "3", 2, (Difference("a", 1e-6, 1.0), Difference("b", 3e-4, 2.0)), None, None)
+    monkeypatch.setattr(verify, "certify", lambda loaded, images: found)
+    assert door(file) == 1
+    assert "DIFFERENT  above 0.0001 of the scale from b on" in capsys.readouterr().out
+    assert door(file, "--tolerance=2e-4") == 0
 
 
 def test_nan_and_infinite_differences_are_not_within_any_tolerance() -> None:
