@@ -230,7 +230,7 @@ def _scan_classes(root: Path, folder: Path, classes: tuple[str, ...]) -> Split:
     files: list[str] = []
     labels: list[int] = []
     for label, class_name in enumerate(classes):
-        images = _image_files(folder / class_name)
+        images = image_files(folder / class_name)
         if not images:
             raise DataError(
                 f"{folder / class_name} has no images ({', '.join(IMAGE_SUFFIXES)}): "
@@ -242,7 +242,7 @@ def _scan_classes(root: Path, folder: Path, classes: tuple[str, ...]) -> Split:
     return Split(ids, np.asarray(labels, np.int32), FileImages(np.asarray([os.fsencode(f) for f in files], object)))
 
 
-def _image_files(folder: Path) -> list[str]:
+def image_files(folder: Path) -> list[str]:
     """Image files at any depth, sorted by path; hidden ones are skipped."""
     found = []
     for parent, folders, names in os.walk(folder):

@@ -211,14 +211,14 @@ def _unreadable_message(split: Split, order: Iterator[int], error: Exception) ->
         try:
             split.images.load(index)
         except tf().errors.OpError as found:
-            reason = _reason(found)
+            reason = first_line(found)
             return (
                 f"{split.ids[index]} cannot be read as an image: {reason}\n"
                 "  Mend or remove the file, or go on without such files with --data.unreadable=skip"
             )
-    return f"reading the images failed: {_reason(error)}"
+    return f"reading the images failed: {first_line(error)}"
 
 
-def _reason(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of a TensorFlow error, without the names of the graph's nodes."""
     return re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:.*", "", str(getattr(error, "message", error))).splitlines()[0]

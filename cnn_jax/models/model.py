@@ -48,7 +48,7 @@ class Model:
     @functools.cached_property
     def _traced(self) -> tuple[Variables, dict[str, jax.ShapeDtypeStruct]]:
         """Shapes and dtypes of the variables, and of the output of each layer for one image; nothing is computed."""
-        image = jax.ShapeDtypeStruct((1, self.image_size, self.image_size, 3), jnp.float32)
+        image = jax.ShapeDtypeStruct((1, self.image_size, self.image_size, 3), self.precision)
         run = functools.partial(self.chain.init_with_output, taps=layer_names(self.layers))
         (_, outputs), variables = jax.eval_shape(run, jax.random.key(0), image)
         return {"params": {}, "batch_stats": {}, **variables}, outputs
@@ -59,9 +59,9 @@ class Model:
         return self._traced[0]
 
     @property
-    def output_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of the output of each layer for one image, without the batch axis."""
-        return {name: output.shape[1:] for name, output in self._traced[1].items()}
+    def output_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shape, with a batch axis of 1, and dtype of each layer's output."""
+        return self._traced[1]
 
     def init(self, seed: int) -> Variables:
         """Random variables of these `shapes`: NumPy arrays, the same for the same seed everywhere."""
@@ -103,11 +103,19 @@ class Model:
 
     def outputs(self, variables: Variables, inputs: jax.Array) -> jax.Array:
         """Inference: the output of the last layer, in the dtype of `precision`."""
-        return self.chain.apply(variables, self._prepare(inputs))[0]
+        return self.chain.apply(variables, self.prepare(inputs))[0]
 
     def logits(self, variables: Variables, inputs: jax.Array) -> jax.Array:
         """Inference: uint8[b, s, s, 3] (or what `part` takes) to float32[b, classes]."""
         return self.outputs(variables, inputs).astype(jnp.float32)
+
+    def probabilities(self, variables: Variables, inputs: jax.Array) -> jax.Array:
+        """Inference: the softmax of `logits`."""
+        return jax.nn.softmax(self.logits(variables, inputs), axis=-1)
+
+    def activations(self, variables: Variables, inputs: jax.Array, names: Collection[str]) -> dict[str, jax.Array]:
+        """Inference: the outputs of the layers called `names`."""
+        return self.chain.apply(variables, self.prepare(inputs), taps=names)[1]
 
     def train_logits(
         self, variables: Variables, inputs: jax.Array, dropout_key: jax.Array, inference_layers: Collection[str]
@@ -115,7 +123,7 @@ class Model:
         """As `logits` but in training mode, except for `inference_layers`; also the new batch statistics."""
         (logits, _), updates = self.chain.apply(
             variables,
-            self._prepare(inputs),
+            self.prepare(inputs),
             train=True,
             inference_layers=inference_layers,
             mutable=["batch_stats"],
@@ -123,7 +131,7 @@ class Model:
         )
         return logits.astype(jnp.float32), {**variables["batch_stats"], **updates.get("batch_stats", {})}
 
-    def _prepare(self, inputs: jax.Array) -> jax.Array:
+    def prepare(self, inputs: jax.Array) -> jax.Array:
         """Images normalised in float32, then everything in the dtype of the computation."""
         if self.normalisation is not None:
             inputs = normalise(inputs, self.normalisation)
@@ -179,7 +187,7 @@ def _checked(model: Model, config: ModelConfig) -> Model:
     """The model, if every layer leaves something of the image."""
     size = config.image_size
     try:
-        vanished = next((name for name, shape in model.output_shapes.items() if 0 in shape), None)
+        vanished = next((name for name, output in model.output_shapes.items() if 0 in output.shape), None)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise ConfigError(f"model.image_size={size} is too small for {config.name}: {error}") from error
     if vanished is not None:

@@ -93,7 +93,7 @@ def plan(
             "the images are augmented anew at every visit; train.feature_views=k would keep k versions of each",
         )
     views = settings.feature_views if augmented else 0
-    shape = model.output_shapes[names[-1]]
+    shape = model.output_shapes[names[-1]].shape[1:]
     each = math.prod(shape) * (2 if settings.feature_dtype == "bfloat16" else 4)
     computed = images["train"] * max(views, 1)
     megabytes = (computed + images["validation"]) * each / 2**20

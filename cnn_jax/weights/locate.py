@@ -9,7 +9,7 @@ import pooch
 from cnn_jax.cache import cache_folder
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import WeightsError
-from cnn_jax.weights.catalog import Pretrained, imagenet
+from cnn_jax.weights.catalog import imagenet
 
 OFFLINE_COMMAND = "python -m cnn_jax.train --exp=quickstart"
 
@@ -43,42 +43,51 @@ def locate(model: ModelConfig, *, top: bool | None = None) -> Path | None:
             )
         return path
     record = imagenet(model, top=top)
+    return find_or_download(record.file, record.url, record.md5)
+
+
+def find_or_download(file: str, url: str, md5: str | None) -> Path:
+    """A published file, looked for in the order of `locate`, then downloaded.
+
+    Raises:
+        WeightsError: it can neither be found nor fetched.
+    """
     folders = [cache_folder() / "weights", Path.home() / ".keras" / "models"]
     if os.environ.get("CNN_JAX_WEIGHTS"):
         folders.insert(0, Path(os.environ["CNN_JAX_WEIGHTS"]).expanduser())
     for folder in folders:
-        if (folder / record.file).is_file():
-            return folder / record.file
-    return _download(record, cache_folder() / "weights")
+        if (folder / file).is_file():
+            return folder / file
+    return _download(file, url, md5, cache_folder() / "weights")
 
 
 class RefusedError(OSError):
     """The server says that it will not give the file: trying again does not help."""
 
 
-def _download(record: Pretrained, folder: Path) -> Path:
+def _download(file: str, url: str, md5: str | None, folder: Path) -> Path:
     """Fetch into a temporary file beside the place, check, move; three attempts."""
     files = pooch.create(
         path=folder,
         base_url="",
-        registry={record.file: f"md5:{record.md5}" if record.md5 else None},
-        urls={record.file: record.url},
+        registry={file: f"md5:{md5}" if md5 else None},
+        urls={file: url},
         retry_if_failed=RETRIES,
     )
     try:
-        return Path(files.fetch(record.file, downloader=_fetch))
+        return Path(files.fetch(file, downloader=_fetch))
     except (OSError, ValueError) as error:  # the exceptions of requests are OSErrors
         raise WeightsError(
-            f"model.weights=imagenet: {record.file} is not on this machine and could not be fetched "
+            f"{file} is not on this machine and could not be fetched "
             f"({type(error).__name__}: {error}).\n"
-            f"  Fetch {record.url}\n"
+            f"  Fetch {url}\n"
             f"  and put it into {folder} (or a folder named by CNN_JAX_WEIGHTS), then start again.\n"
             f"  Without a network, this works: {OFFLINE_COMMAND}"
         ) from error
 
 
 def _fetch(url: str, output_file: str, pooch_: pooch.Pooch) -> None:
-    """Download with a progress bar; what arrives must be a whole HDF5 file, since not every file has a known hash.
+    """Download with a progress bar; an .h5 must arrive as a whole HDF5 file, since not every one has a known hash.
 
     Raises:
         ValueError: it is not; pooch then tries again, as for the connection errors of requests.
@@ -92,6 +101,8 @@ def _fetch(url: str, output_file: str, pooch_: pooch.Pooch) -> None:
         if status is not None and 400 <= status < 500:
             raise RefusedError(str(error)) from error
         raise
+    if not url.endswith(".h5"):
+        return
     try:
         h5py.File(output_file, "r").close()  # checks the signature, and the length that the file says it has
     except OSError as error:

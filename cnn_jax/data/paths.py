@@ -1,0 +1,77 @@
+"""Image files that a person names one by one, by folder or by pattern, streamed whether or not all can be read."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn_jax.data.preprocess import resize
+from cnn_jax.data.sources import IMAGE_SUFFIXES, Images, image_files
+from cnn_jax.data.stream import PARALLEL_CALLS, PREFETCH, Batch, first_line
+from cnn_jax.data.tensorflow import tf
+from cnn_jax.errors import DataError
+
+
+def expand(names: Sequence[str | Path]) -> list[str]:
+    """The files that `names` stand for, in their order: files as they are, folders and patterns (`*`, `**`) sorted.
+
+    Folders give their image files at any depth; patterns the image files and folders that match.
+
+    Raises:
+        DataError: a name that stands for nothing.
+    """
+    return [path for name in names for path in _expand_one(os.path.expanduser(name))]
+
+
+def _expand_one(name: str) -> list[str]:
+    if os.path.isfile(name):
+        return [name]
+    if os.path.isdir(name):
+        found = image_files(Path(name))
+    elif glob.has_magic(name):
+        matches = sorted(glob.glob(name, recursive=True))
+        found = list(dict.fromkeys(path for match in matches for path in _images_at(match)))
+    else:
+        raise DataError(f"{name}: there is no such file or folder")
+    if not found:
+        raise DataError(f"{name}: there are no images ({', '.join(IMAGE_SUFFIXES)})")
+    return found
+
+
+def _images_at(path: str) -> list[str]:
+    if os.path.isdir(path):
+        return image_files(Path(path))
+    return [path] if path.lower().endswith(IMAGE_SUFFIXES) else []
+
+
+def readable_batches(images: Images, count: int, image_size: int, batch_size: int) -> Iterator[Batch]:
+    """The first `count` images that can be read, in order, as `image`, `index` and `mask`.
+
+    An image that cannot be read is left out: its index is missing. The last batch is filled up with zeros.
+    """
+
+    def load(index: Any) -> dict[str, Any]:
+        return {"image": resize(images.load(index), image_size), "index": index}
+
+    loaded = tf().data.Dataset.range(count).map(load, PARALLEL_CALLS, deterministic=True)
+    options = tf().data.Options()
+    options.autotune.enabled = False  # as in the streams of training
+    dataset = loaded.ignore_errors().batch(batch_size).prefetch(PREFETCH).with_options(options)
+    for batch in dataset.as_numpy_iterator():
+        missing = batch_size - len(batch["index"])
+        padding = ((0, missing), (0, 0), (0, 0), (0, 0))
+        image = np.pad(batch["image"], padding) if missing else batch["image"]
+        mask = np.arange(batch_size) < len(batch["index"])
+        yield {"image": image, "index": np.pad(batch["index"], (0, missing)), "mask": mask}
+
+
+def why_unreadable(images: Images, index: int) -> str:
+    """What TensorFlow says of an image that it cannot read."""
+    try:
+        images.load(index)
+    except tf().errors.OpError as error:
+        return first_line(error)
+    return "it could not be read before"

@@ -1,0 +1,122 @@
+"""A trained network, ready to name what is on images."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cnn_jax.data.paths import expand, readable_batches, why_unreadable
+from cnn_jax.data.sources import ArrayImages, FileImages, Images
+from cnn_jax.errors import DataError
+from cnn_jax.models.chain import Variables
+from cnn_jax.models.model import Model
+
+LARGEST_BATCH = 64
+"""Images in a step."""
+
+
+@dataclass(frozen=True)
+class Classified:
+    """What the network says of n images."""
+
+    classes: tuple[str, ...]
+    """The most probable class of each image."""
+    probabilities: np.ndarray
+    """float32[n, number of classes], in the order of `Classifier.classes`."""
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What the network says of a file: probabilities, or why there are none."""
+
+    path: str
+    probabilities: np.ndarray | None
+    """float32[number of classes]"""
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Classifies arrays and files; `cnn_jax.load` makes one from a run."""
+
+    model: Model
+    variables: Variables
+    classes: tuple[str, ...]
+
+    def __call__(self, images: np.ndarray | str | Path | Sequence[str | Path]) -> Classified:
+        """Classify images of any size, resized as in training.
+
+        Args:
+            images: uint8[n, h, w, 3 or 1], one image uint8[h, w, 3 or 1], or paths of files, folders and patterns.
+
+        Raises:
+            DataError: an array of another kind, a path that stands for nothing, or a file that cannot be read.
+        """
+        if isinstance(images, str | Path):
+            images = [images]
+        if not isinstance(images, np.ndarray):
+            results = list(self.stream(images))
+            for result in results:
+                if result.error is not None:
+                    raise DataError(f"{result.path} cannot be read as an image: {result.error}")
+        else:
+            pixels = _checked(images)
+            results = list(self._run(ArrayImages(pixels), [f"image {i}" for i in range(len(pixels))]))
+        empty = np.zeros((0, len(self.classes)), np.float32)
+        probabilities = (
+            np.stack([r.probabilities for r in results if r.probabilities is not None]) if results else empty
+        )
+        return Classified(tuple(self.classes[i] for i in probabilities.argmax(-1)), probabilities)
+
+    def stream(self, names: Sequence[str | Path]) -> Iterator[FileResult]:
+        """Classify any number of files in bounded memory; a file that cannot be read is a result with an error.
+
+        Raises:
+            DataError: a name that stands for nothing.
+        """
+        paths = expand(names)
+        return self._run(FileImages(np.asarray([*map(_encode, paths)], object)), paths)
+
+    def _run(self, images: Images, names: Sequence[str]) -> Iterator[FileResult]:
+        """A result for each image, in order."""
+        batch_size = min(LARGEST_BATCH, 1 << max(len(names) - 1, 0).bit_length())  # few sizes: each is compiled
+        done = 0
+        for batch in readable_batches(images, len(names), self.model.image_size, batch_size):
+            rows = np.asarray(self._probabilities(self.variables, batch["image"]))
+            for index, row in zip(batch["index"][batch["mask"]], rows[batch["mask"]], strict=True):
+                yield from self._failures(images, names, done, int(index))
+                yield FileResult(names[index], row)
+                done = int(index) + 1
+        yield from self._failures(images, names, done, len(names))
+
+    def _failures(self, images: Images, names: Sequence[str], start: int, stop: int) -> Iterator[FileResult]:
+        for index in range(start, stop):
+            yield FileResult(names[index], None, why_unreadable(images, index))
+
+    @cached_property
+    def _probabilities(self) -> Any:
+        return jax.jit(self.model.probabilities)
+
+
+def top(probabilities: np.ndarray, count: int) -> list[tuple[int, float]]:
+    """The `count` most probable classes of float[classes], as index and probability, best first, ties by index."""
+    best = np.argsort(-probabilities, kind="stable")[:count]
+    return [(int(index), float(probabilities[index])) for index in best]
+
+
+def _checked(images: np.ndarray) -> np.ndarray:
+    pixels = images[None] if images.ndim == 3 else images
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] not in (1, 3):
+        raise DataError(
+            f"images must be uint8[n, h, w, 3], values of 0 to 255 and no normalisation; "
+            f"this is {images.dtype}{list(images.shape)}"
+        )
+    return pixels
+
+
+def _encode(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")

@@ -1,0 +1,167 @@
+"""Name what is on images, with a run of one's own or a pretrained network as it is.
+
+    python -m cnn_jax.predict photos/*.jpg --checkpoint=runs/mobilenet_ft
+    python -m cnn_jax.predict photos --model.name=mobilenet --model.weights=imagenet
+
+Takes files, folders and quoted patterns. With --output=FILE.csv or FILE.jsonl, any number of images is streamed into
+the file; an image that cannot be read becomes a row with the error.
+"""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from cnn_jax import cli
+from cnn_jax.errors import ConfigError, WeightsError
+from cnn_jax.weights.options import PretrainedConfig
+
+if TYPE_CHECKING:
+    from cnn_jax.evaluation.classifier import Classifier, FileResult
+
+HEADER = ("path", "rank", "class_index", "class_name", "probability")
+SUFFIXES = (".csv", ".jsonl")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What to look at, and with what."""
+
+    paths: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Image files, folders (with all that is below), or quoted patterns such as 'photos/**/*.jpg'."""
+    checkpoint: Path | None = None
+    """A run directory (its best checkpoint is used), or one of the folders in its `checkpoints`."""
+    top: int = 5
+    """Classes an image, the most probable first."""
+    output: Path | None = None
+    """FILE.csv or FILE.jsonl to write; None prints."""
+    model: PretrainedConfig = field(default_factory=PretrainedConfig)
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise ConfigError(f"--top={self.top} is not possible: it must be at least 1")
+        if self.output is not None and self.output.suffix not in SUFFIXES:
+            raise ConfigError(f"--output={self.output}: the name must end with {' or '.join(SUFFIXES)}")
+        if not self.paths:
+            raise ConfigError("which images? Give files, folders or patterns")
+        if self.checkpoint is not None and self.model != PretrainedConfig():
+            raise ConfigError("--checkpoint names a run, --model.… a pretrained network: give one of them")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse the command line, classify, print or write; returns the exit code."""
+    arguments = cli.parse(Arguments, argv, door="predict", description="Name what is on images.")
+    from cnn_jax.data.paths import expand  # JAX and TensorFlow load only once the flags are right
+    from cnn_jax.training.logs import Reporter
+
+    paths, reporter = expand(arguments.paths), Reporter()
+    classifier = open_classifier(arguments, reporter.line)
+    unreadable = 0
+    with _writer(arguments, classifier.classes) as write, reporter.bar("predict", len(paths), "images") as bar:
+        for result in classifier.stream(paths):
+            unreadable += result.error is not None
+            write(result)
+            bar.advance(1)
+    if arguments.output is not None:
+        reporter.line(f"written    {arguments.output}: {len(paths) - unreadable} images")
+    if unreadable:
+        print(f"{unreadable} of {len(paths)} images could not be read", file=sys.stderr)
+    return cli.EXIT_FAILED if unreadable == len(paths) else 0
+
+
+def open_classifier(arguments: Arguments, say: Callable[[str], None]) -> "Classifier":
+    """The run, or the pretrained network, that the flags name; what it is goes to `say`."""
+    from cnn_jax.evaluation.classifier import Classifier
+
+    if arguments.checkpoint is not None:
+        from cnn_jax.training import runs
+
+        run = runs.load(arguments.checkpoint)
+        say(f"model      {run.config.model.name} of {run.directory}, step {run.step}; {len(run.classes)} classes")
+        return Classifier(run.model, run.variables, run.classes)
+    from cnn_jax.weights import pretrained
+
+    loaded = pretrained.load(arguments.model, need_top=True)
+    say(f"model      {loaded.config.name}, {loaded.config.image_size} pixels; weights {loaded.path.name}")
+    return Classifier(loaded.model, loaded.variables, _imagenet_names())
+
+
+def _imagenet_names() -> tuple[str, ...]:
+    from cnn_jax.models.model import IMAGENET_CLASSES
+    from cnn_jax.weights.imagenet_classes import HOW_TO_GET, class_names
+
+    try:
+        return class_names()
+    except WeightsError:
+        print(f"names      numbers stand for the classes: {HOW_TO_GET}", file=sys.stderr)
+        return tuple(f"class {i}" for i in range(IMAGENET_CLASSES))
+
+
+def rows(result: "FileResult", classes: Sequence[str], count: int) -> list[dict[str, Any]]:
+    """The `count` most probable classes as rows with the fields of `HEADER`, or one row with the path and the error."""
+    from cnn_jax.evaluation.classifier import top
+
+    if result.probabilities is None:
+        return [{"path": result.path, "error": result.error}]
+    best = top(result.probabilities, count)
+    return [
+        dict(zip(HEADER, (result.path, rank, index, classes[index], probability), strict=True))
+        for rank, (index, probability) in enumerate(best, start=1)
+    ]
+
+
+@contextmanager
+def _writer(arguments: Arguments, classes: Sequence[str]) -> Iterator[Callable[["FileResult"], None]]:
+    """A function that prints a result, or writes it to the file, which appears when all is written."""
+    if arguments.output is None:
+        yield lambda result: _print(rows(result, classes, arguments.top))
+        return
+    temporary = arguments.output.with_name(f".{arguments.output.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            write = _csv_writer(file) if arguments.output.suffix == ".csv" else _json_writer(file)
+            yield lambda result: write(rows(result, classes, arguments.top))
+        os.replace(temporary, arguments.output)
+    except OSError as error:
+        raise ConfigError(f"--output={arguments.output} cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _csv_writer(file: IO[str]) -> Callable[[list[dict[str, Any]]], None]:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(HEADER)
+
+    def write(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            cells = {**row, "class_name": f"error: {row['error']}"} if "error" in row else row
+            writer.writerow([cells.get(name, "") for name in HEADER])
+
+    return write
+
+
+def _json_writer(file: IO[str]) -> Callable[[list[dict[str, Any]]], None]:
+    def write(rows: list[dict[str, Any]]) -> None:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+    return write
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    print(rows[0]["path"])
+    for row in rows:
+        if "error" in row:
+            print(f"  cannot be read: {row['error']}")
+        else:
+            print(f"  {row['probability']:.4f}  {row['class_name']}")
+
+
+if __name__ == "__main__":
+    cli.run_door(main)

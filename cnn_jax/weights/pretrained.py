@@ -1,0 +1,92 @@
+"""A network exactly as a pretrained file has it: width, image size and classifier are read off the file."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cnn_jax.config import ModelConfig
+from cnn_jax.errors import WeightsError
+from cnn_jax.models.architectures import ARCHITECTURES
+from cnn_jax.models.chain import Variables, depthwise_layers
+from cnn_jax.models.layers import Conv, Layer
+from cnn_jax.models.model import Model, build_imagenet
+from cnn_jax.weights import keras_h5, transfer
+from cnn_jax.weights.leaves import Leaves
+from cnn_jax.weights.locate import locate
+from cnn_jax.weights.options import PretrainedConfig
+
+ALPHAS = (1.0, 0.25, 0.35, 0.5, 0.75, 1.3, 1.4)
+"""Widths of published files."""
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A network with the weights of a file."""
+
+    path: Path
+    config: ModelConfig
+    model: Model
+    variables: Variables
+    has_top: bool
+    """Whether the file, and so the model, has ImageNet's classifier; without, the model ends with the feature maps."""
+
+
+def load(config: PretrainedConfig, *, need_top: bool) -> Pretrained:
+    """Find and read the file, and build the network that it fits.
+
+    Raises:
+        ConfigError: the architecture has no pretrained weights.
+        WeightsError: the file cannot be found or read, does not fit, or lacks the classifier that is needed.
+    """
+    path = locate(config.model_config(), top=True)
+    assert path is not None, "PretrainedConfig refuses `none`"
+    leaves = keras_h5.read(path)
+    model_config = _described(config, path, leaves)
+    model = build_imagenet(model_config)
+    has_top = any(layer in leaves["params"] for layer in _top_layers(model, model_config))
+    if not has_top and need_top:
+        raise WeightsError(
+            f"{path} has no classifier: give the file with the top (without `no_top` or `notop` in its name), "
+            "or train one with python -m cnn_jax.train"
+        )
+    if not has_top:
+        model = replace(model, layers=ARCHITECTURES[config.name].body(model_config))
+    variables, _ = transfer.merge(
+        model.shapes,
+        leaves,
+        new_layers=(),
+        replaced_layers=(),
+        depthwise_layers=depthwise_layers(model.layers),
+        source=str(path),
+    )
+    return Pretrained(path, model_config, model, variables, has_top)
+
+
+def _described(config: PretrainedConfig, path: Path, leaves: Leaves) -> ModelConfig:
+    """The configuration with what was left open read off the file."""
+    given = config.model_config()
+    if config.alpha is None:
+        given = replace(given, alpha=next(_fitting_alphas(given, leaves), given.alpha))
+    if config.image_size is None:
+        size = re.search(r"(?<!\d)(96|128|160|192|224)(?!\d)", path.stem)
+        given = replace(given, image_size=int(size[1]) if size else given.image_size)
+    return given
+
+
+def _fitting_alphas(config: ModelConfig, leaves: Leaves) -> Iterator[float]:
+    """The widths at which every convolution has as many filters as the file's."""
+    for alpha in ALPHAS:
+        layers = ARCHITECTURES[config.name].body(replace(config, alpha=alpha))
+        if all(_filters(leaves, layer) == layer.features for layer in layers if isinstance(layer, Conv)):
+            yield alpha
+
+
+def _filters(leaves: Leaves, layer: Layer) -> int | None:
+    kernel = leaves["params"].get(str(layer.name), {}).get("kernel")
+    return None if kernel is None else kernel.shape[-1]
+
+
+def _top_layers(model: Model, config: ModelConfig) -> list[str]:
+    body = len(ARCHITECTURES[config.name].body(config))
+    return [str(layer.name) for layer in model.layers[body:]]

@@ -1,0 +1,209 @@
+"""The parity certificate: this port and Keras on the same images with the same file, layer by layer."""
+
+import hashlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cnn_jax.errors import WeightsError
+from cnn_jax.models.chain import layer_names
+from cnn_jax.models.layers import Activation
+from cnn_jax.weights.pretrained import Pretrained
+
+KERAS_MODELS = {
+    "mobilenet": ("MobileNet", "mobilenet"),
+    "mobilenet_v2": ("MobileNetV2", "mobilenet_v2"),
+    "vgg16": ("VGG16", "vgg16"),
+    "vgg19": ("VGG19", "vgg19"),
+}
+"""Architecture to the function and the module of `keras.applications`."""
+
+WITH_ALPHA = ("mobilenet", "mobilenet_v2")
+INPUTS, RESULT = "(normalised images)", "(result, nothing tapped)"
+"""Names of what is compared besides the layers."""
+BATCH_SIZE = 8
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one output of the port is from Keras'."""
+
+    layer: str
+    absolute: float
+    """The largest difference of two values; infinite where the shapes differ."""
+    scale: float
+    """The largest absolute value of Keras' output, or of what a rectifier takes."""
+
+    @property
+    def relative(self) -> float:
+        """The difference in units of the scale."""
+        return self.absolute / self.scale if self.scale else self.absolute
+
+    def within(self, tolerance: float) -> bool:
+        """Whether the outputs agree; NaN never does."""
+        return self.relative <= tolerance
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What the comparison found."""
+
+    sha256: str
+    md5: str
+    keras_version: str
+    images: int
+    differences: tuple[Difference, ...]
+    """The normalised images, each layer in order, and the result of the network as it is used."""
+    same_best: float | None
+    """Share of images with the same most probable class; None without a classifier."""
+    same_top5: float | None
+    """Share of images with the same five most probable classes."""
+
+    def first_above(self, tolerance: float) -> Difference | None:
+        """Where disagreement starts."""
+        return next((d for d in self.differences if not d.within(tolerance)), None)
+
+
+def certify(pretrained: Pretrained, images: np.ndarray) -> Certificate:
+    """Run both networks on uint8[n, s, s, 3].
+
+    Keras reads the file with its own code, and normalises with its own `preprocess_input`.
+
+    Raises:
+        WeightsError: Keras is not installed, or cannot load the file.
+    """
+    reference = _Reference(pretrained)
+    port = _Port(pretrained)
+    rectifiers = {str(layer.name) for layer in pretrained.model.layers if isinstance(layer, Activation)}
+    worst: dict[str, Difference] = {}
+    best, top5 = [], []
+    for start in range(0, len(images), BATCH_SIZE):
+        batch = images[start : start + BATCH_SIZE]
+        expected, found = reference.outputs(batch), port.outputs(batch)
+        for difference in _differences(expected, found, rectifiers):
+            before = worst.get(difference.layer, difference)
+            worst[difference.layer] = _wider(before, difference)
+        if pretrained.has_top and found[RESULT].shape == expected[RESULT].shape:
+            ours, theirs = (
+                np.argsort(-logits, axis=-1, kind="stable")[:, :5] for logits in (found[RESULT], expected[RESULT])
+            )
+            best.append(ours[:, 0] == theirs[:, 0])
+            top5.append((np.sort(ours) == np.sort(theirs)).all(-1))
+    return Certificate(
+        _hash(pretrained.path, "sha256"),
+        _hash(pretrained.path, "md5"),
+        reference.version,
+        len(images),
+        tuple(worst.values()),
+        float(np.concatenate(best).mean()) if best else None,
+        float(np.concatenate(top5).mean()) if top5 else None,
+    )
+
+
+def made_up_images(count: int, size: int) -> np.ndarray:
+    """uint8[count, size, size, 3] that reach what photographs rarely do: noise, ramps, and flat black and white."""
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(0, 255, size)
+    kinds = [
+        rng.integers(0, 256, (size, size, 3)),
+        np.stack(np.broadcast_arrays(ramp[:, None], ramp[None, :], ramp[::-1, None]), -1),
+        np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((-(-size // 8), -(-size // 8), 1)))[:size, :size],
+        np.full((size, size, 3), 255) * (np.indices((size, size)).sum(0) > size)[..., None],
+    ]
+    shifts = (np.roll(kinds[i % len(kinds)], i // len(kinds) * 7, axis=(0, 2)) for i in range(count))
+    return np.stack(list(shifts)).astype(np.uint8)
+
+
+class _Port:
+    """This package's network."""
+
+    def __init__(self, pretrained: Pretrained) -> None:
+        model, names = pretrained.model, layer_names(pretrained.model.layers)
+        self._variables = pretrained.variables
+        self._inputs = jax.jit(lambda x: model.prepare(x))
+        self._tapped = jax.jit(lambda v, x: model.activations(v, x, names))
+        self._result = jax.jit(lambda v, x: model.outputs(v, x))
+
+    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        with jax.default_matmul_precision("highest"):
+            inputs, tapped = self._inputs(images), self._tapped(self._variables, images)
+            result = self._result(self._variables, images)
+        return {name: np.asarray(value) for name, value in {INPUTS: inputs, **tapped, RESULT: result}.items()}
+
+
+class _Reference:
+    """Keras' network, with the weights that Keras itself reads from the file."""
+
+    def __init__(self, pretrained: Pretrained) -> None:
+        keras = _import_keras()
+        config = pretrained.config
+        function, module = KERAS_MODELS[config.name]
+        keras.utils.clear_session()  # layers without a name of their own are not numbered on
+        model = getattr(keras.applications, function)(
+            input_shape=(config.image_size, config.image_size, 3),
+            include_top=pretrained.has_top,
+            weights=None,
+            **({"alpha": config.alpha} if config.name in WITH_ALPHA else {}),
+            **({"classifier_activation": None} if pretrained.has_top else {}),
+        )
+        try:
+            model.load_weights(str(pretrained.path))
+        except (ValueError, OSError, KeyError) as error:
+            raise WeightsError(f"{pretrained.path}: Keras cannot load it into its {function}: {error}") from error
+        names = layer_names(pretrained.model.layers)
+        wanted = {layer.name: layer.output for layer in model.layers if layer.name in names}
+        self._model = keras.Model(model.input, {**wanted, RESULT: wanted[names[-1]]})
+        self._names = [name for name in names if name in wanted]
+        self._preprocess = getattr(keras.applications, module).preprocess_input
+        self.version = keras.__version__
+
+    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        inputs = self._preprocess(images.astype(np.float32))
+        outputs = self._model(inputs, training=False)
+        return {
+            INPUTS: np.asarray(inputs),
+            **{name: np.asarray(outputs[name]) for name in (*self._names, RESULT)},
+        }
+
+
+def _import_keras() -> Any:
+    from cnn_jax.data.tensorflow import tf
+
+    tf()  # before Keras, so that it stays off accelerators
+    try:
+        import keras
+    except ImportError as error:
+        raise WeightsError("the comparison runs Keras itself, which is not installed: pip install keras") from error
+    return keras
+
+
+def _differences(
+    expected: dict[str, np.ndarray], found: dict[str, np.ndarray], rectifiers: Collection[str]
+) -> Iterator[Difference]:
+    """Keras' outputs against the port's, in Keras' order.
+
+    A rectifier is measured by what goes into it: it cuts the values off, at 6 where they reach 90, and not their
+    rounding errors. So is the result after it.
+    """
+    scale, rectified = 0.0, False
+    for name, reference in expected.items():
+        inherits = name in rectifiers or (rectified and name == RESULT)
+        rectified = name in rectifiers
+        scale = max(float(np.abs(reference).max()), scale if inherits else 0.0)
+        same = found[name].shape == reference.shape
+        yield Difference(name, float(np.abs(found[name] - reference).max()) if same else float("inf"), scale)
+
+
+def _wider(first: Difference, second: Difference) -> Difference:
+    """Both as one: NaN, which is no maximum, stays."""
+    absolute = float(np.maximum(first.absolute, second.absolute))
+    return replace(first, absolute=absolute, scale=max(first.scale, second.scale))
+
+
+def _hash(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -1,0 +1,106 @@
+"""The classifier as a library: arrays and files to classes and probabilities."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cnn_jax
+from cnn_jax.data.preprocess import resize
+from cnn_jax.data.tensorflow import tf
+from cnn_jax.errors import DataError, RunError
+from cnn_jax.evaluation.classifier import Classifier, top
+from cnn_jax.training import runs
+from tests.conftest import write_image
+from tests.training.helpers import SMALL_CNN, train, with_
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("classifier") / "run"
+    train(with_(SMALL_CNN, train={"epochs": 1}), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def classifier(run: Path) -> Classifier:
+    return cnn_jax.load(run)
+
+
+def _expected(run: Path, images: list[np.ndarray]) -> np.ndarray:
+    """Softmax in float64 of the logits of the images, resized one by one."""
+    loaded = runs.load(run)
+    batch = np.stack([np.asarray(resize(tf().constant(image), 8)) for image in images])
+    logits = np.asarray(loaded.model.logits(loaded.variables, batch), np.float64)
+    return np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("shape", [(5, 8, 8, 3), (70, 11, 6, 3), (3, 20, 20, 1)])
+def test_arrays_of_any_size_give_the_softmax_of_the_logits(
+    run: Path, classifier: Classifier, shape: tuple[int, ...]
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    found = classifier(images)
+    expected = _expected(run, list(images))
+    np.testing.assert_allclose(found.probabilities, expected, rtol=1e-5, atol=1e-7)
+    assert found.classes == tuple(classifier.classes[i] for i in expected.argmax(-1))
+    assert classifier.classes == tuple("0123456789")
+
+
+def test_one_image_and_no_image_are_arrays_too(classifier: Classifier) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(classifier(image).probabilities, classifier(image[None]).probabilities)
+    nothing = classifier(np.zeros((0, 8, 8, 3), np.uint8))
+    assert (nothing.classes, nothing.probabilities.shape) == ((), (0, 10))
+
+
+def test_paths_and_arrays_of_the_same_images_agree(run: Path, classifier: Classifier, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    images = [rng.integers(0, 256, (8 + i, 12, 3), dtype=np.uint8) for i in range(3)]
+    for i, image in enumerate(images):
+        write_image(tmp_path / f"{i}.png", image)
+    expected = _expected(run, images)
+    np.testing.assert_allclose(classifier(tmp_path).probabilities, expected, rtol=1e-5, atol=1e-7)
+    one = classifier(str(tmp_path / "1.png"))
+    np.testing.assert_allclose(one.probabilities, expected[1:2], rtol=1e-5, atol=1e-7)
+
+
+def test_streaming_goes_on_past_files_that_cannot_be_read(classifier: Classifier, tmp_path: Path) -> None:
+    for i in range(5):
+        write_image(tmp_path / f"{i}.png", np.full((8, 8, 3), 50 * i, np.uint8))
+    for i in (1, 4):
+        (tmp_path / f"{i}.png").write_bytes(b"no image")
+    results = list(classifier.stream([tmp_path]))
+    assert [Path(result.path).name for result in results] == [f"{i}.png" for i in range(5)]
+    assert [result.probabilities is None for result in results] == [False, True, False, False, True]
+    assert all((result.error is None) == (result.probabilities is not None) for result in results)
+    with pytest.raises(DataError, match=r"1\.png cannot be read as an image"):
+        classifier(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [np.zeros((2, 8, 8, 3)), np.zeros((8, 8), np.uint8), np.zeros((1, 8, 8, 4), np.uint8)],
+    ids=["float", "two axes", "four channels"],
+)
+def test_arrays_of_another_kind_are_refused_with_what_they_are(classifier: Classifier, images: np.ndarray) -> None:
+    with pytest.raises(DataError, match=rf"uint8\[n, h, w, 3\].* {images.dtype}\["):
+        classifier(images)
+
+
+def test_the_top_classes_are_best_first_and_ties_by_index() -> None:
+    assert top(np.asarray([0.1, 0.4, 0.1, 0.4]), 3) == [(1, 0.4), (3, 0.4), (0, 0.1)]
+    assert len(top(np.asarray([0.5, 0.5]), 5)) == 2
+
+
+def test_a_directory_that_is_no_run_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="neither a run directory"):
+        cnn_jax.load(tmp_path)
+
+
+def test_importing_the_package_loads_neither_jax_nor_tensorflow() -> None:
+    code = "import sys, cnn_jax; cnn_jax.load; print({'jax', 'tensorflow', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

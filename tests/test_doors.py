@@ -1,0 +1,63 @@
+"""What all doors have in common: help, and one message with exit code 2 for wrong use, before JAX loads."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.test_command_line import assert_one_message, run_process
+
+DOORS = {
+    "summarize": ["--exp=quickstart"],
+    "predict": ["x.png"],
+    "verify_weights": [],
+    "export": ["--checkpoint=run", "--format=keras-h5"],
+}
+"""Door to flags that it takes."""
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_help_says_what_the_door_does_and_names_its_flags(door: str, tmp_path: Path) -> None:
+    finished = run_process("-m", f"cnn_jax.{door}", "--help", tuning=False, folder=tmp_path)
+    assert (finished.code, finished.err) == (0, "")
+    assert f"usage: python -m cnn_jax.{door}" in finished.out
+    for flag in DOORS[door]:
+        assert flag.partition("=")[0] in finished.out or not flag.startswith("--")
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_misspelt_flag_is_one_message_before_jax_and_tensorflow_load(door: str, tmp_path: Path) -> None:
+    arguments = ("-X", "importtime", "-m", f"cnn_jax.{door}", *DOORS[door], "--misspelt=1")
+    finished = run_process(*arguments, tuning=False, folder=tmp_path)
+    assert_one_message(finished, "--misspelt")
+    imported = set(re.findall(r"\| +(\S+)$", finished.err, re.MULTILINE))
+    assert "cnn_jax.cli" in imported
+    assert not imported & {"jax", "flax", "tensorflow", "keras"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["summarize", "--exp=zzz"], "--exp=zzz: no such experiment"),
+        (["predict", "gone.png"], "gone.png: there is no such file"),
+        (["verify_weights", "--model.weights=gone.h5"], "model.weights=gone.h5: there is no such file"),
+        (["export", "--checkpoint=gone", "--format=stablehlo"], "--checkpoint=gone: there is no such directory"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_mistake_of_the_user_is_one_message_and_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
+    finished = run_process("-m", f"cnn_jax.{arguments[0]}", *arguments[1:], tuning=False, folder=tmp_path)
+    assert_one_message(finished, f"error: {message}")
+
+
+def test_a_reader_that_has_seen_enough_ends_a_door_quietly(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from cnn_jax import cli\n"
+        "def main(argv):\n"
+        "    os.close(1) or os.dup2(write, 1)\n"
+        "    print('x' * 100_000, flush=True)\n"
+        "read, write = os.pipe(); os.close(read)\n"
+        "cli.run_door(main)"
+    )
+    finished = run_process("-c", code, tuning=False, folder=tmp_path)
+    assert (finished.code, finished.err) == (1, "")
