@@ -36,6 +36,8 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     "model.kernel_size": [0, -1],
     "model.strides": [0, -1],
     "model.padding": ["full"],
+    "model.top": ["max", "fc"],
+    "model.dense": [(0,), (32, -1)],
     "model.pool_size": [0, -1],
     "model.pool_strides": [0, -1],
     "data.dataset": [""],
@@ -60,7 +62,7 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     "train.epochs": [0, -1],
     "train.freeze_until": [""],
 }
-EVERY_VALUE_IS_POSSIBLE = {"data.data_dir", "data.augment.horizontal_flip", "train.tensorboard"}
+EVERY_VALUE_IS_POSSIBLE = {"model.batch_norm", "data.data_dir", "data.augment.horizontal_flip", "train.tensorboard"}
 CASES = [pytest.param(name, value, id=f"{name}={value!r}") for name, values in IMPOSSIBLE.items() for value in values]
 
 
@@ -334,7 +336,9 @@ def test_a_wrong_type_in_json_is_an_error_that_names_the_file_and_the_field(name
 
 
 def test_a_wrong_choice_in_json_lists_the_choices() -> None:
-    with pytest.raises(ConfigError, match=r"c\.json: model\.name='resnet' .* one of simple_cnn, mobilenet"):
+    with pytest.raises(
+        ConfigError, match=r"c\.json: model\.name='resnet' .* one of simple_cnn, vgg16, vgg19, mobilenet"
+    ):
         from_json('{"model": {"name": "resnet"}}', "c.json")
 
 

@@ -64,7 +64,7 @@ class Freezing:
         """The layers that run as in inference while the others train."""
         return self.layers | self.kept_statistics
 
-    def split(self, params: Layers) -> tuple[Layers, Layers]:
+    def split(self, params: Mapping[str, Mapping[str, Any]]) -> tuple[Layers, Layers]:
         """The trainable and the frozen part of a tree of parameters; a layer without a leaf in a part is not in it."""
         return _divide(params, lambda layer, leaf: layer not in self.layers and f"{layer}/{leaf}" not in self.leaves)
 
@@ -93,7 +93,7 @@ def merge(first: Layers, second: Layers) -> Layers:
     return {layer: {**first.get(layer, {}), **second.get(layer, {})} for layer in {**first, **second}}
 
 
-def _divide(tree: Layers, chosen: Callable[[str, str], bool]) -> tuple[Layers, Layers]:
+def _divide(tree: Mapping[str, Mapping[str, Any]], chosen: Callable[[str, str], bool]) -> tuple[Layers, Layers]:
     """The leaves (layer, leaf) that are chosen, and the others."""
     parts: tuple[Layers, Layers] = ({}, {})
     for layer, leaves in tree.items():

@@ -11,6 +11,7 @@ from cnn_jax.errors import ConfigError
 from cnn_jax.models.chain import Chain, Variables, layer_index, layer_names
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dense, Dropout, GlobalAveragePool
 from cnn_jax.models.model import Model, build
+from tests.models.keras_reference import load, save_legacy
 
 LAYERS = (
     Conv(4, (3, 3), use_bias=False, name="conv_a"),
@@ -226,34 +227,36 @@ def test_the_smallest_image_that_leaves_a_pixel_is_accepted():
         {"filters": (8, 12, 5), "padding": "valid", "kernel_size": 2},
         {"filters": (6,), "kernel_size": 5, "strides": 2, "pool_size": 3, "pool_strides": 1},
         {"filters": (4, 3), "image_size": 35, "strides": 2},
+        {"filters": (4, 3), "batch_norm": True, "dense": (6, 5)},
     ],
     ids=str,
 )
-def test_the_small_network_with_random_weights_equals_the_same_keras_model(settings):
+def test_the_small_network_with_random_weights_equals_the_same_keras_model(settings, tmp_path):
     config = small_config(**settings)
     size = config.image_size
     keras_layers = [keras.layers.Input((size, size, 3))]
-    for features in config.filters:
+    for i, features in enumerate(config.filters, start=1):
+        conv = {"strides": config.strides, "padding": config.padding, "use_bias": not config.batch_norm}
         keras_layers += [
-            keras.layers.Conv2D(
-                features, config.kernel_size, strides=config.strides, padding=config.padding, activation="relu"
-            ),
+            keras.layers.Conv2D(features, config.kernel_size, **conv, name=f"conv{i}"),
+            *([keras.layers.BatchNormalization(name=f"bn{i}")] if config.batch_norm else []),
+            keras.layers.ReLU(),
             keras.layers.MaxPooling2D(config.pool_size, config.pool_strides),
         ]
-    reference = keras.Sequential([*keras_layers, keras.layers.Flatten(), keras.layers.Dense(4)])
+    dense = [keras.layers.Dense(w, activation="relu", name=f"dense{i}") for i, w in enumerate(config.dense, start=1)]
+    reference = keras.Sequential([*keras_layers, keras.layers.Flatten(), *dense, keras.layers.Dense(4, name="head")])
     rng = np.random.default_rng(0)
-    reference.set_weights([rng.normal(0, 0.3, w.shape) for w in reference.get_weights()])
-
-    names = [f"conv{i + 1}" for i in range(len(config.filters))] + ["head"]
-    values = reference.get_weights()
-    params = {
-        name: {"kernel": kernel, "bias": bias}
-        for name, kernel, bias in zip(names, values[::2], values[1::2], strict=True)
-    }
+    reference.set_weights(
+        [
+            np.abs(rng.normal(0, 0.3, w.shape)) if w.ndim == 1 else rng.normal(0, 0.3, w.shape)
+            for w in reference.get_weights()
+        ]
+    )
+    save_legacy(reference, tmp_path / "weights.h5")
     model = build(config, 4)
-    shapes = model.shapes["params"]
-    assert jax.tree.map(lambda a: a.shape, params) == jax.tree.map(lambda a: a.shape, shapes)
+    variables, transferred = load(model, tmp_path / "weights.h5")
+    assert not transferred.initialised
     images = rng.integers(0, 256, (3, size, size, 3), dtype=np.uint8)
     expected = np.asarray(reference(images.astype(np.float32) / 127.5 - 1, training=False))
-    logits = model.logits({"params": params, "batch_stats": {}}, jnp.asarray(images))
+    logits = model.logits(variables, jnp.asarray(images))
     np.testing.assert_allclose(logits, expected, atol=1e-5 * max(1, np.abs(expected).max()))
