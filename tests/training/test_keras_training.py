@@ -1,5 +1,6 @@
 """Training equals Keras': the same weights and the same batches give the same losses, step by step."""
 
+import math
 import warnings
 
 import jax
@@ -23,13 +24,36 @@ LEAVES = {"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_varia
 
 
 def batches() -> tuple[np.ndarray, np.ndarray]:
-    """uint8[steps, b, s, s, 3] and int32[steps, b]: noise, on stripes whose direction and width tell the class."""
+    """uint8[steps, b, s, s, 3] and int32[steps, b]: coarse and fine noise in a colour that tells the class."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, CLASSES, (STEPS, BATCH), dtype=np.int32)
-    rows, columns = np.mgrid[:SIZE, :SIZE]
-    stripes = np.stack([(rows // 4) % 2, (columns // 4) % 2, (rows // 8) % 2, (columns // 8) % 2])
-    images = rng.integers(0, 160, (STEPS, BATCH, SIZE, SIZE, 3)) + 95 * stripes[labels][..., None]
-    return images.astype(np.uint8), labels
+    colours = np.array([[1, -1, 0], [-1, 1, 0], [0, -1, 1], [1, 1, -1]])
+    coarse = rng.normal(0, 25, (STEPS, BATCH, 4, 4, 3)).repeat(SIZE // 4, axis=2).repeat(SIZE // 4, axis=3)
+    images = 128 + 50 * colours[labels][:, :, None, None] + coarse + rng.normal(0, 15, coarse.shape)
+    return images.clip(0, 255).astype(np.uint8), labels
+
+
+def well_conditioned(model: Model) -> Variables:
+    """Initial variables of a network with batch norms in which rounding errors do not grow from step to step.
+
+    With the usual ones they do: relative changes of 3e-7 in the parameters of a MobileNet changed the losses of fifty
+    steps by up to 40 %, within either framework, since most units lie at a bend of their rectifier. Here kernels keep
+    the variance, and a batch norm's bias of 3 puts the activations about the middle of ReLU6, which then clips one in
+    several hundred: the same changes alter the losses by 1e-5. The statistics are those of the first batch, so that
+    frozen layers, which use them, pass something on.
+    """
+    rng = np.random.default_rng(1)
+    variables = jax.tree.map(np.array, jax.jit(model.init)(jax.random.key(0)))
+    for layer, leaves in variables["params"].items():
+        if "scale" in leaves:
+            leaves["bias"][:] = 3
+        elif layer != HEAD:
+            shape = leaves["kernel"].shape
+            leaves["kernel"][:] = rng.normal(0, math.prod(shape[:3]) ** -0.5, shape)
+    images, before = batches()[0][0], variables["batch_stats"]
+    after = jax.jit(lambda v: model.train_logits(v, images, jax.random.key(0), ())[1])(variables)
+    statistics = jax.tree.map(lambda old, new: (np.asarray(new) - 0.99 * old) / 0.01, before, after)
+    return {"params": variables["params"], "batch_stats": jax.tree.map(np.float32, statistics)}
 
 
 def keras_model(config: ModelConfig) -> keras.Model:
@@ -80,9 +104,8 @@ def keras_losses(model: keras.Model, rate: float, until: str) -> np.ndarray:
     names = [layer.name for layer in model.layers]
     for layer in model.layers[: 0 if until == "none" else names.index(until)]:
         layer.trainable = False
-    model.compile(
-        keras.optimizers.Adam(rate, epsilon=1e-7), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(rate, epsilon=1e-7), loss, jit_compile=False)
     images_and_labels = zip(*batches(), strict=True)
     return np.array([float(model.train_on_batch(x.astype(np.float32), y)) for x, y in images_and_labels])
 
@@ -93,17 +116,15 @@ SMALL_CNN = ModelConfig(name="simple_cnn", image_size=SIZE, filters=(8, 16), wei
 
 @pytest.mark.parametrize(
     ("config", "until", "rate"),
-    [(SMALL_CNN, "none", 1e-3), (MOBILENET, "none", 1e-4), (MOBILENET, "conv_pw_10", 1e-3)],
+    [(SMALL_CNN, "none", 1e-3), (MOBILENET, "none", 3e-4), (MOBILENET, "conv_pw_10", 3e-4)],
     ids=["small CNN", "MobileNet", "MobileNet from conv_pw_10"],
 )
 def test_fifty_steps_of_adam_have_keras_losses(config: ModelConfig, until: str, rate: float) -> None:
     model = build(config, CLASSES)
-    variables = jax.jit(model.init)(jax.random.key(0))
+    variables = well_conditioned(model) if config.name == "mobilenet" else jax.jit(model.init)(jax.random.key(0))
     reference = keras_model(config)
     copy_weights(variables, reference)
     expected = keras_losses(reference, rate, until)
-    optimizer = OptimizerConfig(name="adam", learning_rate=rate, epsilon=1e-7)
-    result = our_losses(model, variables, optimizer, until)
-    print(expected[::7], expected[-1], np.abs(result / expected - 1)[::7], np.abs(result / expected - 1).max())
-    assert expected[-10:].mean() < 0.7 * expected[:10].mean()
+    result = our_losses(model, variables, OptimizerConfig(name="adam", learning_rate=rate, epsilon=1e-7), until)
+    assert expected[-10:].mean() < 0.5 * expected[:10].mean()
     np.testing.assert_allclose(result, expected, rtol=1e-3)
