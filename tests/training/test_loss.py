@@ -47,11 +47,13 @@ def test_gradients_are_the_softmax_less_the_smoothed_target(smoothing: float) ->
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_class_weights_weigh_as_in_keras_fit(smoothing: float) -> None:
-    """A model that gives back its inputs, so that the loss that Keras reports is that of the logits."""
+    """The model gives back its inputs, so the loss that Keras reports is that of the logits."""
     logits, labels = examples()
     weights = (0.5, 2.0, 1.0, 7.0, 0.25)
-    model = keras.Sequential([keras.Input((CLASSES,)), keras.layers.Activation("linear")])
-    model.compile(loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing))
+    inputs = keras.Input((CLASSES,))
+    identity = keras.layers.Dense(CLASSES, use_bias=False, kernel_initializer="identity")
+    model = keras.Model(inputs, identity(inputs))
+    model.compile(keras.optimizers.SGD(0.0), keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing))
     targets = np.eye(CLASSES, dtype=np.float32)[labels]
     history = model.fit(
         logits, targets, batch_size=len(labels), shuffle=False, verbose=0, class_weight=dict(enumerate(weights))
