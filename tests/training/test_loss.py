@@ -53,7 +53,9 @@ def test_class_weights_weigh_as_in_keras_fit(smoothing: float) -> None:
     inputs = keras.Input((CLASSES,))
     identity = keras.layers.Dense(CLASSES, use_bias=False, kernel_initializer="identity")
     model = keras.Model(inputs, identity(inputs))
-    model.compile(keras.optimizers.SGD(0.0), keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing))
+    model.compile(
+        keras.optimizers.SGD(0.0), keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+    )
     targets = np.eye(CLASSES, dtype=np.float32)[labels]
     history = model.fit(
         logits, targets, batch_size=len(labels), shuffle=False, verbose=0, class_weight=dict(enumerate(weights))
