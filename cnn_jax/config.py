@@ -27,7 +27,7 @@ class ModelConfig:
     image_size: int = 224
     """Rows and columns of the images that the network sees, in pixels."""
     weights: str = "imagenet"
-    """`imagenet`, `none` (random), the path of a Keras .h5 file, or a run directory of this package."""
+    """`imagenet`, `none` (random), the path of a Keras .h5, .weights.h5 or .keras file, or of a run directory."""
     dropout: float = 0.001
     """Share of the features dropped before the classifier in training."""
     filters: tuple[int, ...] = (32, 64)
@@ -169,7 +169,9 @@ class OptimizerConfig:
     rho: float = 0.9
     """rmsprop: the same."""
     epsilon: float = 1e-7
-    """Added to the root of the second moment (Keras' value; optax' own is 1e-8)."""
+    """Added to the root of the second moment (Keras' value; PyTorch's and optax' is 1e-8)."""
+    epsilon_form: Literal["keras", "paper"] = "keras"
+    """adam, adamw: add epsilon before the bias of the second moment is corrected (keras) or after (paper, PyTorch)."""
     weight_decay: float | None = None
     """Share of a kernel, times the learning rate, that each step takes away; biases and batch norm are left alone.
     None is 0.004 for adamw (Keras' value), and 0 for the others."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from cnn_jax.config import OptimizerConfig
@@ -19,15 +20,19 @@ KERAS_ADAMW_DECAY = 0.004
 def make_schedule(config: OptimizerConfig, steps: int, steps_per_epoch: int) -> Schedule:
     """The learning rate over `steps` steps: first the warm-up, then the schedule over what is left of them."""
     warmup = min(round(config.warmup_epochs * steps_per_epoch), steps)
-    peak, left, decay_steps = config.learning_rate, max(steps - warmup, 1), config.decay_epochs * steps_per_epoch
+    peak, left = config.learning_rate, max(steps - warmup, 1)
+    decay_steps = max(round(config.decay_epochs * steps_per_epoch), 1)
     after: Schedule
     if config.schedule == "cosine":
         after = optax.cosine_decay_schedule(peak, left, alpha=config.final_fraction)
     elif config.schedule == "linear":
         after = optax.linear_schedule(peak, peak * config.final_fraction, left)
-    elif config.schedule in ("step", "exponential"):
-        staircase = config.schedule == "step"
-        after = optax.exponential_decay(peak, decay_steps, config.decay_factor, staircase=staircase)
+    elif config.schedule == "exponential":
+        after = optax.exponential_decay(peak, decay_steps, config.decay_factor)
+    elif config.schedule == "step":  # optax' staircase divides in float32 and can fall a step too late
+
+        def after(step: Any) -> Any:
+            return peak * config.decay_factor ** (jnp.asarray(step, jnp.int32) // decay_steps)
     else:
         after = optax.constant_schedule(peak)
     if not warmup:
@@ -69,7 +74,26 @@ def _direction(config: OptimizerConfig) -> optax.GradientTransformation:
     if config.name == "rmsprop":
         rms = optax.scale_by_rms(config.rho, config.epsilon, eps_in_sqrt=True)
         return optax.chain(rms, optax.trace(config.momentum)) if config.momentum else rms
+    if config.name != "lamb" and config.epsilon_form == "keras":
+        return _scale_by_keras_adam(config.beta_1, config.beta_2, config.epsilon)
     return optax.scale_by_adam(config.beta_1, config.beta_2, config.epsilon)
+
+
+def _scale_by_keras_adam(beta_1: float, beta_2: float, epsilon: float) -> optax.GradientTransformation:
+    """Adam with `epsilon hat` (Kingma and Ba, 2015, end of section 2), as in Keras.
+
+    Epsilon is added to the root of the second moment before its bias is corrected, so that in the first steps it counts
+    for 1 / sqrt(1 - beta_2 ** step) times as much as in `optax.scale_by_adam`, whose state this shares.
+    """
+    paper = optax.scale_by_adam(beta_1, beta_2, epsilon)
+
+    def update(gradients: Any, state: optax.ScaleByAdamState, params: Any = None) -> tuple[Any, Any]:
+        _, state = paper.update(gradients, state, params)
+        steps = state.count.astype(jnp.float32)
+        factor = jnp.sqrt(1 - beta_2**steps) / (1 - beta_1**steps)
+        return jax.tree.map(lambda m, v: factor * m / (jnp.sqrt(v) + epsilon), state.mu, state.nu), state
+
+    return optax.GradientTransformation(paper.init, update)
 
 
 def _kernels(params: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, bool]]:
