@@ -191,7 +191,7 @@ PATTERNS = (
 
 
 def test_leaves_frozen_by_patterns_stay_bit_identical_and_the_others_move(model: Model, variables: Variables) -> None:
-    until = Freezing.until(model, "conv_pw_12")
+    until = Freezing.until(model, "conv_pw_10")  # later, what the random frozen layers let through is too faint
     freezing = until.matching(PATTERNS, variables)
     before, state = _after_steps(model, freezing, _optimizer(model), 3, StepOptions(ema_decay=0.9))
     kept_statistics = ("conv_dw_13_bn", "conv_pw_13_bn")
