@@ -183,18 +183,18 @@ def test_which_batch_norms_keep_their_statistics(variables: Variables) -> None:
 
 PATTERNS = (
     "conv_pw_12/kernel",
-    "conv_pw_12_bn/(scale|bias)",
+    "conv_pw_12_bn/bias",
     "conv_dw_13_bn/(mean|var)",
-    "conv_pw_13_bn/bias",
+    "conv_pw_13_bn/(scale|bias)",
     "head/bias",
 )
 
 
 def test_leaves_frozen_by_patterns_stay_bit_identical_and_the_others_move(model: Model, variables: Variables) -> None:
-    until = Freezing.until(model, "conv_pw_12")
+    until = Freezing.until(model, "conv_pw_10")  # later, what the random frozen layers let through is too faint
     freezing = until.matching(PATTERNS, variables)
     before, state = _after_steps(model, freezing, _optimizer(model), 3, StepOptions(ema_decay=0.9))
-    kept_statistics = ("conv_pw_12_bn", "conv_dw_13_bn")
+    kept_statistics = ("conv_dw_13_bn", "conv_pw_13_bn")
     kept = {("params", *path.split("/")) for path in freezing.leaves}
     kept |= {("batch_stats", layer, leaf) for layer in kept_statistics for leaf in ("mean", "var")}
     kept |= {

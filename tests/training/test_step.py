@@ -21,7 +21,7 @@ from cnn_jax.training.state import TrainState, moving
 from cnn_jax.training.step import StepOptions, make_predict, make_train_step
 
 CLASSES, SIZE, BATCH = 4, 32, 8
-NOTHING = Freezing(frozenset())
+NOTHING, PLAIN = Freezing(frozenset()), StepOptions()
 
 small_cnn = functools.cache(
     lambda: build(ModelConfig(name="simple_cnn", image_size=8, filters=(4, 6), weights="none", dropout=0.0), CLASSES)
@@ -52,7 +52,7 @@ def initial(name: str) -> Variables:
     return copied(jax.jit(globals()[name]().init)(jax.random.key(1)))
 
 
-def start(model: Model, config: OptimizerConfig, freezing: Freezing = NOTHING, options: StepOptions = StepOptions()):
+def start(model: Model, config: OptimizerConfig, freezing: Freezing = NOTHING, options: StepOptions = PLAIN):
     """A new state and its step."""
     variables = jax.tree.map(jnp.array, initial("mobilenet" if model.image_size == SIZE else "small_cnn"))
     optimizer = make_optimizer(config, make_schedule(config, 100, 10), variables["params"])
