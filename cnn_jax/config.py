@@ -187,7 +187,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         check_types(self, "optimizer.")
-        for name in ("learning_rate", "decay_epochs", "epsilon", "head_learning_rate_multiplier"):
+        for name in ("learning_rate", "decay_epochs", "decay_factor", "epsilon", "head_learning_rate_multiplier"):
             require(is_finite(getattr(self, name)), f"optimizer.{name}", getattr(self, name), "above 0")
         for name in ("beta_1", "beta_2", "rho"):
             value = getattr(self, name)

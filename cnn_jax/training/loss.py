@@ -36,11 +36,14 @@ def resolve_class_weights(
     """`train.class_weights` as float32[classes]; `balanced` is n / (classes * images of the class), as scikit-learn's.
 
     Raises:
-        ConfigError: not as many numbers as classes.
+        ConfigError: not as many numbers as classes; or a class without images, which cannot be balanced.
     """
     if setting is None:
         return None
     if setting == "balanced":
+        absent = sorted(set(range(classes)) - set(labels.tolist()))
+        if absent:
+            raise ConfigError(f"train.class_weights=balanced: class number {absent[0]} has no training image")
         return jnp.asarray(len(labels) / (classes * np.bincount(labels, minlength=classes)), jnp.float32)
     if len(setting) != classes:
         raise ConfigError(f"train.class_weights has {len(setting)} numbers, but there are {classes} classes")

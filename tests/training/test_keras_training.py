@@ -114,10 +114,6 @@ MOBILENET = ModelConfig(name="mobilenet", alpha=0.25, image_size=SIZE, weights="
 SMALL_CNN = ModelConfig(name="simple_cnn", image_size=SIZE, filters=(8, 16), weights="none", dropout=0.0)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Adam's epsilon counts less than in Keras: 1.3e-3, 4.1e-3, 4.3e-3; in Keras' form 2.5e-4, 1.5e-5, 1.5e-5",
-)
 @pytest.mark.parametrize(
     ("config", "until", "rate"),
     [(SMALL_CNN, "none", 1e-3), (MOBILENET, "none", 3e-4), (MOBILENET, "conv_pw_10", 3e-4)],

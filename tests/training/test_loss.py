@@ -87,3 +87,8 @@ def test_the_wrong_number_of_weights_is_one_clear_error(weights: tuple[float, ..
     message = rf"^train\.class_weights has {len(weights)} numbers, but there are 2 classes$"
     with pytest.raises(ConfigError, match=message):
         resolve_class_weights(weights, np.array([0, 1], np.int32), 2)
+
+
+def test_a_class_without_images_cannot_be_balanced() -> None:
+    with pytest.raises(ConfigError, match="class number 1 has no training image"):
+        resolve_class_weights("balanced", np.array([0, 0, 2], np.int32), 3)

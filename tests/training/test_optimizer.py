@@ -88,12 +88,7 @@ RULES = {
 """Our settings; Keras' optimizer; its settings, where None is the same as ours and {} its defaults."""
 
 
-ADAM_EPSILON = pytest.mark.xfail(
-    strict=True, reason="Keras' Adam adds epsilon to the root of the second moment before its bias correction"
-)
-
-
-@pytest.mark.parametrize("rule", [pytest.param(r, marks=ADAM_EPSILON if "adam" in r else ()) for r in RULES])
+@pytest.mark.parametrize("rule", RULES)
 def test_every_rule_is_that_of_keras(rule: str) -> None:
     settings, keras_class, same = RULES[rule]
     if same is None:
@@ -185,10 +180,7 @@ def test_a_warm_up_longer_than_the_run_never_reaches_beyond_the_peak() -> None:
     np.testing.assert_allclose(rates(3, schedule="cosine", warmup_epochs=5)[:3], PEAK * np.array([1, 2, 3]) / 3)
 
 
-LATE = pytest.mark.xfail(strict=True, reason="compiled, the n-th step of a period of n counts as less than a period")
-
-
-@pytest.mark.parametrize("epoch", [7, *(pytest.param(n, marks=LATE) for n in (41, 82))])
+@pytest.mark.parametrize("epoch", [7, 41, 82])
 def test_a_step_schedule_falls_at_the_beginning_of_an_epoch_and_not_a_step_later(epoch: int) -> None:
     """n * (1 / n) is below 1 in float32 for n = 41 and 82, and XLA writes the division by a constant n in that way."""
     config = OptimizerConfig(learning_rate=1.0, schedule="step", decay_epochs=1.0, decay_factor=0.5)

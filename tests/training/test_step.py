@@ -49,7 +49,7 @@ def batches(model: Model, steps: int = 1) -> Iterator[tuple[np.ndarray, np.ndarr
 @functools.cache
 def initial(name: str) -> Variables:
     """Of a model by the name of its function; the precision makes no difference."""
-    return copied(jax.jit(globals()[name]().init)(jax.random.key(1)))
+    return globals()[name]().init(1)
 
 
 def start(model: Model, config: OptimizerConfig, freezing: Freezing = NOTHING, options: StepOptions = PLAIN):
