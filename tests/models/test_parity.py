@@ -126,18 +126,36 @@ def varied_images(size: int, count: int) -> np.ndarray:
     return (patches + rng.uniform(-40, 40, (count, size, size, 3))).astype(np.uint8)
 
 
-def fine_tuned(config: ModelConfig, classes: int, prepared: np.ndarray) -> keras.Model:
-    """Keras' body with pooling and a dense layer called head; random, but in the state of a model in training.
-
-    Each channel stays between the bends of ReLU6, below or above them: at a bend, a rounding error would decide whether
-    the gradient passes, and one position in 32 of the last layers would be there or not. The
-    moving statistics are those of the inputs, and the logits about 1: where the cross entropy is nearly zero, its
-    gradient, a difference of nearly equal numbers, has few true digits.
-    """
+def with_head(config: ModelConfig, classes: int) -> keras.Model:
+    """Keras' body with pooling and a dense layer called head."""
     body = application(config, top=False)
     pooled = keras.layers.GlobalAveragePooling2D(name="global_pool")(body.output)
-    head = keras.layers.Dense(classes, name="head")
-    reference = keras.Model(body.input, head(pooled))
+    return keras.Model(body.input, keras.layers.Dense(classes, name="head")(pooled))
+
+
+def in_float64(config: ModelConfig, classes: int, weights: list[np.ndarray]) -> keras.Model:
+    """The same, computing in float64."""
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    try:
+        model = with_head(config, classes)
+        model.set_weights(weights)
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
+    return model
+
+
+def fine_tuned(config: ModelConfig, classes: int, prepared: np.ndarray) -> keras.Model:
+    """Keras' model, random, but in the state of a model in training.
+
+    Each channel stays between the bends of ReLU6, below or above them: at a bend, a rounding error would decide whether
+    the gradient passes, and one position in 32 of the last layers would be there or not. Moving statistics are those
+    of the inputs, and the logits about 1: where the cross entropy is nearly zero, its gradient, a difference of nearly
+    equal numbers, has few true digits.
+    """
+    reference = with_head(config, classes)
+    head = reference.get_layer("head")
     randomise(reference, np.random.default_rng(0))
     norms = [layer for layer in reference.layers if isinstance(layer, keras.layers.BatchNormalization)]
     momenta = [layer.momentum for layer in norms]
@@ -193,17 +211,29 @@ def test_gradients_and_new_statistics_equal_keras_in_training(config, tmp_path):
     model = build(config, 3)
     variables, transferred = load(model, tmp_path / "model.keras")
     assert not transferred.initialised
-    wanted = keras_gradients(reference, prepared, labels)
+    weights = reference.get_weights()
+    float32 = keras_gradients(reference, prepared, labels)
+    truth = keras_gradients(
+        in_float64(config, 3, weights), PREPROCESSING[config.name](images.astype(np.float64)), labels
+    )
     found, stats = gradients(model, variables, jnp.asarray(images), jnp.asarray(labels))
-    assert sum(len(leaves) for leaves in found.values()) == len(wanted)
-    largest = max(np.abs(gradient).max() for gradient in wanted.values())
+    assert sum(len(leaves) for leaves in found.values()) == len(truth)
+    largest = max(np.abs(gradient).max() for gradient in truth.values())
+    here, in_keras = [], []
     for layer, leaves in found.items():
         for leaf, gradient in leaves.items():
             weight = {"scale": "gamma", "bias": "beta" if "scale" in leaves else "bias"}.get(leaf, leaf)
-            expected = wanted[f"{layer}/{weight}"]
-            # an offset that the next batch normalisation takes away again has the gradient 0, and rounding errors
-            scale = max(np.abs(expected).max(), 1e-3 * largest)
-            assert np.abs(gradient.reshape(expected.shape) - expected).max() < 1e-3 * scale, f"{layer}/{weight}"
+            expected = truth[f"{layer}/{weight}"]
+            error = np.abs(np.reshape(gradient, expected.shape) - expected).max()
+            scale = np.abs(expected).max()
+            if scale < 1e-10 * largest:  # an offset that the next batch normalisation takes away again
+                assert error < 1e-7 * largest, f"{layer}/{weight}"
+            else:
+                here.append(error / scale)
+                in_keras.append(np.abs(float32[f"{layer}/{weight}"] - expected).max() / scale)
+    # some gradients are small differences of large sums: there float32 itself is off, in Keras as much as here
+    assert max(here) < max(1e-3, 3 * max(in_keras))
+    assert np.median(here) < max(1e-4, 3 * np.median(in_keras))
     for layer, leaves in stats.items():
         _, _, mean, var = reference.get_layer(layer).get_weights()
         assert_close(leaves["mean"], mean, layer)
