@@ -10,8 +10,9 @@ quickstart: $(VENV)/installed
 	$(BIN)/python -m cnn_jax.evaluate --checkpoint=runs/quickstart
 
 # Run the test suite. Tests on real photographs and weights need the folders CNN_JAX_TEST_DATA and CNN_JAX_TEST_WEIGHTS.
+# Two at a time: most of a test is compiling, which takes one core.
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-slow: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

@@ -11,6 +11,7 @@ CACHE = tempfile.mkdtemp(prefix="cnn_jax_tests_")  # the user's own stays out of
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 os.environ["CNN_JAX_CACHE"] = CACHE
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(CACHE) / "compiled")  # several tests run the same programs
+os.environ["JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

@@ -21,7 +21,7 @@ def make_schedule(config: OptimizerConfig, steps: int, steps_per_epoch: int) -> 
     """The learning rate over `steps` steps: first the warm-up, then the schedule over what is left of them."""
     warmup = min(round(config.warmup_epochs * steps_per_epoch), steps)
     peak, left = config.learning_rate, max(steps - warmup, 1)
-    decay_steps = max(round(config.decay_epochs * steps_per_epoch), 1)
+    decay_steps = config.decay_epochs * steps_per_epoch
     after: Schedule
     if config.schedule == "cosine":
         after = optax.cosine_decay_schedule(peak, left, alpha=config.final_fraction)
@@ -32,7 +32,7 @@ def make_schedule(config: OptimizerConfig, steps: int, steps_per_epoch: int) -> 
     elif config.schedule == "step":  # optax' staircase divides in float32 and can fall a step too late
 
         def after(step: Any) -> Any:
-            return peak * config.decay_factor ** (jnp.asarray(step, jnp.int32) // decay_steps)
+            return peak * config.decay_factor ** (jnp.asarray(step, jnp.int32) // max(round(decay_steps), 1))
     else:
         after = optax.constant_schedule(peak)
     if not warmup:

@@ -31,7 +31,7 @@ def _saved(state: TrainState, step: int) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def state() -> TrainState:
     model = build(ModelConfig(name="simple_cnn", weights="none", image_size=8, filters=(4,)), 3)
-    return TrainState.create(model.init(0), optax.adam(1e-3), NOTHING)
+    return TrainState.create(jax.tree.map(jnp.asarray, model.init(0)), optax.adam(1e-3), NOTHING)
 
 
 def _steps(folder: Path) -> list[int]:
@@ -83,7 +83,7 @@ def test_a_state_of_another_shape_is_refused(state: TrainState, tmp_path: Path) 
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, _saved(state, 1), META, None)
         model = build(ModelConfig(name="simple_cnn", weights="none", image_size=8, filters=(5,)), 3)
-        other = TrainState.create(model.init(0), optax.adam(1e-3), NOTHING)
+        other = TrainState.create(jax.tree.map(jnp.asarray, model.init(0)), optax.adam(1e-3), NOTHING)
         with pytest.raises(RunError, match="cannot be read"):
             checkpoints.restore(1, other.checkpoint(NOTHING))
     gc.collect()
