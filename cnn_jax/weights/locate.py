@@ -36,9 +36,10 @@ def locate(model: ModelConfig, *, top: bool | None = None) -> Path | None:
         return None
     if model.weights != "imagenet":
         path = Path(model.weights).expanduser()
-        if not path.exists():
+        is_run = (path / "checkpoints").is_dir() or (path.is_dir() and path.parent.name == "checkpoints")
+        if not path.is_file() and not is_run:
             raise WeightsError(
-                f"model.weights={model.weights}: there is no such file; "
+                f"model.weights={model.weights}: there is no such file or run; "
                 "give `imagenet`, `none`, the path of a .h5, .weights.h5 or .keras file, or a run directory"
             )
         return path

@@ -49,6 +49,19 @@ def test_run_directory_holds_what_other_programs_read(finished: Path) -> None:
     assert not list(finished.glob(".*.tmp"))
 
 
+def test_tensorboard_shows_the_curves_some_images_and_the_confusion_matrix(finished: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished / "tensorboard"), {"tensors": 0, "images": 0})
+    events.Reload()
+    shown = {tag: [event.step for event in events.Tensors(tag)] for tag in events.Tags()["tensors"]}
+    assert shown["train/loss"] == shown["validation/accuracy"] == [6, 12, 18]
+    assert shown["train/images"] == [0]
+    assert shown["validation/confusion_matrix"] == [18]
+    pictures = events.Tensors("validation/confusion_matrix")[0].tensor_proto.string_val
+    assert pictures[2].startswith(b"\x89PNG")  # after width and height
+
+
 def test_result_says_how_the_run_ended(finished: Path) -> None:
     result = json.loads((finished / "result.json").read_text())
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
@@ -135,7 +148,7 @@ def _command(config: Config, folder: Path) -> tuple[list[str], Path]:
 
 @pytest.mark.parametrize("config", [SMALL_CNN, SMALL_MOBILENET], ids=["simple_cnn", "mobilenet"])
 def test_a_run_killed_at_random_moments_ends_bit_identical(config: Config, tmp_path: Path) -> None:
-    config = with_(config, train={"epochs": 30})
+    config = with_(config, train={"epochs": 18})
     train(config, tmp_path / "whole")
     command, workdir = _command(config, tmp_path)
     delays = random.Random(0)
@@ -153,7 +166,7 @@ def test_a_run_killed_at_random_moments_ends_bit_identical(config: Config, tmp_p
     assert done.returncode == 0, done.stderr
     assert "resume" in done.stdout
     assert_identical(final_state(config, tmp_path / "whole"), final_state(config, workdir))
-    assert [line["epoch"] for line in metrics(workdir)] == [epoch for epoch in range(1, 31) for _ in range(2)]
+    assert [line["epoch"] for line in metrics(workdir)] == [epoch for epoch in range(1, 19) for _ in range(2)]
 
 
 def _newest(workdir: Path) -> int:
