@@ -18,12 +18,12 @@ from tests.training.helpers import SMALL_CNN, SMALL_MOBILENET, assert_identical,
 
 KILLS = int(os.environ.get("KILLS", "100"))
 
-PLAIN = replace(with_(SMALL_CNN, train={"epochs": 400, "ema_decay": 0.9}), checkpoint=CheckpointConfig(every_steps=2))
+PLAIN = replace(with_(SMALL_CNN, train={"epochs": 120, "ema_decay": 0.9}), checkpoint=CheckpointConfig(every_steps=2))
 CACHED = replace(
     with_(
         SMALL_MOBILENET,
         data={"split": (0.1, 0.05, 0.85)},
-        train={"epochs": 200, "head_epochs": 20, "feature_cache": "on", "feature_views": 2},
+        train={"epochs": 120, "head_epochs": 20, "feature_cache": "on", "feature_views": 2},
     ),
     checkpoint=CheckpointConfig(every_steps=4),
 )
