@@ -59,6 +59,11 @@ class Model:
         return self._traced[0]
 
     @property
+    def parameter_shapes(self) -> Variables:
+        """Those of the parameters, of every layer and in the order of the chain; {} for a layer without any."""
+        return {name: self.shapes["params"].get(name, {}) for name in layer_names(self.layers)}
+
+    @property
     def output_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Shape, with a batch axis of 1, and dtype of each layer's output."""
         return self._traced[1]

@@ -94,7 +94,7 @@ def plan(
         )
     views = settings.feature_views if augmented else 0
     shape = model.output_shapes[names[-1]].shape[1:]
-    each = math.prod(shape) * (2 if settings.feature_dtype == "bfloat16" else 4)
+    each = math.prod(shape) * _numpy_dtype(settings.feature_dtype).itemsize
     computed = images["train"] * max(views, 1)
     megabytes = (computed + images["validation"]) * each / 2**20
     if settings.feature_cache == "auto" and visits < 1.5 * computed:

@@ -39,7 +39,7 @@ def full_step(job: Job) -> float | None:
 
 def _count(job: Job) -> float | None:
     config, nothing = job.config, Freezing(frozenset())
-    optimizer = make_optimizer(config.optimizer, make_schedule(config.optimizer, 1, 1), job.variables["params"])
+    optimizer = make_optimizer(config.optimizer, make_schedule(config.optimizer, 1, 1), job.model.parameter_shapes)
     step = make_train_step(job.model, optimizer, nothing, 0, job.mesh)
     state = jax.eval_shape(lambda variables: TrainState.create(variables, optimizer, nothing), job.variables)
     size = config.data.batch_size

@@ -12,12 +12,10 @@ import numpy as np
 from cnn_jax.config import Config
 from cnn_jax.errors import RunError
 from cnn_jax.evaluation.plots import write_learning_rate_plot
-from cnn_jax.models.chain import layer_names
 from cnn_jax.training.feeds import make_feed
 from cnn_jax.training.logs import Reporter, write_atomically
 from cnn_jax.training.optimizer import make_optimizer
 from cnn_jax.training.setup import Job, set_up
-from cnn_jax.training.state import TrainState
 from cnn_jax.training.step import make_train_step
 
 LOWEST, HIGHEST, STEPS = 1e-7, 1.0, 100
@@ -63,14 +61,14 @@ def find_learning_rate(config: Config, folder: Path, reporter: Reporter) -> Rang
 
 def _run(job: Job, reporter: Reporter) -> tuple[list[float], list[float]]:
     """Rates and losses, up to where the loss diverges."""
-    phase, state = job.phases[0], job.initial_state()
+    growth = math.log(HIGHEST / LOWEST) / (STEPS - 1)
+    optimizer = make_optimizer(
+        job.config.optimizer, lambda step: LOWEST * jnp.exp(growth * step), job.model.parameter_shapes
+    )
+    phase = replace(job.phases[0], optimizer=optimizer)
+    state = replace(job, phases=(phase,)).initial_state()
     feed = make_feed(job, phase, state, reporter, lambda: False)
     assert feed is not None
-    growth = math.log(HIGHEST / LOWEST) / (STEPS - 1)
-    order = {name: job.variables["params"].get(name, {}) for name in layer_names(job.model.layers)}
-    optimizer = make_optimizer(job.config.optimizer, lambda step: LOWEST * jnp.exp(growth * step), order)
-    averaged = job.config.train.ema_decay is not None
-    state = TrainState.create(state.variables, optimizer, phase.freezing, averaged)
     step = make_train_step(feed.model, optimizer, phase.freezing, job.config.seed, job.mesh, job.options)
     rates: list[float] = []
     losses: list[float] = []

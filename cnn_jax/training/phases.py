@@ -6,7 +6,6 @@ import optax
 
 from cnn_jax.config import Config
 from cnn_jax.errors import ConfigError
-from cnn_jax.models.chain import layer_names
 from cnn_jax.models.model import HEAD, Model
 from cnn_jax.training import feature_cache
 from cnn_jax.training.freezing import Freezing
@@ -42,7 +41,6 @@ def make_phases(config: Config, model: Model, images: dict[str, int], steps_per_
     main = Freezing.until(model, config.train.freeze_until).matching(config.train.frozen, model.shapes)
     head_epochs, epochs = config.train.head_epochs, config.train.epochs
     parts = [(1, head_epochs, Freezing.until(model, HEAD)), (head_epochs + 1, epochs, main)]
-    order = {name: model.shapes["params"].get(name, {}) for name in layer_names(model.layers)}
     phases = []
     for first, last, freezing in parts:
         steps = (last - first + 1) * steps_per_epoch
@@ -52,6 +50,6 @@ def make_phases(config: Config, model: Model, images: dict[str, int], steps_per_
             raise ConfigError("train.frozen: with these patterns nothing is left to train")
         schedule = make_schedule(config.optimizer, steps, steps_per_epoch)
         plan, reason = feature_cache.plan(config, model, freezing, images, steps * config.data.batch_size)
-        optimizer = make_optimizer(config.optimizer, schedule, order)
+        optimizer = make_optimizer(config.optimizer, schedule, model.parameter_shapes)
         phases.append(Phase(first, last, freezing, optimizer, schedule, plan, reason))
     return tuple(phases)
