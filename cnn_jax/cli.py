@@ -10,6 +10,7 @@ import tyro
 
 from cnn_jax.cache import cache_folder
 from cnn_jax.errors import RunFailed, UserError
+from cnn_jax.experiment import load_experiment
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -26,7 +27,7 @@ Arguments = TypeVar("Arguments")
 
 
 def parse(
-    arguments: type[Arguments],
+    arguments: Callable[..., Arguments],
     argv: Sequence[str],
     *,
     door: str,
@@ -41,6 +42,15 @@ def parse(
     prog = f"python -m cnn_jax.{door}"
     given: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(arguments, args=list(argv), prog=prog, description=description, **given)
+
+
+def parse_with_experiment(
+    arguments: Callable[..., Arguments], argv: Sequence[str], *, door: str, description: str
+) -> Arguments:
+    """`parse`, with the fields of `arguments.config` as the experiment that `--exp` names sets them."""
+    experiment = flag(argv, "exp")
+    default = None if experiment is None else arguments(experiment, config=load_experiment(experiment))
+    return parse(arguments, argv, door=door, description=description, default=default)
 
 
 def flag(argv: Sequence[str], name: str) -> str | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnn_jax import cli
 from cnn_jax.errors import ConfigError
+from cnn_jax.files import write_atomically
 
 if TYPE_CHECKING:
     from cnn_jax.training.logs import Reporter
@@ -55,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     )
     from cnn_jax.evaluation.tables import evaluation_tables  # JAX and TensorFlow load only once the flags are right
     from cnn_jax.training import runs
-    from cnn_jax.training.logs import Reporter, write_atomically
+    from cnn_jax.training.logs import Reporter
 
     reporter = Reporter()
     run = runs.load(arguments.checkpoint)

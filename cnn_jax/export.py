@@ -20,7 +20,6 @@ In JAX, on CPU, CUDA and TPU:
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cnn_jax import cli
 from cnn_jax.errors import RunError
+from cnn_jax.files import replacing, write_atomically
 
 if TYPE_CHECKING:
     from cnn_jax.training.runs import TrainedRun
@@ -56,15 +56,12 @@ def main(argv: Sequence[str]) -> int:
     run = runs.load(arguments.checkpoint)
     output = arguments.output or run.directory / f"{run.config.name}{SUFFIXES[arguments.format]}"
     classes = output.with_name(f"{output.name}.classes.json")
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:
-        write(run, arguments.format, temporary)
-        os.replace(temporary, output)
-        classes.write_text(json.dumps(run.classes, indent=1))
+        with replacing(output) as temporary:
+            write(run, arguments.format, temporary)
+        write_atomically(classes, json.dumps(run.classes, indent=1))
     except OSError as error:
         raise RunError(f"--output={output} cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     size = run.model.image_size
     print(f"written    {output} ({output.stat().st_size / 1e6:.1f} MB)")
     print(f"           {classes}")

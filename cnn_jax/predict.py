@@ -9,7 +9,6 @@ the file; an image that cannot be read becomes a row with the error.
 
 import csv
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import tyro
 
 from cnn_jax import cli
 from cnn_jax.errors import ConfigError, WeightsError
+from cnn_jax.files import replacing
 from cnn_jax.weights.options import PretrainedConfig
 
 if TYPE_CHECKING:
@@ -123,16 +123,15 @@ def _writer(arguments: Arguments, classes: Sequence[str]) -> Iterator[Callable[[
     if arguments.output is None:
         yield lambda result: _print(rows(result, classes, arguments.top))
         return
-    temporary = arguments.output.with_name(f".{arguments.output.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with (
+            replacing(arguments.output) as temporary,
+            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             write = _csv_writer(file) if arguments.output.suffix == ".csv" else _json_writer(file)
             yield lambda result: write(rows(result, classes, arguments.top))
-        os.replace(temporary, arguments.output)
     except OSError as error:
         raise ConfigError(f"--output={arguments.output} cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _csv_writer(file: IO[str]) -> Callable[[list[dict[str, Any]]], None]:

@@ -15,7 +15,6 @@ import tyro
 from cnn_jax import cli
 from cnn_jax.config import Config, DataConfig
 from cnn_jax.errors import ConfigError, DataError
-from cnn_jax.experiment import load_experiment
 
 if TYPE_CHECKING:
     from cnn_jax.models.summary import Summary
@@ -43,13 +42,8 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, walk along the chain, print the table or the JSON; returns the exit code."""
-    experiment = cli.flag(argv, "exp")
-    arguments = cli.parse(
-        Arguments,
-        argv,
-        door="summarize",
-        description="Print the network of an experiment as a table.",
-        default=None if experiment is None else Arguments(experiment, config=load_experiment(experiment)),
+    arguments = cli.parse_with_experiment(
+        Arguments, argv, door="summarize", description="Print the network of an experiment as a table."
     )
     config = arguments.config
     known = arguments.classes or known_classes(config.data)

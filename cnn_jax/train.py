@@ -16,7 +16,7 @@ import tyro
 
 from cnn_jax import STARTED, cli
 from cnn_jax.config import Config
-from cnn_jax.experiment import load_experiment, resolve_paths, to_json
+from cnn_jax.experiment import resolve_paths, to_json
 
 if TYPE_CHECKING:
     from cnn_jax.training.logs import Reporter
@@ -39,13 +39,8 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, train, print where the results are; returns the exit code."""
-    experiment = cli.flag(argv, "exp")
-    arguments = cli.parse(
-        Arguments,
-        argv,
-        door="train",
-        description="Train or fine-tune an image classifier.",
-        default=None if experiment is None else Arguments(experiment, config=load_experiment(experiment)),
+    arguments = cli.parse_with_experiment(
+        Arguments, argv, door="train", description="Train or fine-tune an image classifier."
     )
     config = resolve_paths(arguments.config)
     if arguments.print_config:

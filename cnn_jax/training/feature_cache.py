@@ -24,6 +24,7 @@ from cnn_jax.config import Config
 from cnn_jax.data.sources import Split
 from cnn_jax.data.stream import View, evaluation_batches
 from cnn_jax.errors import ConfigError, RunError
+from cnn_jax.files import replacing
 from cnn_jax.models.chain import Variables, layer_names
 from cnn_jax.models.model import Model
 from cnn_jax.training.freezing import Freezing, digest
@@ -235,25 +236,22 @@ def _write(
 
     NumPy's format has no bfloat16: its bits are kept as uint16. Returns False, without a file, where `stopped`.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
     stored = np.dtype(np.uint16) if dtype == "bfloat16" else np.dtype(dtype)
     try:
-        with temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             header = {"descr": np.lib.format.dtype_to_descr(stored), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
             for part in rows:
                 if stopped():
+                    temporary.unlink()
                     return False
                 file.write(np.ascontiguousarray(part).view(stored).data)
                 progress(len(part))
-        os.replace(temporary, path)
     except OSError as error:
         raise RunError(
             f"the features cannot be written to {path.parent}: {error.strerror}. Make room, name another folder with "
             "CNN_JAX_CACHE, or go on with --train.feature_cache=off"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return True
 
 

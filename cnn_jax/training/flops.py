@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from cnn_jax.cache import cache_folder
+from cnn_jax.files import write_atomically
 from cnn_jax.training.freezing import Freezing
-from cnn_jax.training.logs import write_atomically
 from cnn_jax.training.optimizer import make_optimizer, make_schedule
 from cnn_jax.training.setup import Job
 from cnn_jax.training.state import TrainState

@@ -12,8 +12,9 @@ import numpy as np
 from cnn_jax.config import Config
 from cnn_jax.errors import RunError
 from cnn_jax.evaluation.plots import write_learning_rate_plot
+from cnn_jax.files import write_atomically
 from cnn_jax.training.feeds import make_feed
-from cnn_jax.training.logs import Reporter, write_atomically
+from cnn_jax.training.logs import Reporter
 from cnn_jax.training.optimizer import make_optimizer
 from cnn_jax.training.setup import Job, set_up
 from cnn_jax.training.step import make_train_step

@@ -1,7 +1,6 @@
 """Where a run reports: metrics.jsonl, TensorBoard, and one live line on the console."""
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -14,16 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cnn_jax.data.tensorflow import tf
+from cnn_jax.files import write_atomically
 
 SECONDS_BETWEEN_LINES = 30.0
 """Of progress, where it cannot be shown live."""
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file in one step: a reader, or a kill, meets the old text or the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 class MetricsLog:

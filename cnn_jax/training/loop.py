@@ -13,12 +13,13 @@ import jax
 from cnn_jax.config import Config
 from cnn_jax.data import splits
 from cnn_jax.errors import RunError, RunFailed
+from cnn_jax.files import write_atomically
 from cnn_jax.training import console, flops, pictures, runs
 from cnn_jax.training.checkpoints import Checkpoints
 from cnn_jax.training.epochs import Epochs
 from cnn_jax.training.feeds import make_feed
 from cnn_jax.training.interrupts import Interrupts
-from cnn_jax.training.logs import MetricsLog, Reporter, StartUp, write_atomically
+from cnn_jax.training.logs import MetricsLog, Reporter, StartUp
 from cnn_jax.training.phases import Phase
 from cnn_jax.training.progress import Progress
 from cnn_jax.training.saving import Saver

@@ -13,10 +13,10 @@ import jax
 from cnn_jax.config import Config, differences
 from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.experiment import from_json, to_json
+from cnn_jax.files import write_atomically
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model, build
 from cnn_jax.training.checkpoints import Checkpoints
-from cnn_jax.training.logs import write_atomically
 
 VERSIONED = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow", "tensorflow-cpu", "numpy")
 
