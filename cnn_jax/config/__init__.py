@@ -1,0 +1,62 @@
+"""The configuration of a run: frozen, validated data and nothing else.
+
+Every field is also a command-line flag (`--model.alpha=0.5`); the text under a field is the flag's help.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from cnn_jax.config.data import AugmentConfig, DataConfig, FillMode
+from cnn_jax.config.model import ModelConfig, ModelName
+from cnn_jax.config.training import CheckpointConfig, OptimizerConfig, TrainConfig
+from cnn_jax.validation import check_types, require
+
+__all__ = [
+    "AugmentConfig",
+    "CheckpointConfig",
+    "Config",
+    "DataConfig",
+    "FillMode",
+    "ModelConfig",
+    "ModelName",
+    "OptimizerConfig",
+    "TrainConfig",
+    "differences",
+]
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run: what `--exp` names, after the flags."""
+
+    name: str = "run"
+    """Name of the experiment; the run directory is runs/NAME unless --workdir says otherwise."""
+    seed: int = 0
+    """Fixes the initial weights, the split, the order of the images, their augmentation and dropout."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+
+    def __post_init__(self) -> None:
+        check_types(self, "")
+        plain = bool(self.name) and self.name not in (".", "..") and not any(c in self.name for c in "/\\\0\n")
+        require(plain, "name", self.name, "usable as a folder's name, without slashes")
+        require(0 <= self.seed < 2**31, "seed", self.seed, "at least 0 and below 2**31")
+        parts, size = self.optimizer.microbatches, self.data.batch_size
+        divides = f"a divisor of data.batch_size={size}"
+        require(size % parts == 0, "optimizer.microbatches", parts, divides)
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """The fields in which two configurations differ, as `field: old -> new`."""
+    lines = []
+    for item in dataclasses.fields(old):
+        before, after = getattr(old, item.name), getattr(new, item.name)
+        if dataclasses.is_dataclass(before):
+            lines += differences(before, after, f"{prefix}{item.name}.")
+        elif before != after:
+            lines.append(f"{prefix}{item.name}: {before!r} -> {after!r}")
+    return lines

@@ -1,0 +1,86 @@
+"""The images, as configured."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cnn_jax.validation import check_types, is_finite, require
+
+FillMode = Literal["nearest", "reflect", "constant", "wrap"]
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes to each training image, drawn anew at every visit; all off by default."""
+
+    horizontal_flip: bool = False
+    """Mirror left and right with probability 1/2."""
+    rotation: float = 0.0
+    """Turn by up to so many degrees either way."""
+    width_shift: float = 0.0
+    """Move left or right by up to this fraction of the width."""
+    height_shift: float = 0.0
+    """Move up or down by up to this fraction of the height."""
+    shear: float = 0.0
+    """Shear by up to so many degrees either way."""
+    zoom: float = 0.0
+    """Scale rows and columns, each on its own, by 1 - zoom to 1 + zoom."""
+    fill_mode: FillMode = "nearest"
+    """What fills the pixels that come from outside the image."""
+
+    def __post_init__(self) -> None:
+        check_types(self, "data.augment.")
+        for name in ("rotation", "width_shift", "height_shift"):
+            value = getattr(self, name)
+            require(is_finite(value, or_equal=True), f"data.augment.{name}", value, "0 or more")
+        require(0 <= self.shear < 90, "data.augment.shear", self.shear, "at least 0 and below 90 degrees")
+        require(0 <= self.zoom < 1, "data.augment.zoom", self.zoom, "at least 0 and below 1")
+
+    @property
+    def is_geometric(self) -> bool:
+        """Whether the images are resampled."""
+        return any((self.horizontal_flip, self.rotation, self.width_shift, self.height_shift, self.shear, self.zoom))
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The images, and how they are fed."""
+
+    dataset: str = "tfds:cats_vs_dogs"
+    """`folder:DIR`, `tfds:NAME[:CONFIG]` or `digits` (scikit-learn's)."""
+    batch_size: int = 32
+    """Images in a training step, over all devices."""
+    eval_batch_size: int = 64
+    """Images in an evaluation step, over all devices; the results do not depend on it."""
+    steps_per_epoch: int | None = None
+    """Training steps in an epoch; None is a full pass over the training images."""
+    split: tuple[float, float, float] = (0.8, 0.2, 0.0)
+    """Shares of train, validation and test where the data set does not come split; drawn by `seed`, class by class."""
+    classes: tuple[str, ...] | None = None
+    """The classes to use, in this order; None is all of them in alphabetical order."""
+    unreadable: Literal["error", "skip"] = "error"
+    """What to do about image files that cannot be read: stop and name the first, or find all first and go on."""
+    memory_megabytes: int = 2048
+    """Splits that fit into this, as resized images, are decoded once and kept; 0 decodes every image at every visit."""
+    data_dir: str | None = None
+    """`tfds:` the folder of the prepared data sets; None is TFDS' default."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        check_types(self, "data.")
+        require(bool(self.dataset), "data.dataset", self.dataset, "folder:DIR, tfds:NAME or digits")
+        require(self.batch_size >= 1, "data.batch_size", self.batch_size, "at least 1")
+        require(self.eval_batch_size >= 1, "data.eval_batch_size", self.eval_batch_size, "at least 1")
+        require(self.memory_megabytes >= 0, "data.memory_megabytes", self.memory_megabytes, "0 or more")
+        steps = self.steps_per_epoch
+        require(steps is None or steps >= 1, "data.steps_per_epoch", steps, "at least 1, or None for a full pass")
+        shares = len(self.split) == 3 and all(0 <= share <= 1 for share in self.split)
+        require(
+            shares and math.isclose(sum(self.split), 1) and self.split[0] > 0,
+            "data.split",
+            self.split,
+            "three shares (train, validation, test) that add up to 1, with some for train",
+        )
+        classes = self.classes
+        distinct = classes is None or (len(classes) >= 2 and len(set(classes)) == len(classes))
+        require(distinct, "data.classes", classes, "two or more different names")

@@ -1,0 +1,56 @@
+"""The network and its weights, as configured."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cnn_jax.validation import check_types, is_finite, require
+
+ModelName = Literal["simple_cnn", "vgg16", "vgg19", "mobilenet", "mobilenet_v2"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network and the weights that it starts from."""
+
+    name: ModelName = "mobilenet"
+    """The architecture."""
+    alpha: float = 1.0
+    """MobileNet: width multiplier of every layer (pretrained: 0.25, 0.5, 0.75, 1; v2: 0.35, 0.5, 0.75, 1, 1.3, 1.4)."""
+    top: Literal["pool", "fc"] = "pool"
+    """What lies between the convolutions and the classifier: `pool`, each channel's mean, or VGG's `fc1`, `fc2`."""
+    image_size: int = 224
+    """Rows and columns of the images that the network sees, in pixels."""
+    weights: str = "imagenet"
+    """`imagenet`, `none` (random), the path of a Keras .h5, .weights.h5 or .keras file, or of a run directory."""
+    dropout: float = 0.001
+    """Share of the features dropped before the classifier in training."""
+    filters: tuple[int, ...] = (32, 64)
+    """simple_cnn: filters of each convolution; a pooling follows each."""
+    kernel_size: int = 3
+    """simple_cnn: rows and columns of each filter."""
+    strides: int = 1
+    """simple_cnn: step of the convolutions, in pixels."""
+    padding: Literal["same", "valid"] = "same"
+    """simple_cnn: `same` pads with zeros so that stride 1 keeps the size; `valid` does not pad."""
+    pool_size: int = 2
+    """simple_cnn: rows and columns of the max-pooling window."""
+    pool_strides: int = 2
+    """simple_cnn: step of the max pooling, in pixels."""
+    batch_norm: bool = False
+    """simple_cnn: batch normalisation between each convolution, then without a bias, and its ReLU."""
+    dense: tuple[int, ...] = ()
+    """simple_cnn: widths of fully connected layers, each with ReLU, between the convolutions and the classifier."""
+
+    def __post_init__(self) -> None:
+        check_types(self, "model.")
+        require(is_finite(self.alpha) and int(32 * self.alpha) >= 1, "model.alpha", self.alpha, "at least 1/32")
+        require(self.image_size >= 1, "model.image_size", self.image_size, "at least 1")
+        require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
+        require(bool(self.weights), "model.weights", self.weights, "imagenet, none or a path")
+        positive = bool(self.filters) and min(self.filters) >= 1
+        require(positive, "model.filters", self.filters, "one or more positive numbers")
+        require(min(self.dense, default=1) >= 1, "model.dense", self.dense, "positive numbers, or none")
+        fits = self.top == "pool" or self.name in ("vgg16", "vgg19")
+        require(fits, "model.top", self.top, f"pool for model.name={self.name}; vgg16 and vgg19 alone have fc")
+        for name in ("kernel_size", "strides", "pool_size", "pool_strides"):
+            require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")

@@ -1,0 +1,65 @@
+"""Pages that explain themselves: one file each, without network, light and dark, readable on a phone.
+
+Everything that a template is given is escaped; class and file names may hold anything.
+"""
+
+import base64
+import functools
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TEMPLATES = Path(__file__).parent / "templates"
+QUALITY = 80
+"""Of the JPEGs of photographs."""
+
+
+@functools.cache
+def _environment() -> Any:
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def render(template: str, **values: Any) -> str:
+    """The page that a template of `templates/` gives for these values, as HTML."""
+    return _environment().get_template(template).render(**values)
+
+
+def photograph(pixels: np.ndarray, longest_side: int | None = None) -> str:
+    """uint8[h, w, 3] as the address of an embedded JPEG, scaled down to `longest_side` pixels."""
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
+    if longest_side is not None:
+        image.thumbnail((longest_side, longest_side))
+    return _embedded(image, "jpeg", quality=QUALITY, optimize=True)
+
+
+def drawing(pixels: np.ndarray) -> str:
+    """uint8[h, w, 3] as the address of an embedded PNG, without loss."""
+    from PIL import Image
+
+    return _embedded(Image.fromarray(pixels), "png", optimize=True)
+
+
+def _embedded(image: Any, kind: str, **options: Any) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def polyline(values: Sequence[float], width: float, height: float, low: float, high: float) -> str:
+    """Values from left to right as the points of an SVG polyline; `low` is at the bottom, `high` at the top."""
+    across = width / max(len(values) - 1, 1)
+    scale = height / ((high - low) or 1)
+    return " ".join(f"{i * across:.1f},{height - (value - low) * scale:.1f}" for i, value in enumerate(values))
