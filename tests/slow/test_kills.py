@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from cnn_jax.config import CheckpointConfig
-from tests.training.helpers import SMALL_CNN, SMALL_MOBILENET, assert_identical, final_state, metrics, train, with_
+from tests.training.helpers import SMALL_CNN, SMALL_FROZEN, assert_identical, final_state, metrics, train, with_
 
 KILLS = int(os.environ.get("KILLS", "100"))
 
 PLAIN = replace(with_(SMALL_CNN, train={"epochs": 120, "ema_decay": 0.9}), checkpoint=CheckpointConfig(every_steps=2))
 CACHED = replace(
     with_(
-        SMALL_MOBILENET,
+        SMALL_FROZEN,
         data={"split": (0.1, 0.05, 0.85)},
         train={"epochs": 120, "head_epochs": 20, "feature_cache": "on", "feature_views": 2},
     ),

@@ -22,7 +22,7 @@ from cnn_jax.training.setup import set_up
 from tests.conftest import write_image
 from tests.training.helpers import (
     SMALL_CNN,
-    SMALL_MOBILENET,
+    SMALL_FROZEN,
     assert_identical,
     final_state,
     metrics,
@@ -119,9 +119,7 @@ def test_images_kept_in_memory_change_nothing(image_folder: Path, tmp_path: Path
     assert_identical(final_state(config, tmp_path / "kept"), final_state(decoding, tmp_path / "decoded"))
 
 
-@pytest.mark.parametrize(
-    ("config", "last_step"), [(SMALL_CNN, 2), (SMALL_CNN, 6), (SMALL_CNN, 9), (SMALL_MOBILENET, 9)]
-)
+@pytest.mark.parametrize(("config", "last_step"), [(SMALL_CNN, 2), (SMALL_CNN, 6), (SMALL_CNN, 9), (SMALL_FROZEN, 9)])
 def test_a_run_stopped_by_a_signal_goes_on_bit_exactly(
     config: Config, last_step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,7 +144,7 @@ def _command(config: Config, folder: Path) -> tuple[list[str], Path]:
     return [sys.executable, "-m", "cnn_jax.train", f"--exp={experiment}", f"--workdir={workdir}"], workdir
 
 
-@pytest.mark.parametrize("config", [SMALL_CNN, SMALL_MOBILENET], ids=["simple_cnn", "mobilenet"])
+@pytest.mark.parametrize("config", [SMALL_CNN, SMALL_FROZEN], ids=["all train", "frozen start"])
 def test_a_run_killed_at_random_moments_ends_bit_identical(config: Config, tmp_path: Path) -> None:
     config = with_(config, train={"epochs": 18})
     train(config, tmp_path / "whole")
@@ -270,7 +268,7 @@ def test_loss_and_statistics_of_a_step_do_not_depend_on_the_number_of_devices(tm
         "import sys, pathlib\n"
         "from tests.training.helpers import *\n"
         "import numpy\n"
-        "config = with_(SMALL_MOBILENET, data={'steps_per_epoch': 1}, train={'epochs': 1, 'freeze_until': 'none'})\n"
+        "config = with_(SMALL_FROZEN, data={'steps_per_epoch': 1}, train={'epochs': 1, 'freeze_until': 'none'})\n"
         "train(config, pathlib.Path(sys.argv[1]))\n"
         "state = final_state(config, pathlib.Path(sys.argv[1]))\n"
         "statistics = {path: value for path, value in state.items() if 'batch_stats' in path}\n"
