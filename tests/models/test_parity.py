@@ -49,12 +49,18 @@ def count(model: Model) -> int:
 
 
 @pytest.mark.parametrize("config", PRETRAINED_FORMS, ids=label)
-def test_with_random_weights_every_layer_equals_keras(config, tmp_path):
+def test_with_random_weights_in_every_layout_every_layer_equals_keras(config, tmp_path):
     reference = application(config, top=True)
     randomise(reference, np.random.default_rng(0))
-    save_legacy(reference, tmp_path / "weights.h5")
+    save_legacy(reference, tmp_path / "legacy.h5")
+    with quiet_keras():
+        reference.save(tmp_path / "model.keras")
+        reference.save_weights(tmp_path / "model.weights.h5")
     model = build_imagenet(config)
-    assert_every_layer_equal(model, load(model, tmp_path / "weights.h5")[0], reference, config)
+    variables = load(model, tmp_path / "legacy.h5")[0]
+    assert_every_layer_equal(model, variables, reference, config)
+    for layout in ("model.keras", "model.weights.h5"):
+        jax.tree.map(np.testing.assert_array_equal, load(model, tmp_path / layout)[0], variables)
 
 
 @pytest.mark.parametrize(
