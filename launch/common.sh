@@ -26,7 +26,7 @@ call() {
     if [[ $DRY_RUN ]]; then
         quoted "$@" >&3
     else
-        "$@"
+        "$@" 3>&- # a command that stays in the background must not hold the terminal or a pipe open
     fi
 }
 

@@ -16,7 +16,7 @@ supervise() {
         return
     fi
     trap 'say; say "no longer watching; training goes on and the TPU costs: supervise again, stop, or delete"; exit 130' INT
-    local restarts=0 outcome
+    local restarts=0 outcome prepared=''
     while :; do
         outcome=''
         bring_up
@@ -44,15 +44,20 @@ supervise() {
     done
 }
 
-# Sets outcome where the TPU was taken away meanwhile.
+# Sets outcome where the TPU was taken away meanwhile. What a TPU has been given once is not given to it again.
 bring_up() {
-    local current action code
+    local current action code workers
     current=$(patient_state) || exit
-    if [[ $current == FAILED || $current == SUSPEND* || $current == DELETING ]]; then
-        step delete || exit
-    fi
+    case $current in
+        FAILED | SUSPEND* | DELETING)
+            step delete || exit
+            prepared=''
+            ;;
+        ABSENT) prepared='' ;;
+    esac
     for action in create wait install preflight run; do
-        if [[ $action == install ]] && report 2>/dev/null | grep -q state=running; then
+        [[ $prepared && $action != run ]] && continue
+        if [[ $action == install ]] && workers=$(report 2>/dev/null) && grep -q state=running <<<"$workers"; then
             say "a run goes on: watching it"
             return
         fi
@@ -64,6 +69,7 @@ bring_up() {
         fi
         exit "$code"
     done
+    prepared=1
 }
 
 # Sets outcome: preempted, stopped, or the exit code of training.

@@ -82,6 +82,12 @@ def ssh(scenario: dict, arguments: list[str]) -> None:
             message = f"##### Command execution on worker {home.name[-1]} failed with exit status {code}. Continuing."
             print(message, file=sys.stderr)
         codes.append(code)
+    if " status" in command and scenario["stop_after_statuses"] is not None:
+        if scenario["stop_after_statuses"] == 0:  # somebody says tpu_vm.sh stop meanwhile
+            for home in workers(["--worker=all"], scenario):
+                subprocess.run(["bash", home / "detached.sh", "stop", home / "cnn_jax_run"], stdout=subprocess.DEVNULL)
+        scenario["stop_after_statuses"] -= 1
+        (CLOUD / "scenario.json").write_text(json.dumps(scenario))
     if " start " in f" {command} " and scenario["after_start"]:
         path.write_text(json.dumps(scenario["after_start"].pop(0)))
         (CLOUD / "scenario.json").write_text(json.dumps(scenario))
