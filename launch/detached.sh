@@ -43,19 +43,18 @@ start() {
     status
 }
 
-# Waits beside the command, to write down its exit code. SIGTERM also comes from a machine that shuts down, to both;
-# a trap that does something is not inherited, so the command keeps its own way with the signal.
+# Stays beside the command, to write down its exit code. SIGTERM also comes from a machine that shuts down, to both: a
+# trap that does something waits for the command in the foreground to end, and is not inherited by it. (bash's `wait`
+# would be interrupted, and loses the status of a job that ends at that moment.)
 child() {
     trap : TERM
     trap '' HUP
     export PYTHONUNBUFFERED=1 # a log is read while it is written
     printf -- '--- %s start: %s\n' "$(date '+%F %T')" "$(<"$folder/command")"
     replace watcher "$$"
-    "$@" &
-    local pid=$! code=0
-    replace pid "$pid"
-    while wait "$pid" && code=0 || code=$?; kill -0 "$pid" 2>/dev/null; do :; done
-    wait "$pid" && code=0 || code=$? # the wait above may have been ended by the signal instead
+    local code=0
+    # shellcheck disable=SC2016  # for the inner shell, which becomes the command and so has its process id
+    bash -c 'echo $$ >"$1/pid.new" && mv "$1/pid.new" "$1/pid" && shift && exec "$@"' bash "$folder" "$@" || code=$?
     printf -- '--- %s exit code %s\n' "$(date '+%F %T')" "$code"
     replace exit_code "$code"
 }

@@ -18,8 +18,24 @@ import pytest
 
 HERE = Path(__file__).parent
 LAUNCH = HERE.parent.parent / "launch"
-PROGRAMS = """awk basename bash cat cp cut date dirname env flock git grep head id kill ln ls mkdir mktemp mv nproc rm sed
-setsid sh sleep sort tail taskset timeout touch tr true wc""".split()
+PROGRAMS = (
+    "awk",
+    "basename",
+    "bash",
+    "cat",
+    "cp",
+    "cut",
+    "date",
+    "dirname",
+    "env",
+    "flock",
+    "git",
+    "grep",
+    "head",
+    "id",
+)
+PROGRAMS += ("id", "kill", "ln", "ls", "mkdir", "mktemp", "mv", "nproc", "rm", "sed", "setsid", "sh", "sleep", "sort")
+PROGRAMS += ("tail", "taskset", "timeout", "touch", "tr", "true", "wc")
 TARGET = ("--name=cats", "--project=my-project", "--zone=us-west4-a")
 PLACE = ["--project=my-project", "--zone=us-west4-a", "--quiet"]
 
@@ -70,8 +86,8 @@ class Machine:
     def fake(self, name: str) -> Path:
         """A program that writes its arguments, one JSON array a call, into the file that is returned."""
         record = self.folder / f"{name}.jsonl"
-        program = f"#!{sys.executable} -SE\nimport json, sys\nopen({str(record)!r}, 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
-        executable(self.bin / name, program)
+        write = f"open({str(record)!r}, 'a').write(json.dumps(sys.argv[1:]) + '\\n')"
+        executable(self.bin / name, f"#!{sys.executable} -SE\nimport json, sys\n{write}\n")
         return record
 
 

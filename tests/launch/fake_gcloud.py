@@ -1,4 +1,4 @@
-"""A stand-in for gcloud: records its arguments, keeps one queued resource, and lets "workers" be folders of this machine.
+"""A stand-in for gcloud: records its arguments, keeps one queued resource; its "workers" are folders of this machine.
 
 The shapes of the answers (messages, exit codes, `value()` output) are those of Google Cloud SDK 528. `scenario.json`
 beside the record says what goes wrong: see `Cloud` in conftest.py.
