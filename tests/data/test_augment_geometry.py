@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from keras.src.legacy.preprocessing.image import ImageDataGenerator, apply_affine_transform
 from scipy import stats
 
-from cnn_jax.config import AugmentConfig, Shift
+from cnn_jax.config import AugmentConfig, FillMode, Shift
 from cnn_jax.data.augment import augment
 from cnn_jax.data.augment.chance import Stage
 from cnn_jax.data.augment.geometry import DRAWS, transform_vector
@@ -115,14 +115,14 @@ SETTINGS = st.builds(
     height_shift=st.sampled_from([0.0, 0.2, 0.4, 7.0]),
     shear=st.sampled_from([0.0, 15.0, 60.0]),
     zoom=st.sampled_from([0.0, 0.3, 0.8, (0.5, 0.9), (1.5, 2.0)]),
-    fill_mode=st.sampled_from(["nearest", "reflect", "wrap"]),
+    fill_mode=st.sampled_from(["nearest", "reflect"]),
     compatibility=st.sampled_from(["none", "keras"]),
 )
 SIZES = st.sampled_from([(1, 1), (2, 2), (8, 8), (21, 21), (64, 64), (8, 21), (30, 12), (1, 7)])
 
 
 @pytest.mark.filterwarnings(SCIPY_NAMESPACE)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SETTINGS, st.integers(0, 2**62), st.integers(0, 10**6), SIZES)
 def test_an_image_is_changed_as_keras_changes_it(
     config: AugmentConfig, key: int, position: int, size: tuple[int, int]
@@ -145,9 +145,10 @@ FILLED = {
 
 
 @pytest.mark.filterwarnings(SCIPY_NAMESPACE)
+@pytest.mark.parametrize("fill_mode", ["constant", "wrap"])
 @pytest.mark.parametrize("name", FILLED)
-def test_each_transform_alone_is_keras_with_constant_fill_up_to_the_rim(name: str) -> None:
-    config, image = AugmentConfig(**{name: FILLED[name]}, fill_mode="constant", fill_value=77), photograph(20, 33)
+def test_each_transform_alone_is_keras_up_to_the_rim(name: str, fill_mode: FillMode) -> None:
+    config, image = AugmentConfig(**{name: FILLED[name]}, fill_mode=fill_mode, fill_value=77), photograph(20, 33)
     for position in range(12):
         expected = by_keras(image, uniforms((1, position)), config)
         assert np.abs(changed(image, (1, position), config) - expected).max() <= 1
