@@ -131,8 +131,8 @@ def _table(*heads: str, numbers: int) -> Table:
 
 
 def _text(name: str) -> Text:
-    """A class or file name as it is: no markup in it, and bytes that are no UTF-8 as escapes."""
-    return Text(name.encode("utf-8", "backslashreplace").decode())
+    """A class or file name as it is: no markup in it."""
+    return Text(name)
 
 
 def _number(value: float | None, digits: int) -> str:
