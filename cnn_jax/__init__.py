@@ -29,4 +29,4 @@ def load(run: str | os.PathLike[str]) -> "Classifier":
     from cnn_jax.training import runs
 
     loaded = runs.load(Path(run))
-    return Classifier(loaded.model, loaded.variables, loaded.classes)
+    return Classifier(loaded.model, loaded.variables, loaded.classes, loaded.resize)

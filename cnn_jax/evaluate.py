@@ -25,7 +25,7 @@ class DataArguments:
     """Other images than the ones of the run."""
 
     dataset: str | None = None
-    """`folder:DIR`, `tfds:NAME[:CONFIG]` or `digits`; None is the run's own data set and its recorded splits."""
+    """As --data.dataset of `train`; None is the run's own data set and its recorded splits."""
     classes: tuple[str, ...] | None = None
     """The classes of that data set to use; None is all of them."""
     batch_size: int | None = None
@@ -89,11 +89,11 @@ def evaluate_run(
     from cnn_jax.training.mesh import Mesh
     from cnn_jax.training.step import make_predict
 
-    config = replace(run.config.data, classes=data.classes)
+    config = replace(run.config.data, exclude=None)  # split.json has what it left
     if data.dataset is None:
-        dataset = splits.read(sources.open_dataset(run.config.data), run.directory / "split.json")
+        dataset = splits.read(sources.open_dataset(config), run.directory / "split.json")
     else:
-        dataset = sources.open_dataset(replace(config, dataset=data.dataset))
+        dataset = sources.open_dataset(replace(config, dataset=data.dataset, classes=data.classes))
     dataset = sources.align_classes(dataset, run.classes, str(run.directory))
     chosen = split or ("validation" if "validation" in dataset.splits else next(iter(dataset.splits)))
     if chosen not in dataset.splits:
@@ -105,7 +105,7 @@ def evaluate_run(
     with reporter.bar(f"evaluate {chosen}", len(examples), "images") as bar:
         predictions = predict_all(
             lambda images: predict(run.variables, mesh.put_batch(images)),
-            evaluation_batches(examples, run.model.image_size, batch_size),
+            evaluation_batches(examples, run.resize, batch_size),
             lambda images: bar.advance(images, items=images),
         )
     return chosen, summarise(predictions, run.classes)

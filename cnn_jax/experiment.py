@@ -86,15 +86,16 @@ def _line_in(path: Path, error: BaseException) -> int | None:
 def resolve_paths(config: Config) -> Config:
     """The configuration with absolute paths, so that a run can be read from any folder."""
     kind, colon, folder = config.data.dataset.partition(":")
-    dataset = f"{kind}:{_absolute(folder)}" if colon and kind == "folder" and folder else config.data.dataset
+    dataset = f"{kind}:{_absolute(folder)}" if colon and kind in ("folder", "flat") and folder else config.data.dataset
     data_dir = config.data.data_dir and _absolute(config.data.data_dir)
+    exclude = config.data.exclude and _absolute(config.data.exclude)
     weights = config.model.weights
     if weights not in ("imagenet", "none"):
         weights = _absolute(weights)
     return dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, weights=weights),
-        data=dataclasses.replace(config.data, dataset=dataset, data_dir=data_dir),
+        data=dataclasses.replace(config.data, dataset=dataset, data_dir=data_dir, exclude=exclude),
     )
 
 

@@ -65,6 +65,7 @@ def main(argv: Sequence[str]) -> int:
     size = run.model.image_size
     print(f"written    {output} ({output.stat().st_size / 1e6:.1f} MB)")
     print(f"           {classes}")
+    print(f"resize     {run.resize}, as in training, before you hand images over")
     print(f"takes      images [b, {size}, {size}, 3] of 0 to 255; gives probabilities [b, {len(run.classes)}]")
     print(f"use        {_usage(arguments.format, output)}")
     return 0

@@ -78,6 +78,7 @@ def main(argv: Sequence[str]) -> int:
 
 def open_classifier(arguments: Arguments, say: Callable[[str], None]) -> "Classifier":
     """The run, or the pretrained network, that the flags name; what it is goes to `say`."""
+    from cnn_jax.data.preprocess import Resize
     from cnn_jax.evaluation.classifier import Classifier
 
     if arguments.checkpoint is not None:
@@ -85,12 +86,12 @@ def open_classifier(arguments: Arguments, say: Callable[[str], None]) -> "Classi
 
         run = runs.load(arguments.checkpoint)
         say(f"model      {run.config.model.name} of {run.directory}, step {run.step}; {len(run.classes)} classes")
-        return Classifier(run.model, run.variables, run.classes)
+        return Classifier(run.model, run.variables, run.classes, run.resize)
     from cnn_jax.weights import pretrained
 
     loaded = pretrained.load(arguments.model, need_top=True)
     say(f"model      {loaded.config.name}, {loaded.config.image_size} pixels; weights {loaded.path.name}")
-    return Classifier(loaded.model, loaded.variables, _imagenet_names())
+    return Classifier(loaded.model, loaded.variables, _imagenet_names(), Resize(loaded.model.image_size))
 
 
 def _imagenet_names() -> tuple[str, ...]:

@@ -66,12 +66,13 @@ def _read(arguments: Arguments, size: int) -> "np.ndarray":
     import numpy as np
 
     from cnn_jax.data.paths import expand, readable_batches
+    from cnn_jax.data.preprocess import Resize
     from cnn_jax.data.sources import FileImages
 
     assert arguments.images is not None
     paths = expand([arguments.images])[: arguments.count]
-    files = FileImages(np.asarray([path.encode() for path in paths], object))
-    batches = [batch["image"][batch["mask"]] for batch in readable_batches(files, len(paths), size, len(paths))]
+    read = readable_batches(FileImages.of(paths), len(paths), Resize(size), len(paths))
+    batches = [batch["image"][batch["mask"]] for batch in read]
     if not batches:
         raise DataError(f"--images={arguments.images}: none of the first {len(paths)} images can be read")
     return np.concatenate(batches)

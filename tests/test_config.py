@@ -48,6 +48,13 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     "data.split": [(0.8, 0.2), (0.5, 0.2, 0.2), (0.0, 1.0, 0.0), (1.2, -0.2, 0.0), (NAN, 0.5, 0.5), ()],
     "data.classes": [(), ("cat",), ("cat", "dog", "cat")],
     "data.unreadable": ["ignore"],
+    "data.exclude": [""],
+    "data.separator": [""],
+    "data.shapes_examples": [0, -1],
+    "data.shapes_size": [7, 4097],
+    "data.shapes_seed": [-1, 2**31],
+    "data.resize": ["pad"],
+    "data.interpolation": ["lanczos"],
     "data.augment.rotation": [-1.0, NAN, INFINITY],
     "data.augment.width_shift": [-0.1, NAN, INFINITY],
     "data.augment.height_shift": [-0.1, NAN, INFINITY],
@@ -92,6 +99,7 @@ IMPOSSIBLE: dict[str, list[Any]] = {
 }
 EVERY_VALUE_IS_POSSIBLE = {
     "model.batch_norm",
+    "data.antialias",
     "data.data_dir",
     "data.augment.horizontal_flip",
     "optimizer.nesterov",
@@ -161,6 +169,12 @@ CONFIGS = st.builds(
         split=shares(),
         classes=st.none() | st.lists(st.text(), min_size=2, max_size=4, unique=True).map(tuple),
         unreadable=st.sampled_from(["error", "skip"]),
+        exclude=st.none() | TEXTS,
+        separator=TEXTS,
+        shapes_examples=NUMBERS,
+        resize=st.sampled_from(["squash", "crop"]),
+        interpolation=st.sampled_from(["bilinear", "nearest", "bicubic"]),
+        antialias=st.booleans(),
         data_dir=st.none() | TEXTS,
         augment=st.builds(
             AugmentConfig,
@@ -393,12 +407,14 @@ def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     config = Config(
         model=ModelConfig(weights="weights/mine.h5"),
-        data=DataConfig(dataset="folder:photos/../pets", data_dir="prepared"),
+        data=DataConfig(dataset="folder:photos/../pets", data_dir="prepared", exclude="bad.txt"),
     )
     resolved = resolve_paths(config)
     here = Path.cwd()
     assert resolved.data.dataset == f"folder:{here / 'pets'}"
     assert resolved.data.data_dir == str(here / "prepared")
+    assert resolved.data.exclude == str(here / "bad.txt")
+    assert resolve_paths(Config(data=DataConfig(dataset="flat:pets"))).data.dataset == f"flat:{here / 'pets'}"
     assert resolved.model.weights == str(here / "weights/mine.h5")
     assert resolve_paths(resolved) == resolved
     monkeypatch.chdir("/")
@@ -415,7 +431,7 @@ def test_the_home_folder_is_filled_in(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "none"])
-@pytest.mark.parametrize("dataset", ["tfds:cats_vs_dogs", "tfds:a:b", "digits", "folder:"])
+@pytest.mark.parametrize("dataset", ["tfds:cats_vs_dogs", "tfds:a:b", "digits", "shapes", "folder:", "flat:"])
 def test_what_is_no_path_stays_as_it_is(dataset: str, weights: str) -> None:
     config = Config(model=ModelConfig(weights=weights), data=DataConfig(dataset=dataset))
     assert resolve_paths(config) == config

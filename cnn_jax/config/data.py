@@ -8,6 +8,8 @@ from cnn_jax.validation import check_types, is_finite, require
 
 FillMode = Literal["nearest", "reflect", "constant", "wrap"]
 
+DATASET_FORMS = "folder:DIR, flat:DIR, tfds:NAME, digits or shapes"
+
 
 @dataclass(frozen=True)
 class AugmentConfig:
@@ -47,7 +49,8 @@ class DataConfig:
     """The images, and how they are fed."""
 
     dataset: str = "tfds:cats_vs_dogs"
-    """`folder:DIR`, `tfds:NAME[:CONFIG]` or `digits` (scikit-learn's)."""
+    """`folder:DIR` (a folder for each class), `flat:DIR` (the class is the start of each name, as in cat.0.jpg),
+    `tfds:NAME[:CONFIG]`, `digits` (scikit-learn's) or `shapes` (drawn as they are needed)."""
     batch_size: int = 32
     """Images in a training step, over all devices."""
     eval_batch_size: int = 64
@@ -58,6 +61,22 @@ class DataConfig:
     """Shares of train, validation and test where the data set does not come split; drawn by `seed`, class by class."""
     classes: tuple[str, ...] | None = None
     """The classes to use, in this order; None is all of them in alphabetical order."""
+    exclude: str | None = None
+    """A text file that names an image a line, absolute or relative to the data set's folder: those are left out."""
+    separator: str = "."
+    """`flat:` what ends the class in the name of a file."""
+    shapes_examples: int = 1200
+    """`shapes`: how many images there are, over all classes."""
+    shapes_size: int = 64
+    """`shapes`: rows and columns in which they are drawn, in pixels."""
+    shapes_seed: int = 0
+    """`shapes`: fixes the pictures; `seed` draws the splits."""
+    resize: Literal["squash", "crop"] = "squash"
+    """How an image becomes square: `squash` changes its proportions, `crop` takes the largest square in its middle."""
+    interpolation: Literal["bilinear", "nearest", "bicubic"] = "bilinear"
+    """How pixels are made up in resizing."""
+    antialias: bool = False
+    """Average over all pixels that become one where an image gets smaller, as Pillow does; Keras' data sets do not."""
     unreadable: Literal["error", "skip"] = "error"
     """What to do about image files that cannot be read: stop and name the first, or find all first and go on."""
     memory_megabytes: int = 2048
@@ -68,9 +87,14 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_types(self, "data.")
-        require(bool(self.dataset), "data.dataset", self.dataset, "folder:DIR, tfds:NAME or digits")
+        require(bool(self.dataset), "data.dataset", self.dataset, DATASET_FORMS)
         require(self.batch_size >= 1, "data.batch_size", self.batch_size, "at least 1")
         require(self.eval_batch_size >= 1, "data.eval_batch_size", self.eval_batch_size, "at least 1")
+        require(self.exclude != "", "data.exclude", self.exclude, "the path of a text file, or None")
+        require(bool(self.separator), "data.separator", self.separator, "one or more characters")
+        require(self.shapes_examples >= 1, "data.shapes_examples", self.shapes_examples, "at least 1")
+        require(8 <= self.shapes_size <= 4096, "data.shapes_size", self.shapes_size, "from 8 to 4096")
+        require(0 <= self.shapes_seed < 2**31, "data.shapes_seed", self.shapes_seed, "at least 0 and below 2**31")
         require(self.memory_megabytes >= 0, "data.memory_megabytes", self.memory_megabytes, "0 or more")
         steps = self.steps_per_epoch
         require(steps is None or steps >= 1, "data.steps_per_epoch", steps, "at least 1, or None for a full pass")

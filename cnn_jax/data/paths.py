@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.data.preprocess import resize
+from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import IMAGE_SUFFIXES, Images, image_files
 from cnn_jax.data.stream import PARALLEL_CALLS, PREFETCH, Batch, first_line
-from cnn_jax.data.tensorflow import tf
+from cnn_jax.data.tensorflow import read_errors, tf
 from cnn_jax.errors import DataError
 
 
@@ -47,14 +47,14 @@ def _images_at(path: str) -> list[str]:
     return [path] if path.lower().endswith(IMAGE_SUFFIXES) else []
 
 
-def readable_batches(images: Images, count: int, image_size: int, batch_size: int) -> Iterator[Batch]:
+def readable_batches(images: Images, count: int, resize: Resize, batch_size: int) -> Iterator[Batch]:
     """The first `count` images that can be read, in order, as `image`, `index` and `mask`.
 
     An image that cannot be read is left out: its index is missing. The last batch is filled up with zeros.
     """
 
     def load(index: Any) -> dict[str, Any]:
-        return {"image": resize(images.load(index), image_size), "index": index}
+        return {"image": resize(images.load(index)), "index": index}
 
     loaded = tf().data.Dataset.range(count).map(load, PARALLEL_CALLS, deterministic=True)
     options = tf().data.Options()
@@ -72,6 +72,6 @@ def why_unreadable(images: Images, index: int) -> str:
     """What TensorFlow says of an image that it cannot read."""
     try:
         images.load(index)
-    except tf().errors.OpError as error:
+    except read_errors() as error:
         return first_line(error)
     return "it could not be read before"

@@ -1,16 +1,51 @@
 """From an image of any size to uint8[s, s, 3], inside a TensorFlow graph."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
+from cnn_jax.config import DataConfig
 from cnn_jax.data.tensorflow import tf
 
 
-def resize(image: Any, size: int) -> Any:
-    """uint8[h, w, 1 or 3] to uint8[size, size, 3]: squashed, bilinear without antialiasing, as Keras' data sets do."""
-    if image.shape == (size, size, 3):
-        return image
-    if image.shape[-1] == 1:
-        image = tf().image.grayscale_to_rgb(image)
-    resized = tf().image.resize(image, (size, size), method="bilinear")
-    image = tf().cast(tf().clip_by_value(tf().round(resized), 0, 255), tf().uint8)
-    return tf().ensure_shape(image, (size, size, 3))
+@dataclass(frozen=True)
+class Resize:
+    """How images of any size become `size` pixels square: the same in training, evaluation and prediction.
+
+    `squash` and bilinear without antialias is what Keras' `image_dataset_from_directory` does, and `crop` its
+    `crop_to_aspect_ratio=True`; nearest is the default of Keras' `load_img` and ImageDataGenerator, and with antialias
+    bilinear and bicubic are Pillow's and so `load_img`'s.
+    """
+
+    size: int
+    fit: Literal["squash", "crop"] = "squash"
+    interpolation: Literal["bilinear", "nearest", "bicubic"] = "bilinear"
+    antialias: bool = False
+
+    @classmethod
+    def of(cls, data: DataConfig, size: int) -> "Resize":
+        """As configured."""
+        return cls(size, data.resize, data.interpolation, data.antialias)
+
+    def __call__(self, image: Any) -> Any:
+        """uint8[h, w, 1 or 3] to uint8[size, size, 3]."""
+        shape = (self.size, self.size)
+        if image.shape[-1] == 1:
+            image = tf().image.grayscale_to_rgb(image)
+        if image.shape == (*shape, 3):
+            return image
+        if self.fit == "crop":
+            image = _middle_square(image)
+        image = tf().image.resize(image, shape, self.interpolation, antialias=self.antialias)
+        if image.dtype != tf().uint8:
+            image = tf().saturate_cast(tf().round(image), tf().uint8)
+        return tf().ensure_shape(image, (*shape, 3))
+
+    def __str__(self) -> str:
+        return f"{self.fit}, {self.interpolation}{', antialias' * self.antialias}"
+
+
+def _middle_square(image: Any) -> Any:
+    height, width = tf().unstack(tf().shape(image)[:2], num=2)
+    side = tf().minimum(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]

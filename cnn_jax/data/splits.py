@@ -1,12 +1,14 @@
 """Which example is in which split: drawn once by seed, written to split.json, read back when a run goes on."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cnn_jax.data.sources import UNSPLIT, Dataset, Split
 from cnn_jax.errors import DataError
+from cnn_jax.files import write_atomically
 
 Shares = tuple[float, float, float]
 NAMES = ("train", "validation", "test")
@@ -30,7 +32,7 @@ def partition(dataset: Dataset, shares: Shares, seed: int) -> Dataset:
         return dataset
     divided = {name: whole.take(part) for name, part in _divide(whole, dataset, wanted, seed).items()}
     others = {name: split for name, split in dataset.splits.items() if name not in (UNSPLIT, "train")}
-    return Dataset(dataset.name, dataset.classes, {**divided, **others})
+    return replace(dataset, splits={**divided, **others})
 
 
 def _divide(whole: Split, dataset: Dataset, shares: Shares, seed: int) -> dict[str, np.ndarray]:
@@ -53,8 +55,8 @@ def _divide(whole: Split, dataset: Dataset, shares: Shares, seed: int) -> dict[s
 
 def write(dataset: Dataset, path: Path) -> None:
     """Record the split of every example as {"classes": […], "splits": {name: [id, …]}}."""
-    record = {"classes": dataset.classes, "splits": {name: split.ids for name, split in dataset.splits.items()}}
-    path.write_text(json.dumps(record, indent=1))
+    record = {"classes": dataset.classes, "splits": {name: list(split.ids) for name, split in dataset.splits.items()}}
+    write_atomically(path, json.dumps(record, indent=1))
 
 
 def read(dataset: Dataset, path: Path) -> Dataset:
@@ -78,7 +80,7 @@ def read(dataset: Dataset, path: Path) -> Dataset:
             )
         if ids:
             splits[name] = _gather([place[id_] for id_ in ids])
-    return Dataset(dataset.name, dataset.classes, splits)
+    return replace(dataset, splits=splits)
 
 
 def _gather(places: list[tuple[Split, int]]) -> Split:

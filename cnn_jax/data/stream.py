@@ -8,7 +8,7 @@ Nothing depends on threads, and going on from a step needs nothing but its numbe
 import math
 import os
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,9 +16,10 @@ import numpy as np
 
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.augment import augment
-from cnn_jax.data.preprocess import resize
+from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import ArrayImages, Split
-from cnn_jax.data.tensorflow import tf
+from cnn_jax.data.sources.images import outside_of_graph
+from cnn_jax.data.tensorflow import read_errors, tf
 from cnn_jax.errors import DataError
 
 Batch = dict[str, np.ndarray]
@@ -66,7 +67,7 @@ class TrainStream:
     """An endless stream of training batches."""
 
     split: Split
-    image_size: int
+    resize: Resize
     batch_size: int
     seed: int
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -82,7 +83,7 @@ class TrainStream:
         """
 
         def load(index: Any, seed: Any, label: Any) -> dict[str, Any]:
-            image = augment(resize(self.split.images.load(index), self.image_size), seed, self.augment)
+            image = augment(self.resize(self.split.images.load(index)), seed, self.augment)
             return {"image": image, "label": label, "index": index, "mask": True}
 
         dataset = self._plan(first_step).map(load, parallel_calls or PARALLEL_CALLS, deterministic=True)
@@ -97,15 +98,16 @@ class TrainStream:
         examples, local = len(self.split), self.batch_size // self.processes
         steps = steps_per_pass(examples, self.batch_size)
         first_pass, first_step_in_pass = divmod(first_step, steps)
-        positions = np.arange(steps * self.batch_size).reshape(steps, self.processes, local)[:, self.process].ravel()
+        all_labels = outside_of_graph(self.split.labels)
 
         def one_pass(number: Any) -> Any:
             key = _pass_key(self.seed, number)
-            begin = tf().where(number == first_pass, first_step_in_pass * local, 0)
-            here = tf().constant(positions)[begin:]
+            begin = tf().where(number == first_pass, tf().constant(first_step_in_pass * local, tf().int64), 0)
+            mine = tf().range(begin, steps * local, dtype=tf().int64)
+            here = mine // local * self.batch_size + self.process * local + mine % local
             indices = tf().gather(_pass_order(examples, self.batch_size, key), here)
             seeds = tf().stack([tf().fill(tf().shape(here), key), here], axis=1)
-            labels = tf().gather(tf().constant(self.split.labels), indices)
+            labels = tf().gather(all_labels, indices)
             return tf().data.Dataset.from_tensor_slices((indices, seeds, labels))
 
         return tf().data.Dataset.range(first_pass, np.iinfo(np.int64).max).flat_map(one_pass)
@@ -129,7 +131,7 @@ class View:
 
 
 def evaluation_batches(
-    split: Split, image_size: int, batch_size: int, process: int = 0, processes: int = 1, view: View | None = None
+    split: Split, resize: Resize, batch_size: int, process: int = 0, processes: int = 1, view: View | None = None
 ) -> Generator[Batch, None, None]:
     """Every example once, in order; the last batch is filled up with examples whose mask is False.
 
@@ -142,7 +144,7 @@ def evaluation_batches(
     indices = np.where(mask, positions, 0)
 
     def load(index: Any, label: Any, real: Any) -> dict[str, Any]:
-        image = resize(split.images.load(index), image_size)
+        image = resize(split.images.load(index))
         if view is not None:
             image = augment(image, tf().stack([_pass_key(view.seed, view.number), index]), view.augment)
         return {"image": image, "label": label, "index": index, "mask": real}
@@ -152,28 +154,35 @@ def evaluation_batches(
     return _named_errors(dataset, split, iter(indices))
 
 
-def in_memory(split: Split, image_size: int, budget: int) -> Split:
+def in_memory(split: Split, resize: Resize, budget: int) -> Split:
     """The same examples, decoded and resized once if they fit into `budget` bytes; otherwise `split` itself.
 
     Raises:
         DataError: an image cannot be read; the message names the file.
     """
-    shape = (len(split), image_size, image_size, 3)
+    shape = (len(split), resize.size, resize.size, 3)
     if math.prod(shape) > budget:
         return split
-    pixels, done = np.empty(shape, np.uint8), 0
-    for batch in evaluation_batches(split, image_size, min(64, len(split))):
+    pixels, done = _aligned(shape), 0
+    for batch in evaluation_batches(split, resize, min(64, len(split))):
         images = batch["image"][batch["mask"]]
         pixels[done : done + len(images)] = images
         done += len(images)
     return replace(split, images=ArrayImages(pixels))
 
 
-def unreadable(split: Split, image_size: int) -> list[int]:
-    """Indices of the examples whose images cannot be read."""
+def _aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """An empty uint8 array that begins at a multiple of 64 bytes, so that TensorFlow takes it without a copy."""
+    memory = np.empty(math.prod(shape) + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + math.prod(shape)].reshape(shape)
+
+
+def unreadable(split: Split, progress: Callable[[int], None] = lambda images: None) -> list[int]:
+    """Indices of the examples whose images cannot be read; `progress` is told of every image."""
 
     def readable(index: Any) -> Any:
-        return resize(split.images.load(index), image_size)[0, 0, 0] >= 0
+        return tf().size(split.images.load(index)) > 0
 
     indices = tf().data.Dataset.range(len(split))
     found = indices.map(readable, PARALLEL_CALLS, deterministic=True)
@@ -181,8 +190,9 @@ def unreadable(split: Split, image_size: int) -> list[int]:
     for index in range(len(split)):
         try:
             next(good)
-        except tf().errors.OpError:
+        except read_errors():
             bad.append(index)
+        progress(1)
     return bad
 
 
@@ -199,7 +209,7 @@ def _named_errors(dataset: Any, split: Split, order: Iterator[int]) -> Generator
             batch = next(batches)
         except StopIteration:
             return
-        except tf().errors.OpError as error:
+        except read_errors() as error:
             raise DataError(_unreadable_message(split, order, error)) from error
         for _ in range(len(batch["label"])):
             next(order)
@@ -210,7 +220,7 @@ def _unreadable_message(split: Split, order: Iterator[int], error: Exception) ->
     for _, index in zip(range(len(split)), order, strict=False):
         try:
             split.images.load(index)
-        except tf().errors.OpError as found:
+        except read_errors() as found:
             reason = first_line(found)
             return (
                 f"{split.ids[index]} cannot be read as an image: {reason}\n"

@@ -15,3 +15,8 @@ def tf() -> Any:
     for kind in ("GPU", "TPU"):
         tensorflow.config.set_visible_devices([], kind)
     return tensorflow
+
+
+def read_errors() -> tuple[type[Exception], ...]:
+    """What an operation raises that fails on some input."""
+    return tf().errors.OpError, UnicodeDecodeError  # the second where its message would quote bytes that are no text

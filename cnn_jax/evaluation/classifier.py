@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from cnn_jax.data.paths import expand, readable_batches, why_unreadable
+from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import ArrayImages, FileImages, Images
 from cnn_jax.errors import DataError
 from cnn_jax.models.chain import Variables
@@ -46,6 +47,7 @@ class Classifier:
     model: Model
     variables: Variables
     classes: tuple[str, ...]
+    resize: Resize
 
     def __call__(self, images: np.ndarray | str | Path | Sequence[str | Path]) -> Classified:
         """Classify images of any size, resized as in training.
@@ -79,13 +81,13 @@ class Classifier:
             DataError: a name that stands for nothing.
         """
         paths = expand(names)
-        return self._run(FileImages(np.asarray([*map(_encode, paths)], object)), paths)
+        return self._run(FileImages.of(paths), paths)
 
     def _run(self, images: Images, names: Sequence[str]) -> Iterator[FileResult]:
         """A result for each image, in order."""
         batch_size = min(LARGEST_BATCH, 1 << max(len(names) - 1, 0).bit_length())  # few sizes: each is compiled
         done = 0
-        for batch in readable_batches(images, len(names), self.model.image_size, batch_size):
+        for batch in readable_batches(images, len(names), self.resize, batch_size):
             rows = np.asarray(self._probabilities(self.variables, batch["image"]))
             for index, row in zip(batch["index"][batch["mask"]], rows[batch["mask"]], strict=True):
                 yield from self._failures(images, names, done, int(index))
@@ -116,7 +118,3 @@ def _checked(images: np.ndarray) -> np.ndarray:
             f"this is {images.dtype}{list(images.shape)}"
         )
     return pixels
-
-
-def _encode(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")

@@ -15,6 +15,8 @@ def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) ->
     names = ", ".join(job.dataset.classes[:10]) + (", …" if len(job.dataset.classes) > 10 else "")
     reporter.line(f"run        {workdir}")
     reporter.line(f"data       {config.data.dataset}: {sizes}; {len(job.dataset.classes)} classes: {names}")
+    for note in job.dataset.notes:
+        reporter.line(f"           {note}")
     reporter.line(f"model      {config.model.name}, {config.model.image_size} pixels, {config.train.precision}")
     reporter.line(f"weights    {_describe_weights(job)}")
     reporter.line(

@@ -21,6 +21,7 @@ import numpy as np
 
 from cnn_jax.cache import cache_folder
 from cnn_jax.config import Config
+from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import Split
 from cnn_jax.data.stream import View, evaluation_batches
 from cnn_jax.errors import ConfigError, RunError
@@ -120,6 +121,7 @@ class FeatureCache:
 
     def __init__(self, plan: Plan, config: Config, model: Model, variables: Variables, mesh: Mesh) -> None:
         self._plan, self._config, self._mesh = plan, config, mesh
+        self._resize = Resize.of(config.data, config.model.image_size)
         self._model = model.part(0, plan.layers)
         names = set(layer_names(self._model.layers))
         self._variables = {
@@ -190,7 +192,7 @@ class FeatureCache:
     def _rows(self, split: Split, view: View | None) -> Iterable[np.ndarray]:
         """The features in the order of the split, batch by batch."""
         size = self._config.data.eval_batch_size
-        for batch in evaluation_batches(split, self._config.model.image_size, size, view=view):
+        for batch in evaluation_batches(split, self._resize, size, view=view):
             yield np.asarray(self._run(self._variables, self._mesh.put_batch(batch["image"])))[batch["mask"]]
 
     def _key(self, split: Split, view: View | None) -> str:
@@ -199,7 +201,7 @@ class FeatureCache:
         parts = [
             digest(self._variables),
             layer_names(model.layers),
-            [model.image_size, model.normalisation, model.precision, self._plan.dtype],
+            [asdict(self._resize), model.normalisation, model.precision, self._plan.dtype],
             split.images.fingerprint(),
             None if view is None else asdict(view),
             [jaxlib.__version__, jax.default_backend()],

@@ -31,13 +31,13 @@ def make_feed(
     Raises:
         DataError: an image cannot be read; the message names the file.
     """
-    data, seed, size = job.config.data, job.config.seed, job.model.image_size
+    data, seed, resize = job.config.data, job.config.seed, job.resize
     training, validation = job.dataset.splits["train"], job.dataset.splits["validation"]
     if phase.features is None:
         budget = data.memory_megabytes * 2**20
-        training, validation = (in_memory(split, size, budget) for split in (training, validation))
-        stream = TrainStream(training, size, data.batch_size, seed, data.augment)
-        return Feed(job.model, stream.batches, lambda: evaluation_batches(validation, size, data.eval_batch_size))
+        training, validation = (in_memory(split, resize, budget) for split in (training, validation))
+        stream = TrainStream(training, resize, data.batch_size, seed, data.augment)
+        return Feed(job.model, stream.batches, lambda: evaluation_batches(validation, resize, data.eval_batch_size))
     cache = FeatureCache(phase.features, job.config, job.model, state.variables, job.mesh)
     kept = cache.load(training, validation, reporter, stopped)
     if kept is None:

@@ -53,7 +53,7 @@ def _fit(config: Config, workdir: Path, reporter: Reporter, started: float) -> O
     start = StartUp()
     start.measure("imports", started)
     goes_on = runs.check(workdir, config)
-    job = set_up(config, workdir / "split.json" if goes_on else None)
+    job = set_up(config, workdir / "split.json" if goes_on else None, reporter)
     start.seconds.update(job.seconds)
     runs.create(workdir, config)
     if not goes_on:

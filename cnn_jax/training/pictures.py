@@ -16,7 +16,7 @@ def log_inputs(job: Job, log: MetricsLog) -> None:
     if not job.config.train.tensorboard:
         return
     split, data = job.dataset.splits["train"], job.config.data
-    stream = TrainStream(split, job.model.image_size, SHOWN_IMAGES, job.config.seed, data.augment)
+    stream = TrainStream(split, job.resize, SHOWN_IMAGES, job.config.seed, data.augment)
     with contextlib.closing(stream.batches()) as batches:
         log.images("train/images", 0, next(batches)["image"])
 

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from cnn_jax.config import Config, differences
+from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.experiment import from_json, to_json
 from cnn_jax.files import write_atomically
@@ -94,6 +95,11 @@ class TrainedRun:
     model: Model
     variables: Variables
     meta: dict[str, Any]
+
+    @property
+    def resize(self) -> Resize:
+        """How images of any size become what the network takes."""
+        return Resize.of(self.config.data, self.config.model.image_size)
 
 
 def load(path: Path) -> TrainedRun:

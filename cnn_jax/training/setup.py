@@ -1,7 +1,7 @@
 """From a configuration to everything that the training loop needs, before any file changes."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from cnn_jax.config import Config
 from cnn_jax.data import splits
+from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import Dataset, open_dataset
 from cnn_jax.data.stream import steps_per_pass, unreadable
 from cnn_jax.errors import DataError
@@ -18,6 +19,7 @@ from cnn_jax.models.chain import Variables, depthwise_layers
 from cnn_jax.models.model import Model, build
 from cnn_jax.training import runs
 from cnn_jax.training.freezing import count
+from cnn_jax.training.logs import Reporter
 from cnn_jax.training.loss import resolve_class_weights
 from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.phases import Phase, make_phases
@@ -45,6 +47,11 @@ class Job:
     options: StepOptions
     seconds: dict[str, float]
     """What the parts of the setup took."""
+
+    @property
+    def resize(self) -> Resize:
+        """How images of any size become what the network takes."""
+        return Resize.of(self.config.data, self.model.image_size)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -79,16 +86,18 @@ class Job:
             "config": asdict(self.config),
             "classes": list(self.dataset.classes),
             "normalisation": self.model.normalisation,
+            "resize": asdict(self.resize),
             "versions": runs.versions(),
             "git_commit": runs.git_commit(),
         }
 
 
-def set_up(config: Config, recorded_splits: Path | None) -> Job:
+def set_up(config: Config, recorded_splits: Path | None, reporter: Reporter | None = None) -> Job:
     """Find the data, build the model, load the weights.
 
     Args:
         recorded_splits: the split.json of an earlier start of this run; None draws the splits by the seed.
+        reporter: where the search for unreadable images shows its progress.
 
     Raises:
         UserError: what is wrong, and the fix.
@@ -102,7 +111,7 @@ def set_up(config: Config, recorded_splits: Path | None) -> Job:
     dataset = _open_splits(config, recorded_splits)
     left_out: dict[str, list[str]] = {}
     if config.data.unreadable == "skip" and recorded_splits is None:
-        dataset, left_out = _without_unreadable(dataset, config)
+        dataset, left_out = _without_unreadable(dataset, reporter or Reporter())
     opened = time.perf_counter()
     model = build(config.model, len(dataset.classes), config.train.precision)
     variables, transferred = _initial_variables(config, model, weights_file, dataset.classes)
@@ -125,11 +134,10 @@ def _steps_per_epoch(config: Config, dataset: Dataset) -> int:
 
 
 def _open_splits(config: Config, recorded: Path | None) -> Dataset:
-    dataset = open_dataset(config.data)
-    if recorded is not None:
-        dataset = splits.read(dataset, recorded)
+    if recorded is not None:  # which has only what data.exclude left
+        dataset = splits.read(open_dataset(replace(config.data, exclude=None)), recorded)
     else:
-        dataset = splits.partition(dataset, config.data.split, config.seed)
+        dataset = splits.partition(open_dataset(config.data), config.data.split, config.seed)
     for name in ("train", "validation"):
         if name not in dataset.splits:
             raise DataError(f"data.dataset={config.data.dataset} has no {name} images: give them a share in data.split")
@@ -164,14 +172,15 @@ def _initial_variables(
     )
 
 
-def _without_unreadable(dataset: Dataset, config: Config) -> tuple[Dataset, dict[str, list[str]]]:
+def _without_unreadable(dataset: Dataset, reporter: Reporter) -> tuple[Dataset, dict[str, list[str]]]:
     """The images that can be read, and the names of the others by split."""
     kept, bad = {}, {}
     for name, split in dataset.splits.items():
-        found = unreadable(split, config.model.image_size)
+        with reporter.bar(f"look for unreadable images in {name}", len(split), "images") as bar:
+            found = unreadable(split, bar.advance)
         bad[name] = [split.ids[i] for i in found]
         kept[name] = split.take(np.setdiff1d(np.arange(len(split)), found))
         missing = [c for i, c in enumerate(dataset.classes) if not (kept[name].labels == i).any()]
         if missing:
             raise DataError(f"no image of class {missing[0]!r} in {name} can be read")
-    return Dataset(dataset.name, dataset.classes, kept), bad
+    return replace(dataset, splits=kept), bad

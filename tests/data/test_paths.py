@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.data.paths import expand, readable_batches, why_unreadable
+from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import ArrayImages, FileImages
 from cnn_jax.errors import DataError
 from tests.conftest import write_image
@@ -49,7 +50,7 @@ def test_a_home_folder_is_understood(photos: Path, monkeypatch: pytest.MonkeyPat
 
 def test_batches_hold_every_readable_image_once_in_order_and_padding_is_masked() -> None:
     pixels = np.arange(7, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
-    batches = list(readable_batches(ArrayImages(pixels), 7, 4, 3))
+    batches = list(readable_batches(ArrayImages(pixels), 7, Resize(4), 3))
     assert [batch["image"].shape for batch in batches] == [(3, 4, 4, 3)] * 3
     kept = np.concatenate([batch["image"][batch["mask"]] for batch in batches])
     np.testing.assert_array_equal(kept, pixels)
@@ -64,10 +65,10 @@ def test_unreadable_files_are_left_out_and_say_why(tmp_path: Path) -> None:
         write_image(path, np.full((3, 3, 3), i, np.uint8))
         if i in (0, 4, 5, 8):
             path.write_bytes(path.read_bytes()[:20] if i else b"")
-        paths.append(str(path).encode())
-    paths.append(str(tmp_path / "gone.png").encode())
-    images = FileImages(np.asarray(paths, object))
-    batches = list(readable_batches(images, len(paths), 3, 2))
+        paths.append(str(path))
+    paths.append(str(tmp_path / "gone.png"))
+    images = FileImages.of(paths)
+    batches = list(readable_batches(images, len(paths), Resize(3), 2))
     indices = np.concatenate([batch["index"][batch["mask"]] for batch in batches])
     np.testing.assert_array_equal(indices, [1, 2, 3, 6, 7])
     for batch in batches:

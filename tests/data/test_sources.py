@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from cnn_jax.config import DataConfig
-from cnn_jax.data.preprocess import resize
+from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import UNSPLIT, Dataset, Split, align_classes, open_dataset
 from cnn_jax.errors import ConfigError, DataError
 from tests.conftest import write_image
@@ -184,12 +184,12 @@ def test_two_validation_folders_are_refused_and_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="more than one validation folder") as caught:
         open_folder(tmp_path)
     assert str(tmp_path) in str(caught.value)
-    assert "validation, val" in str(caught.value)
+    assert "val, validation" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["photos", "folder", "folder:", "tfds", "tfds:", "digits:8", "Digits"])
 def test_a_name_of_an_unknown_form_is_an_error_that_names_the_forms(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"data\.dataset=.*folder:DIR, tfds:NAME or digits"):
+    with pytest.raises(ConfigError, match=r"data\.dataset=.*folder:DIR, flat:DIR, tfds:NAME, digits or shapes"):
         open_dataset(DataConfig(dataset=name))
 
 
@@ -306,15 +306,15 @@ def test_a_file_is_read_by_its_content_not_its_suffix(tmp_path: Path) -> None:
 
 def test_one_channel_becomes_three_equal_ones_when_resized() -> None:
     gray = np.random.default_rng(0).integers(0, 256, (9, 12, 1), dtype=np.uint8)
-    resized = resize(tf.constant(gray), 7).numpy()
+    resized = Resize(7)(tf.constant(gray)).numpy()
     assert resized.shape == (7, 7, 3)
     assert (resized == resized[..., :1]).all()
-    np.testing.assert_array_equal(resized, resize(tf.constant(np.repeat(gray, 3, -1)), 7).numpy())
+    np.testing.assert_array_equal(resized, Resize(7)(tf.constant(np.repeat(gray, 3, -1))).numpy())
 
 
 def test_an_image_of_the_wanted_size_is_not_changed_by_resizing() -> None:
     image = photograph(32, 32)
-    np.testing.assert_array_equal(resize(tf.constant(image), 32).numpy(), image)
+    np.testing.assert_array_equal(Resize(32)(tf.constant(image)).numpy(), image)
 
 
 def assert_resized_like_keras(root: Path, size: int) -> None:
@@ -330,7 +330,7 @@ def assert_resized_like_keras(root: Path, size: int) -> None:
     examples = list(reference.as_numpy_iterator())
     assert len(examples) == len(split)
     for i, (pixels, label) in enumerate(examples):
-        ours = resize(split.images.load(i), size).numpy()
+        ours = Resize(size)(split.images.load(i)).numpy()
         assert ours.dtype == np.uint8
         assert split.labels[i] == label
         assert np.abs(ours.astype(np.float64) - pixels).max() <= 0.5001  # ours are rounded

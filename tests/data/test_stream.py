@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn_jax.config import AugmentConfig, DataConfig
-from cnn_jax.data.preprocess import resize
+from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import ArrayImages, Images, Split, open_dataset
 from cnn_jax.data.stream import (
     Batch,
@@ -28,6 +28,7 @@ from cnn_jax.errors import DataError
 from tests.conftest import write_image
 
 SIZE = 12
+RESIZE = Resize(SIZE)
 STRONG = AugmentConfig(horizontal_flip=True, rotation=30, width_shift=0.2, height_shift=0.2, shear=10, zoom=0.3)
 BAD_FILES = ["text", "truncated jpeg", "truncated png", "empty", "dangling link"]
 
@@ -39,7 +40,7 @@ def made_up(count: int) -> Split:
 
 
 def stream(count: int = 10, batch_size: int = 4, seed: int = 3, **fields: object) -> TrainStream:
-    return TrainStream(made_up(count), SIZE, batch_size, seed, **fields)  # type: ignore[arg-type]
+    return TrainStream(made_up(count), RESIZE, batch_size, seed, **fields)  # type: ignore[arg-type]
 
 
 def take(source: TrainStream, steps: int, first_step: int = 0, parallel_calls: int | None = None) -> list[Batch]:
@@ -92,7 +93,7 @@ def test_batches_do_not_depend_on_which_images_are_read_first() -> None:
     for calls in (1, 8, 16):
         assert_equal(take(replace(source, split=slow), 4, parallel_calls=calls), take(source, 4))
     slow = replace(split, images=SlowImages(split.images, np.arange(4)))
-    assert_equal(list(evaluation_batches(slow, SIZE, 4)), list(evaluation_batches(split, SIZE, 4)))
+    assert_equal(list(evaluation_batches(slow, RESIZE, 4)), list(evaluation_batches(split, RESIZE, 4)))
 
 
 @settings(max_examples=12, deadline=None)
@@ -149,7 +150,7 @@ def test_images_and_labels_are_those_of_the_index() -> None:
         assert batch["mask"].all()
         np.testing.assert_array_equal(batch["label"], split.labels[batch["index"]])
         for image, index in zip(batch["image"], batch["index"], strict=True):
-            np.testing.assert_array_equal(image, resize(split.images.load(index), SIZE))
+            np.testing.assert_array_equal(image, RESIZE(split.images.load(index)))
 
 
 def test_another_seed_gives_another_order() -> None:
@@ -169,14 +170,14 @@ def test_an_image_is_changed_anew_at_every_visit() -> None:
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 33, 40])
 def test_evaluation_shows_every_example_once_in_order(batch_size: int) -> None:
     split = made_up(33)
-    batches = list(evaluation_batches(split, SIZE, batch_size))
+    batches = list(evaluation_batches(split, RESIZE, batch_size))
     assert len(batches) == -(-33 // batch_size)
     assert all(b["image"].shape == (batch_size, SIZE, SIZE, 3) for b in batches)
     real = {key: np.concatenate([b[key][b["mask"]] for b in batches]) for key in ("image", "label", "index")}
     assert real["index"].tolist() == list(range(33))
     np.testing.assert_array_equal(real["label"], split.labels)
     for i, image in enumerate(real["image"]):
-        np.testing.assert_array_equal(image, resize(split.images.load(i), SIZE))
+        np.testing.assert_array_equal(image, RESIZE(split.images.load(i)))
     mask = np.concatenate([b["mask"] for b in batches])
     assert mask.dtype == bool
     assert mask.tolist() == [True] * 33 + [False] * (len(mask) - 33), "the padding is at the end"
@@ -185,8 +186,8 @@ def test_evaluation_shows_every_example_once_in_order(batch_size: int) -> None:
 @pytest.mark.parametrize("batch_size", [2, 8, 32, 40])
 def test_the_parts_of_two_processes_make_up_the_evaluation_of_one(batch_size: int) -> None:
     split = made_up(17)
-    parts = [list(evaluation_batches(split, SIZE, batch_size, process, 2)) for process in range(2)]
-    assert_equal(joined(parts), list(evaluation_batches(split, SIZE, batch_size)))
+    parts = [list(evaluation_batches(split, RESIZE, batch_size, process, 2)) for process in range(2)]
+    assert_equal(joined(parts), list(evaluation_batches(split, RESIZE, batch_size)))
 
 
 def spoil(path: Path, how: str) -> None:
@@ -233,10 +234,10 @@ def test_training_stops_at_a_file_that_cannot_be_read_and_names_it(
     step = order.index(split.ids.index("b/2.png")) // 2
     seen = []
     with pytest.raises(DataError) as caught:
-        seen.extend(islice(TrainStream(split, SIZE, 2, 3, augment).batches(), 6))
+        seen.extend(islice(TrainStream(split, RESIZE, 2, 3, augment).batches(), 6))
     assert_names_only(str(caught.value), "b/2.png", split)
     assert step > 0
-    resumed = TrainStream(split, SIZE, 2, 3, augment).batches(step)
+    resumed = TrainStream(split, RESIZE, 2, 3, augment).batches(step)
     with pytest.raises(DataError, match=r"^b/2\.png"):
         next(resumed)
 
@@ -246,13 +247,13 @@ def test_training_stops_at_a_file_that_cannot_be_read_and_names_it(
 def test_evaluation_stops_at_a_file_that_cannot_be_read_and_names_it(tmp_path: Path, how: str, batch_size: int) -> None:
     split = files(tmp_path, b1=how)
     with pytest.raises(DataError) as caught:
-        list(evaluation_batches(split, SIZE, batch_size))
+        list(evaluation_batches(split, RESIZE, batch_size))
     assert_names_only(str(caught.value), "b/1.png", split)
 
 
 def test_batches_before_a_file_that_cannot_be_read_are_those_of_good_files(tmp_path: Path) -> None:
-    good = list(evaluation_batches(files(tmp_path), SIZE, 2))
-    batches = evaluation_batches(files(tmp_path, b3="text"), SIZE, 2)
+    good = list(evaluation_batches(files(tmp_path), RESIZE, 2))
+    batches = evaluation_batches(files(tmp_path, b3="text"), RESIZE, 2)
     assert_equal(list(islice(batches, 4)), good[:4])
     with pytest.raises(DataError, match=r"^b/3\.png"):
         next(batches)
@@ -261,29 +262,28 @@ def test_batches_before_a_file_that_cannot_be_read_are_those_of_good_files(tmp_p
 def test_the_first_of_several_files_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     split = files(tmp_path, b4="text", a5="empty", b0="truncated jpeg")
     with pytest.raises(DataError) as caught:
-        list(evaluation_batches(split, SIZE, 4))
+        list(evaluation_batches(split, RESIZE, 4))
     assert_names_only(str(caught.value), "a/5.png", split)
 
 
 def test_among_good_images_none_is_found_that_cannot_be_read() -> None:
-    assert unreadable(made_up(9), SIZE) == []
+    assert unreadable(made_up(9)) == []
 
 
 def test_exactly_the_files_that_cannot_be_read_are_found(tmp_path: Path) -> None:
     spoiled = dict(zip(("a0", "a3", "b0", "b1", "b5"), BAD_FILES, strict=True))
     split = files(tmp_path, **spoiled)
-    assert [split.ids[i] for i in unreadable(split, SIZE)] == [f"{name[0]}/{name[1:]}.png" for name in spoiled]
-    bad = set(unreadable(split, SIZE))
+    assert [split.ids[i] for i in unreadable(split)] == [f"{name[0]}/{name[1:]}.png" for name in spoiled]
+    bad = set(unreadable(split))
     kept = split.take([i for i in range(len(split)) if i not in bad])
-    assert unreadable(kept, SIZE) == []
-    assert sum(int(b["mask"].sum()) for b in evaluation_batches(kept, SIZE, 4)) == 7
+    assert unreadable(kept) == []
+    assert sum(int(b["mask"].sum()) for b in evaluation_batches(kept, RESIZE, 4)) == 7
 
 
 def test_splits_are_kept_in_memory_only_within_the_budget(image_folder: Path) -> None:
     split = open_dataset(DataConfig(dataset=f"folder:{image_folder}")).splits["train"]
     size = 24 * 8 * 8 * 3
-    assert in_memory(split, 8, size - 1) is split
-    kept = in_memory(split, 8, size)
+    assert in_memory(split, Resize(8), size - 1) is split
+    kept = in_memory(split, Resize(8), size)
     assert (kept.ids, kept.labels.tolist()) == (split.ids, split.labels.tolist())
-    for first, second in zip(evaluation_batches(split, 8, 7), evaluation_batches(kept, 8, 7), strict=True):
-        np.testing.assert_array_equal(first["image"], second["image"])
+    assert_equal(list(evaluation_batches(kept, Resize(8), 7)), list(evaluation_batches(split, Resize(8), 7)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import cnn_jax
-from cnn_jax.data.preprocess import resize
+from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.tensorflow import tf
 from cnn_jax.errors import DataError, RunError
 from cnn_jax.evaluation.classifier import Classifier, top
@@ -32,7 +32,7 @@ def classifier(run: Path) -> Classifier:
 def _expected(run: Path, images: list[np.ndarray]) -> np.ndarray:
     """Softmax in float64 of the logits of the images, resized one by one."""
     loaded = runs.load(run)
-    batch = np.stack([np.asarray(resize(tf().constant(image), 8)) for image in images])
+    batch = np.stack([np.asarray(Resize(8)(tf().constant(image))) for image in images])
     logits = np.asarray(loaded.model.logits(loaded.variables, batch), np.float64)
     return np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
 

@@ -12,6 +12,7 @@ import pytest
 
 from cnn_jax.cache import cache_folder
 from cnn_jax.config import AugmentConfig, Config
+from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.rows import evaluation_rows, training_rows
 from cnn_jax.data.sources import ArrayImages, Split
 from cnn_jax.data.stream import TrainStream, evaluation_batches
@@ -245,7 +246,7 @@ def _split(count: int) -> Split:
 def test_rows_come_in_the_order_of_the_images(first_step: int) -> None:
     split = _split(21)
     assert isinstance(split.images, ArrayImages)
-    images = TrainStream(split, 6, 4, seed=5).batches(first_step)
+    images = TrainStream(split, Resize(6), 4, seed=5).batches(first_step)
     rows = training_rows([split.images.pixels], split.labels, 4, 5, first_step)
     for _, expected, given in zip(range(15), images, rows, strict=False):
         for key, value in expected.items():
@@ -257,7 +258,7 @@ def test_evaluation_rows_are_the_evaluation_batches(count: int, size: int) -> No
     split = _split(count)
     assert isinstance(split.images, ArrayImages)
     given = list(evaluation_rows(split.images.pixels, split.labels, size))
-    expected = list(evaluation_batches(split, 6, size))
+    expected = list(evaluation_batches(split, Resize(6), size))
     assert len(given) == len(expected)
     for batch, other in zip(given, expected, strict=True):
         for key, value in other.items():
@@ -292,7 +293,7 @@ def test_features_are_what_the_layers_give(tmp_path: Path) -> None:
     assert plan is not None
     kept = _cache(job).load(splits["train"], splits["validation"], Reporter(), lambda: False)
     assert kept is not None
-    batch = next(evaluation_batches(splits["validation"], 32, 8))
+    batch = next(evaluation_batches(splits["validation"], Resize(32), 8))
     expected = jax.jit(job.model.part(0, plan.layers).outputs)(job.variables, batch["image"])
     np.testing.assert_allclose(kept.validation[:8], expected, rtol=1e-4, atol=1e-5)
     logits = job.model.part(plan.layers).logits(job.variables, kept.validation[:8])

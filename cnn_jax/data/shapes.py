@@ -1,0 +1,93 @@
+"""Pictures of coloured, turned shapes before a cluttered background, each a pure function of a seed and its number."""
+
+import numpy as np
+
+CLASSES = ("circle", "cross", "ring", "square", "star", "triangle")
+"""In alphabetical order; picture `i` shows class `i % 6`."""
+
+CLUTTER = (3, 8)
+"""Least and greatest number of bars and dots behind a shape."""
+
+CONTRAST = 60.0
+"""Least distance, of 255, between the colour of a shape and the mean of its background."""
+
+
+def draw(size: int, seed: int, number: int) -> np.ndarray:
+    """Picture `number`, uint8[size, size, 3]: a shape of class `number % 6`, all else of it random."""
+    rng = np.random.default_rng((seed, number))
+    axis = (np.arange(size) + 0.5) / size * 2 - 1
+    x, y = np.meshgrid(axis, axis)  # both from -1 to 1
+    picture = _background(rng, x, y)
+    radius = rng.uniform(0.3, 0.6)
+    centre = rng.uniform(radius - 0.95, 0.95 - radius, 2)
+    turn = rng.uniform(0, 2 * np.pi)
+    u = ((x - centre[0]) * np.cos(turn) + (y - centre[1]) * np.sin(turn)) / radius
+    v = ((y - centre[1]) * np.cos(turn) - (x - centre[0]) * np.sin(turn)) / radius
+    picture = _paint(picture, _DISTANCES[CLASSES[number % len(CLASSES)]](u, v) * radius, _colour(rng, picture))
+    noise = rng.normal(0, rng.uniform(0, 12), picture.shape)
+    return np.clip(np.round(picture + noise), 0, 255).astype(np.uint8)
+
+
+def _background(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """A gradient from one colour to another, with bars and dots: float[size, size, 3]."""
+    turn = rng.uniform(0, 2 * np.pi)
+    share = ((x * np.cos(turn) + y * np.sin(turn)) / np.sqrt(8) + 0.5)[..., None]
+    picture = share * rng.uniform(0, 255, 3) + (1 - share) * rng.uniform(0, 255, 3)
+    for _ in range(rng.integers(*CLUTTER, endpoint=True)):
+        left, top, turn = rng.uniform(-1, 1), rng.uniform(-1, 1), rng.uniform(0, 2 * np.pi)
+        width, length = rng.uniform(0.02, 0.08), rng.uniform(0.02, 0.6)
+        along = (x - left) * np.cos(turn) + (y - top) * np.sin(turn)
+        across = (y - top) * np.cos(turn) - (x - left) * np.sin(turn)
+        beyond = np.maximum(np.abs(along) - length, 0)
+        picture = _paint(picture, np.hypot(beyond, across) - width, rng.uniform(0, 255, 3))
+    return picture
+
+
+def _colour(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
+    """One that can be told from the background."""
+    mean = picture.mean((0, 1))
+    while True:
+        colour = rng.uniform(0, 255, 3)
+        if np.abs(colour - mean).max() >= CONTRAST:
+            return colour
+
+
+def _paint(picture: np.ndarray, distance: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """Colour where the signed distance to an edge is negative, with an edge one pixel wide."""
+    share = np.clip(0.5 - distance * len(distance) / 2, 0, 1)[..., None]
+    return picture * (1 - share) + colour * share
+
+
+def _square(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return np.maximum(np.abs(u), np.abs(v)) - 0.75
+
+
+def _cross(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    upright = np.maximum(np.abs(u) - 0.28, np.abs(v) - 0.95)
+    lying = np.maximum(np.abs(u) - 0.95, np.abs(v) - 0.28)
+    return np.minimum(upright, lying)
+
+
+def _triangle(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """The largest distance beyond the three sides, each half a radius from the centre."""
+    angles = np.arange(3) * 2 * np.pi / 3
+    return np.max([u * np.cos(a) + v * np.sin(a) for a in angles], axis=0) - 0.5
+
+
+def _star(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Five points: in a tenth of the turn, the side from a point of radius 1 to a notch of radius 0.42."""
+    turn, radius = np.arctan2(v, u), np.hypot(u, v)
+    tenth = np.abs((turn + np.pi / 5) % (2 * np.pi / 5) - np.pi / 5)  # 0 at a point, pi / 5 at a notch
+    notch = 0.42 * np.cos(np.pi / 5), 0.42 * np.sin(np.pi / 5)
+    side = np.hypot(1 - notch[0], notch[1])
+    return ((radius * np.cos(tenth) - 1) * notch[1] + radius * np.sin(tenth) * (1 - notch[0])) / side
+
+
+_DISTANCES = {
+    "circle": lambda u, v: np.hypot(u, v) - 0.9,
+    "cross": _cross,
+    "ring": lambda u, v: np.abs(np.hypot(u, v) - 0.75) - 0.2,
+    "square": _square,
+    "star": _star,
+    "triangle": _triangle,
+}

@@ -1,0 +1,61 @@
+"""Data sets by name, as labelled examples in a fixed order.
+
+`folder:DIR` and `flat:DIR` (`folders`), `tfds:NAME[:CONFIG]` (`tfds`), `digits` and `shapes` (`made`).
+"""
+
+from pathlib import Path
+
+from cnn_jax.config import DataConfig
+from cnn_jax.config.data import DATASET_FORMS
+from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split, align_classes, leave_out, select_classes
+from cnn_jax.data.sources.folders import IMAGE_SUFFIXES, image_files, open_flat, open_folder
+from cnn_jax.data.sources.images import ArrayImages, EncodedImages, FileImages, Images
+from cnn_jax.data.sources.made import open_digits, open_shapes
+from cnn_jax.data.sources.names import Names
+from cnn_jax.data.sources.tfds import open_tfds
+from cnn_jax.errors import ConfigError
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "UNSPLIT",
+    "ArrayImages",
+    "Dataset",
+    "EncodedImages",
+    "FileImages",
+    "Images",
+    "Names",
+    "Split",
+    "align_classes",
+    "image_files",
+    "open_dataset",
+    "select_classes",
+]
+
+
+def open_dataset(config: DataConfig) -> Dataset:
+    """The data set that `config.dataset` names, without what `config.exclude` names, with `config.classes`.
+
+    Raises:
+        ConfigError: a name of an unknown form, or classes that the data set lacks.
+        DataError: a folder that is missing, empty or without classes; a data set that cannot be fetched; a line of
+            `config.exclude` that names no image.
+    """
+    dataset = _open(config)
+    if config.exclude is not None:
+        dataset = leave_out(dataset, Path(config.exclude).expanduser())
+    return dataset if config.classes is None else select_classes(dataset, config.classes, "data.classes")
+
+
+def _open(config: DataConfig) -> Dataset:
+    kind, _, rest = config.dataset.partition(":")
+    if kind == "folder" and rest:
+        return open_folder(config.dataset, Path(rest).expanduser(), config.classes)
+    if kind == "flat" and rest:
+        return open_flat(config.dataset, Path(rest).expanduser(), config.separator)
+    if kind == "tfds" and rest:
+        return open_tfds(config.dataset, rest, config.data_dir)
+    if config.dataset == "digits":
+        return open_digits()
+    if config.dataset == "shapes":
+        return open_shapes(config.shapes_examples, config.shapes_size, config.shapes_seed)
+    raise ConfigError(f"data.dataset={config.dataset!r} is not possible: it must be {DATASET_FORMS}")

@@ -1,0 +1,160 @@
+"""Folders of image files: a folder for each class, or the class in the name of each file."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split
+from cnn_jax.data.sources.images import FileImages
+from cnn_jax.data.sources.names import Names
+from cnn_jax.errors import DataError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+"""Those of Keras' `image_dataset_from_directory`."""
+
+SPLIT_FOLDERS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+"""Names of folders, in any case, that hold a split."""
+
+
+def open_folder(name: str, folder: Path, wanted: tuple[str, ...] | None) -> Dataset:
+    """`DIR/<class>/*`, or the same below `DIR/train`, `DIR/validation` and `DIR/test` (see `SPLIT_FOLDERS`).
+
+    Args:
+        wanted: where all of these classes are there, the other folders are left alone: they may be empty.
+
+    Raises:
+        DataError: the folder is missing, has fewer than two classes, an empty one, or others in each split.
+    """
+    _check_exists(name, folder)
+    here = _subfolders(folder)
+    found = {split: [p for p in here if p.name.lower() in names] for split, names in SPLIT_FOLDERS.items()}
+    if not found["train"] or _is_a_class(found["train"], [p for p in here if not any(p in f for f in found.values())]):
+        return _scan_splits(name, folder, {UNSPLIT: folder}, wanted)
+    for split, folders in found.items():
+        if len(folders) > 1:
+            names = ", ".join(f.name for f in folders)
+            raise DataError(f"{folder} has more than one {split} folder ({names}): keep one")
+    splits, notes = {split: folders[0] for split, folders in found.items() if folders}, []
+    if "test" in splits and not _subfolders(splits["test"]):
+        notes.append(f"{splits.pop('test')} has no class folders: it is left out")
+    return _scan_splits(name, folder, splits, wanted, tuple(notes))
+
+
+def _check_exists(name: str, folder: Path) -> None:
+    if not folder.is_dir():
+        raise DataError(f"data.dataset={name}: there is no folder {folder}")
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """In the order of their characters, as in Keras, without hidden ones."""
+    return sorted((p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")), key=lambda p: p.name)
+
+
+def _is_a_class(train: list[Path], others: list[Path]) -> bool:
+    """Whether "train" is what is on the pictures: it holds no folders, and stands beside folders of other names."""
+    return bool(others) and not any(_subfolders(folder) for folder in train)
+
+
+def _scan_splits(
+    name: str, root: Path, folders: dict[str, Path], wanted: tuple[str, ...] | None, notes: tuple[str, ...] = ()
+) -> Dataset:
+    """Read the class folders of each split; all splits must have the classes of the first."""
+    classes: tuple[str, ...] = ()
+    splits = {}
+    for split, folder in folders.items():
+        here = tuple(p.name for p in _subfolders(folder))
+        if wanted is not None and set(wanted) <= set(here):
+            here = tuple(sorted(wanted))
+        if len(here) < 2:
+            raise DataError(
+                f"{folder} needs a folder for each class, at least two, with the images inside; "
+                f"it has {'none' if not here else repr(here[0])}{_hint(folder, here)}"
+            )
+        if classes and here != classes:
+            odd = sorted(set(here) ^ set(classes))
+            raise DataError(
+                f"{folder} has other classes than the train folder: {', '.join(odd)} is in only one of them"
+            )
+        classes = here
+        splits[split] = _scan_classes(root, folder, classes)
+    return Dataset(name, classes, splits, root, notes)
+
+
+def _hint(folder: Path, here: tuple[str, ...]) -> str:
+    """Archives often hold one folder with everything inside; names of files may tell the class."""
+    if here and len(_subfolders(folder / here[0])) > 1:
+        return f". Did you mean folder:{folder / here[0]}?"
+    if not here and image_files(folder):
+        return ". If the names of the files begin with the class, say flat: in the place of folder:"
+    return ""
+
+
+def _scan_classes(root: Path, folder: Path, classes: tuple[str, ...]) -> Split:
+    counts: list[int] = []
+    skipped = len(os.path.join(root, ""))
+
+    def names() -> Iterator[str]:
+        for class_name in classes:
+            images = image_files(folder / class_name)
+            if not images:
+                raise DataError(
+                    f"{folder / class_name} has no images ({', '.join(IMAGE_SUFFIXES)}): "
+                    "fill it, remove it, or leave the class out with --data.classes"
+                )
+            counts.append(len(images))
+            for path in images:
+                yield path[skipped:].replace(os.sep, "/")
+
+    ids = Names.of(names())
+    return Split(ids, np.repeat(np.arange(len(classes), dtype=np.int32), counts), FileImages(ids, str(root)))
+
+
+def image_files(folder: Path) -> list[str]:
+    """Image files at any depth, sorted by path; hidden ones are skipped."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [os.path.join(parent, name) for name in names if _is_image(name)]
+    return sorted(found)
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def open_flat(name: str, folder: Path, separator: str) -> Dataset:
+    """Files of one folder whose class is the text before the first `separator` of their name: Kaggle's `cat.0.jpg`.
+
+    Raises:
+        DataError: the folder is missing or has no images, a name has no class, or there is only one class.
+    """
+    _check_exists(name, folder)
+    files = sorted(entry.name for entry in os.scandir(folder) if _is_image(entry.name) and not entry.is_dir())
+    if not files:
+        raise DataError(f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)}); flat: does not look into its folders")
+    of = [_class_of(file, separator) for file in files]
+    nameless = [file for file, class_name in zip(files, of, strict=True) if not class_name]
+    if nameless:
+        raise DataError(
+            f"{folder}: {len(nameless)} names have no class before a {separator!r}, the first is {nameless[0]}: "
+            "rename or remove them, or say what ends the class with --data.separator"
+        )
+    classes = tuple(sorted(set(of)))
+    if len(classes) < 2:
+        raise DataError(f"{folder} needs images of two classes; before {separator!r}, all names say {classes[0]!r}")
+    label = {class_name: i for i, class_name in enumerate(classes)}
+    ids = Names.of(files)
+    labels = np.asarray([label[class_name] for class_name in of], np.int32)
+    return Dataset(name, classes, {UNSPLIT: Split(ids, labels, FileImages(ids, str(folder)))}, folder)
+
+
+def _class_of(file: str, separator: str) -> str:
+    """Empty where the name, without its suffix, has no separator."""
+    class_name, found, _ = os.path.splitext(file)[0].partition(separator)
+    return class_name if found else ""

@@ -1,0 +1,137 @@
+"""Where the images of a split are, and how one is loaded inside a TensorFlow graph."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from cnn_jax.data.decode import decode
+from cnn_jax.data.sources.names import Names
+from cnn_jax.data.tensorflow import tf
+
+
+class Images(Protocol):
+    """Images by number."""
+
+    def load(self, index: Any) -> Any:
+        """int64[] to uint8[h, w, 3] or uint8[h, w, 1]; raises OpError for an image that cannot be read."""
+
+    def take(self, indices: np.ndarray) -> "Images":
+        """Only these, in this order."""
+
+    def fingerprint(self) -> str:
+        """Changes with the content of any image, as far as that shows without decoding them."""
+
+
+@dataclass(frozen=True)
+class FileImages:
+    """Image files, by paths below `folder` or, where that is empty, as they are."""
+
+    paths: Names
+    folder: str = ""
+
+    @classmethod
+    def of(cls, paths: Sequence[str]) -> "FileImages":
+        """The files at these paths."""
+        return cls(Names.of(paths))
+
+    def load(self, index: Any) -> Any:
+        prefix, block, starts, lengths = self._tensors
+        path = tf().strings.substr(block, tf().gather(starts, index), tf().gather(lengths, index))
+        return decode(tf().io.read_file(tf().strings.join([prefix, path])))
+
+    @cached_property
+    def _tensors(self) -> tuple[Any, ...]:
+        prefix = os.path.join(self.folder, "") if self.folder else ""
+        parts = (os.fsencode(prefix), self.paths.block, self.paths.starts, self.paths.lengths)
+        return tuple(outside_of_graph(part) for part in parts)
+
+    def take(self, indices: np.ndarray) -> "FileImages":
+        return FileImages(self.paths.take(indices), self.folder)
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for path in self.paths:
+            full = os.path.join(self.folder, path)
+            stat = os.stat(full)
+            digest.update(repr((os.fsencode(full), stat.st_size, stat.st_mtime_ns)).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class ArrayImages:
+    """Images in memory, uint8[n, h, w, channels]."""
+
+    pixels: np.ndarray
+
+    def load(self, index: Any) -> Any:
+        return tf().gather(self._tensor, index)
+
+    @cached_property
+    def _tensor(self) -> Any:
+        return outside_of_graph(self.pixels)
+
+    def take(self, indices: np.ndarray) -> "ArrayImages":
+        return ArrayImages(self.pixels[indices])
+
+    def fingerprint(self) -> str:
+        return _sha256(repr(self.pixels.shape).encode() + np.ascontiguousarray(self.pixels).tobytes())
+
+
+@dataclass(frozen=True)
+class EncodedImages:
+    """Encoded images from a random-access source: `read(i)` gives the bytes of the i-th file."""
+
+    read: Callable[[int], bytes]
+    indices: np.ndarray
+    name: str
+    """Of the data set, its version and split: prepared data sets do not change."""
+
+    def load(self, index: Any) -> Any:
+        position = tf().gather(outside_of_graph(self.indices), index)
+        return decode(tf().numpy_function(lambda i: self.read(int(i)), [position], tf().string))
+
+    def take(self, indices: np.ndarray) -> "EncodedImages":
+        return EncodedImages(self.read, self.indices[indices], self.name)
+
+    def fingerprint(self) -> str:
+        return _sha256(repr((self.name, self.indices.tolist())).encode())
+
+
+@dataclass(frozen=True)
+class DrawnImages:
+    """Images that `draw(i)` makes when they are asked for, uint8[size, size, 3]: a pure function of the number."""
+
+    draw: Callable[[int], np.ndarray]
+    size: int
+    indices: np.ndarray
+    name: str
+    """Of the picture book: changes with all that `draw` depends on besides the number."""
+
+    def load(self, index: Any) -> Any:
+        position = tf().gather(outside_of_graph(self.indices), index)
+        drawn = tf().numpy_function(lambda i: self.draw(int(i)), [position], tf().uint8, stateful=False)
+        return tf().ensure_shape(drawn, (self.size, self.size, 3))
+
+    def take(self, indices: np.ndarray) -> "DrawnImages":
+        return DrawnImages(self.draw, self.size, self.indices[indices], self.name)
+
+    def fingerprint(self) -> str:
+        return _sha256(repr((self.name, self.size, self.indices.tolist())).encode())
+
+
+def outside_of_graph(value: Any) -> Any:
+    """The value as a tensor that graphs refer to; a constant inside of them is copied, and limited to 2 GB.
+
+    An array that begins at a multiple of 64 bytes is not copied.
+    """
+    with tf().init_scope():
+        return tf().convert_to_tensor(value)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

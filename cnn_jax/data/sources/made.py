@@ -1,0 +1,30 @@
+"""Data sets that need no file: scikit-learn's digits, and shapes that are drawn as they are needed."""
+
+import functools
+
+import numpy as np
+
+from cnn_jax.data import shapes
+from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split
+from cnn_jax.data.sources.images import ArrayImages, DrawnImages
+from cnn_jax.data.sources.names import Names
+
+
+def open_digits() -> Dataset:
+    """scikit-learn's 1,797 handwritten digits, 8x8 pixels of 0 to 16, brought to 0 to 255."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+    ids = tuple(f"digits/{i:04d}" for i in range(len(pixels)))
+    split = Split(ids, digits.target.astype(np.int32), ArrayImages(pixels))
+    return Dataset("digits", tuple(str(name) for name in digits.target_names), {UNSPLIT: split})
+
+
+def open_shapes(examples: int, size: int, seed: int) -> Dataset:
+    """Pictures of `cnn_jax.data.shapes`, as many of each class; the classes take turns."""
+    numbers = np.arange(examples)
+    ids = Names.of(f"shapes/{seed}/{i}" for i in numbers)
+    images = DrawnImages(functools.partial(shapes.draw, size, seed), size, numbers, f"shapes/{seed}")
+    labels = (numbers % len(shapes.CLASSES)).astype(np.int32)
+    return Dataset("shapes", shapes.CLASSES, {UNSPLIT: Split(ids, labels, images)})

@@ -1,0 +1,114 @@
+"""Data sets of TensorFlow Datasets, read undecoded and in any order."""
+
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split
+from cnn_jax.data.sources.images import EncodedImages
+from cnn_jax.data.sources.names import Names
+from cnn_jax.data.tensorflow import tf
+from cnn_jax.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+
+
+def open_tfds(name: str, spec: str, data_dir: str | None) -> Dataset:
+    """A prepared data set, or one that is downloaded and prepared now.
+
+    New ones are written as ArrayRecord files, which can be read in any order; of ones that were prepared as TFRecord
+    files, TFDS' own default, the places of the records are found first.
+
+    Args:
+        name: what an error calls it.
+        spec: NAME or NAME:CONFIG, as TFDS knows it or finds it below `data_dir`.
+
+    Raises:
+        DataError: it is unknown, cannot be prepared, or has no images with labels.
+    """
+    builder = _prepared(name, spec.replace(":", "/"), data_dir)
+    if not {"image", "label"} <= set(builder.info.features or {}):
+        raise DataError(
+            f"data.dataset={name}: its examples have no `image` and `label`, so it is no classification set"
+        )
+    classes = tuple(builder.info.features["label"].names)
+    found = list(builder.info.splits)
+    if "train" not in found and not {"validation", "test"} & set(found):
+        raise DataError(f"data.dataset={name} has no train split; it has: {', '.join(found)}")
+    if {"validation", "test"} & set(found):
+        return Dataset(name, classes, {split: _open_split(builder, split) for split in found if split in SPLITS})
+    return Dataset(name, classes, {UNSPLIT: _open_split(builder, "train")})
+
+
+def _prepared(name: str, tfds_name: str, data_dir: str | None) -> Any:
+    tf()  # before tfds, so that it stays off accelerators
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(tfds_name, data_dir=data_dir)
+        if not builder.is_prepared():
+            builder = tfds.builder(tfds_name, data_dir=data_dir, file_format="array_record")
+            builder.download_and_prepare()
+    except tfds.core.DatasetNotFoundError as error:
+        raise DataError(f"data.dataset={name}: TFDS knows no data set {tfds_name!r}") from error
+    except Exception as error:  # TFDS lets network, disk and checksum errors of many kinds through
+        raise DataError(
+            f"data.dataset={name}: the data set could not be prepared ({type(error).__name__}: {error}).\n"
+            f"  Give the folder of a prepared copy with --data.data_dir, or your own images with "
+            f"--data.dataset=folder:DIR.\n  Without a network, this works: python -m cnn_jax.train --exp=quickstart"
+        ) from error
+    return builder
+
+
+def _open_split(builder: Any, split: str) -> Split:
+    source = _examples(builder, split)
+    labels = np.fromiter((example["label"] for example in source), np.int32, len(source))
+    name = f"{builder.info.full_name}/{split}"
+    ids = Names.of(f"{name}/{i}" for i in range(len(source)))
+    return Split(ids, labels, EncodedImages(lambda i: source[i]["image"], np.arange(len(source)), name))
+
+
+def _examples(builder: Any, split: str) -> Sequence[dict[str, Any]]:
+    """The examples of a split in the order of its files, images undecoded."""
+    import tensorflow_datasets as tfds
+
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    if builder.info.file_format is not tfds.core.FileFormat.TFRECORD:
+        return builder.as_data_source(split=split, decoders=decoders)
+    features = builder.info.features
+    files = [Path(path) for path in builder.info.splits[split].filepaths]
+    return _TFRecords(files, lambda record: features.deserialize_example_np(record, decoders=decoders))
+
+
+class _TFRecords(Sequence[dict[str, Any]]):
+    """The records of TFRecord files by number.
+
+    A record is its length (8 bytes, little-endian), a checksum (4), the content, and a checksum (4); see
+    https://www.tensorflow.org/tutorials/load_data/tfrecord.
+    """
+
+    def __init__(self, files: list[Path], parse: Any) -> None:
+        self._files, self._parse = files, parse
+        places = [(number, *place) for number, file in enumerate(files) for place in _places(file)]
+        self._places = np.asarray(places, np.int64).reshape(-1, 3)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: Any) -> Any:
+        number, start, length = self._places[index]
+        with self._files[number].open("rb") as file:
+            file.seek(start)
+            return self._parse(file.read(length))
+
+
+def _places(path: Path) -> Iterator[tuple[int, int]]:
+    """Start and length of the content of each record."""
+    with path.open("rb") as file:
+        while header := file.read(12):
+            (length,) = struct.unpack("<Q", header[:8])
+            yield file.tell(), length
+            file.seek(length + 4, 1)
