@@ -1,6 +1,7 @@
 """Where on an image the evidence for a class lies: Grad-CAM, Grad-CAM++ and occlusion."""
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +12,13 @@ from cnn_jax.models.chain import Variables, layer_index
 from cnn_jax.models.layers import MaxPool
 from cnn_jax.models.model import Model
 from cnn_jax.models.summary import sees_everything
+from cnn_jax.validation import require
 
 OCCLUDED_BATCH = 32
 """Occluded copies of an image in a step."""
 GREY = 128
 """The value of an occluding patch in each channel, halfway between black and white."""
-COLOURS = "inferno"
+COLOURS = "viridis"
 """Of matplotlib's perceptually uniform colour maps."""
 COVER = 0.6
 """How much of the colour goes into an overlay; the rest is the image."""
@@ -77,7 +79,8 @@ def grad_cam(
     Raises:
         ConfigError: no such layer (with the near names), or one whose output has no rows and columns.
     """
-    return _class_activation_maps(model, variables, images, classes, layer, plus_plus=False)
+    name = default_layer(model) if layer is None else layer
+    return class_activation_maps(model, variables, images, classes, [name])[name][0]
 
 
 def grad_cam_plus_plus(
@@ -88,35 +91,43 @@ def grad_cam_plus_plus(
     As `grad_cam`, but the weight of a channel is a sum of its positive derivatives, each with the coefficient of
     equation 19 of the paper for the score exp(logit).
     """
-    return _class_activation_maps(model, variables, images, classes, layer, plus_plus=True)
+    name = default_layer(model) if layer is None else layer
+    return class_activation_maps(model, variables, images, classes, [name])[name][1]
 
 
-def _class_activation_maps(
-    model: Model, variables: Variables, images: np.ndarray, classes: np.ndarray, layer: str | None, plus_plus: bool
-) -> np.ndarray:
-    name = default_layer(model) if layer is None else check_layer(model, layer)
-    classes = np.asarray(classes, np.int32)
-    maps = np.asarray(_maps(variables, images, classes, model=model, layer=name, plus_plus=plus_plus))
-    highest = maps.max((1, 2), keepdims=True)
-    return maps / np.where(highest > 0, highest, 1)
+def class_activation_maps(
+    model: Model, variables: Variables, images: np.ndarray, classes: np.ndarray, layers: Sequence[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The maps of `grad_cam` and of `grad_cam_plus_plus` at several layers, with one pass through the network."""
+    names = tuple(check_layer(model, name) for name in layers)
+    maps = _maps(variables, images, np.asarray(classes, np.int32), model=model, layers=names)
+    return {name: (_scaled(first), _scaled(second)) for name, (first, second) in maps.items()}
 
 
-@functools.partial(jax.jit, static_argnames=("model", "layer", "plus_plus"))
+def _scaled(maps: jax.Array) -> np.ndarray:
+    values = np.asarray(maps)
+    highest = values.max((1, 2), keepdims=True)
+    return values / np.where(highest > 0, highest, 1)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "layers"))
 def _maps(
-    variables: Variables, images: jax.Array, classes: jax.Array, *, model: Model, layer: str, plus_plus: bool
-) -> jax.Array:
-    output = model.output_shapes[layer]
-
-    def scores(offset: jax.Array) -> tuple[jax.Array, jax.Array]:
+    variables: Variables, images: jax.Array, classes: jax.Array, *, model: Model, layers: tuple[str, ...]
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+    def scores(offsets: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The sum of the images' scores, whose gradient is that of each image's own score."""
-        logits, activations = model.logits_with_offset(variables, images, layer, offset)
-        return jnp.take_along_axis(logits, classes[:, None], axis=1).sum(), activations
+        logits, outputs = model.logits_with_offsets(variables, images, offsets)
+        return jnp.take_along_axis(logits, classes[:, None], axis=1).sum(), outputs
 
-    offset = jnp.zeros((len(images), *output.shape[1:]), output.dtype)
-    gradients, activations = jax.grad(scores, has_aux=True)(offset)
-    gradients, activations = gradients.astype(jnp.float32), activations.astype(jnp.float32)
-    weights = _plus_plus_weights(gradients, activations) if plus_plus else gradients.mean((1, 2))
-    return jnp.maximum(jnp.einsum("bhwc,bc->bhw", activations, weights), 0)
+    shapes = {name: model.output_shapes[name] for name in layers}
+    zeros = {name: jnp.zeros((len(images), *shape.shape[1:]), shape.dtype) for name, shape in shapes.items()}
+    gradients, outputs = jax.tree.map(lambda x: x.astype(jnp.float32), jax.grad(scores, has_aux=True)(zeros))
+    maps = {}
+    for name in layers:
+        weights = gradients[name].mean((1, 2)), _plus_plus_weights(gradients[name], outputs[name])
+        first, second = (jnp.maximum(jnp.einsum("bhwc,bc->bhw", outputs[name], w), 0) for w in weights)
+        maps[name] = first, second
+    return maps
 
 
 def _plus_plus_weights(gradients: jax.Array, activations: jax.Array) -> jax.Array:
@@ -131,7 +142,7 @@ def _plus_plus_weights(gradients: jax.Array, activations: jax.Array) -> jax.Arra
 
 
 def occlusion(
-    model: Model, variables: Variables, image: np.ndarray, class_index: int, patch: int, stride: int
+    model: Model, variables: Variables, image: np.ndarray, classes: Sequence[int], patch: int, stride: int
 ) -> np.ndarray:
     """Occlusion sensitivity (Zeiler and Fergus, 2013, arXiv:1311.2901): what the network misses where it is covered.
 
@@ -139,52 +150,49 @@ def occlusion(
 
     Args:
         image: uint8[s, s, 3].
-        class_index: the class whose probability is looked at.
+        classes: the k classes whose probabilities are looked at.
         patch: rows and columns of the square.
         stride: pixels between its places; the last row and column of places end with the image.
 
     Returns:
-        float32[s, s]: by how much the probability falls, as a mean over the places of the square that cover the pixel
-        (0 where none does, with a stride larger than the patch). Negative where it rises.
+        float32[k, s, s]: by how much the probability falls, as a mean over the places of the square that cover the
+        pixel (0 where none does, with a stride larger than the patch). Negative where it rises.
 
     Raises:
         ConfigError: a patch or stride that is not possible for the image.
     """
     size = len(image)
-    if not 1 <= patch <= size or stride < 1:
-        raise ConfigError(
-            f"a patch of {patch} and a stride of {stride} pixels are not possible for {size} x {size} pixels"
-        )
+    require(1 <= patch <= size, "patch", patch, f"from 1 to {size}, the size of the image")
+    require(stride >= 1, "stride", stride, "at least 1")
     starts = sorted({*range(0, size - patch + 1, stride), size - patch})
     places = np.array([(row, column) for row in starts for column in starts], np.int32)
-    covered = _probabilities_without(model, variables, image, class_index, places, patch)
-    whole = float(np.asarray(model.probabilities(variables, jnp.asarray(image[None])))[0, class_index])
-    drops, times = np.zeros((size, size)), np.zeros((size, size), np.int64)
-    for (row, column), probability in zip(places, covered, strict=True):
+    nothing = np.full((1, 2), size, np.int32)
+    whole, *covered = _probabilities_without(model, variables, image, np.concatenate([nothing, places]), patch)
+    chosen = list(classes)
+    drops, times = np.zeros((len(chosen), size, size)), np.zeros((size, size), np.int64)
+    for (row, column), probabilities in zip(places, covered, strict=True):
         square = np.s_[row : row + patch, column : column + patch]
-        drops[square] += whole - probability
+        drops[:, *square] += (whole - probabilities)[chosen, None, None]
         times[square] += 1
     return (drops / np.maximum(times, 1)).astype(np.float32)
 
 
 def _probabilities_without(
-    model: Model, variables: Variables, image: np.ndarray, class_index: int, places: np.ndarray, patch: int
+    model: Model, variables: Variables, image: np.ndarray, places: np.ndarray, patch: int
 ) -> np.ndarray:
-    """The probability of the class with the square at each of the places, int32[n, 2]: float32[n]."""
+    """The probabilities with the square at each of the places, int32[n, 2]: float32[n, classes]."""
     missing = -len(places) % OCCLUDED_BATCH  # so that there is one program
     batches = np.pad(places, ((0, missing), (0, 0))).reshape(-1, OCCLUDED_BATCH, 2)
-    found = [_occluded(variables, image, batch, class_index, model=model, patch=patch) for batch in batches]
+    found = [_occluded(variables, image, batch, model=model, patch=patch) for batch in batches]
     return np.concatenate(found)[: len(places)]
 
 
 @functools.partial(jax.jit, static_argnames=("model", "patch"))
-def _occluded(
-    variables: Variables, image: jax.Array, places: jax.Array, class_index: int, *, model: Model, patch: int
-) -> jax.Array:
+def _occluded(variables: Variables, image: jax.Array, places: jax.Array, *, model: Model, patch: int) -> jax.Array:
     pixels = jnp.arange(len(image))
     rows, columns = ((pixels >= place[:, None]) & (pixels < place[:, None] + patch) for place in places.T)
     square = rows[:, :, None, None] & columns[:, None, :, None]
-    return model.probabilities(variables, jnp.where(square, jnp.uint8(GREY), image))[:, class_index]
+    return model.probabilities(variables, jnp.where(square, jnp.uint8(GREY), image))
 
 
 def overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:

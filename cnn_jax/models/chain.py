@@ -4,7 +4,6 @@ A model is a function that returns the layers; `Chain` runs them. Because the or
 running a prefix on its own, tapping feature maps and printing a summary are slices of the chain or walks along it.
 """
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import jax
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.layers import Activation, Add, BatchNorm, DepthwiseConv, Layer
+from cnn_jax.validation import near
 
 Variables = dict[str, Any]
 """{"params": {layer: {leaf: array}}, "batch_stats": {layer: {leaf: array}}}"""
@@ -105,5 +105,4 @@ def layer_index(layers: Sequence[Layer], name: str, field: str) -> int:
     names = layer_names(layers)
     if name in names:
         return names.index(name)
-    near = difflib.get_close_matches(name, names, n=5, cutoff=0.4) or names
-    raise ConfigError(f"{field}: there is no layer {name!r}; near names: {', '.join(near)}")
+    raise ConfigError(f"{field}: there is no layer {name!r}; near names: {near(name, names)}")

@@ -1,7 +1,7 @@
 """A model: a chain, how its inputs are normalised, and which of its layers no pretrained file has."""
 
 import functools
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -122,15 +122,15 @@ class Model:
         """Inference: the outputs of the layers called `names`."""
         return self.chain.apply(variables, self.prepare(inputs), taps=names)[1]
 
-    def logits_with_offset(
-        self, variables: Variables, inputs: jax.Array, name: str, offset: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """Inference: the logits, and the output of the layer called `name`, after `offset` was added to that output.
+    def logits_with_offsets(
+        self, variables: Variables, inputs: jax.Array, offsets: Mapping[str, jax.Array]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Inference: the logits, and the outputs of the layers that `offsets` names, each after its offset was added.
 
-        At an offset of zero, the derivatives by it are those by the output.
+        At offsets of zero, the derivatives by them are those by the outputs.
         """
-        x, taps = self.chain.apply(variables, self.prepare(inputs), taps=(name,), offsets={name: offset})
-        return x.astype(jnp.float32), taps[name]
+        x, outputs = self.chain.apply(variables, self.prepare(inputs), taps=tuple(offsets), offsets=offsets)
+        return x.astype(jnp.float32), outputs
 
     def train_logits(
         self, variables: Variables, inputs: jax.Array, dropout_key: jax.Array, inference_layers: Collection[str]
