@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from cnn_jax.errors import ConfigError
 
+LISTED = 100
+"""Names that an error lists, at most."""
+
 
 def require(holds: bool, name: str, value: Any, rule: str) -> None:
     """Raise the one error of an impossible value."""
@@ -17,8 +20,8 @@ def require(holds: bool, name: str, value: Any, rule: str) -> None:
 
 
 def near(name: str, names: Sequence[str]) -> str:
-    """Those of the names that an error lists, as what `name` may have meant; all of them where none is near."""
-    return ", ".join(difflib.get_close_matches(name, names, n=5, cutoff=0.4) or names)
+    """Those of the names that `name` may have meant, for an error; the first ones where none is near."""
+    return ", ".join(difflib.get_close_matches(name, names, n=5, cutoff=0.4) or names[:LISTED])
 
 
 def check_types(section: Any, prefix: str) -> None:
