@@ -1,0 +1,5 @@
+"""The report of a run: one page that holds what the run directory knows."""
+
+from cnn_jax.report.page import FILE, write
+
+__all__ = ["FILE", "write"]
