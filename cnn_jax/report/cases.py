@@ -15,6 +15,8 @@ from cnn_jax.training.runs import TrainedRun
 
 SHOWN = 12
 """Of each kind."""
+BATCH = 8
+"""Images that Grad-CAM sees at a time."""
 SIDE = 160
 """Pixels of the longer side of a picture."""
 
@@ -42,7 +44,7 @@ def cases(run: TrainedRun, record: Record, examples: Split, describer: Describer
     listed = (record.get(record.evaluation, "mistakes") or [])[:SHOWN]
     places = {id_: place for place, id_ in enumerate(examples.ids)}
     wrong = [places[mistake["id"]] for mistake in listed]
-    right = np.flatnonzero(describer.labels == describer.predicted)
+    right = np.flatnonzero(describer.right)
     unsure = [int(index) for index in right[np.argsort(describer.confidence[right], kind="stable")[:SHOWN]]]
     shown = _look(run, examples, describer, [*wrong, *unsure])
     mistakes = (_as_recorded(record, place, case) for place, case in enumerate(shown[: len(wrong)]))
@@ -60,7 +62,7 @@ def _look(run: TrainedRun, examples: Split, describer: Describer, indices: Seque
     if not indices:
         return []
     images = np.stack(list(pictures.load(examples, indices, run.model.image_size)))
-    maps = grad_cam(run.model, run.variables, images, describer.predicted[np.asarray(indices)])
+    maps = _heat(run, images, describer.predicted[np.asarray(indices)])
     return [
         Case(
             describer.photograph(index, pictures.picture(image, SIDE)),
@@ -68,3 +70,15 @@ def _look(run: TrainedRun, examples: Split, describer: Describer, indices: Seque
         )
         for index, image, heat in zip(indices, images, maps, strict=True)
     ]
+
+
+def _heat(run: TrainedRun, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Grad-CAM of any number of images, always so many at a time that there is one program."""
+    missing = -len(images) % BATCH
+    filled = np.concatenate([images, np.repeat(images[:1], missing, 0)])
+    targets = np.concatenate([classes, np.repeat(classes[:1], missing)])
+    parts = [
+        grad_cam(run.model, run.variables, filled[start : start + BATCH], targets[start : start + BATCH])
+        for start in range(0, len(filled), BATCH)
+    ]
+    return np.concatenate(parts)[: len(images)]

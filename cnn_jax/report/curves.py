@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from cnn_jax.report.charts import Axis, counting_axis, fitted_axis, polyline
 from cnn_jax.report.record import CONFIG, METRICS, RESULT, Form, Number, Record, count, decimals, percent, scientific
 
-WIDTH, HEIGHT = 420, 240
-LEFT, RIGHT, TOP, BOTTOM = 48, 408, 14, 206
-"""The edges of what is drawn, in the SVG's own units."""
+FRAME = 420, 244, 50, 408, 18, 210
+"""Width, height, and the edges of what is drawn (left, right, top, bottom), in the SVG's own units."""
+_, _, LEFT, RIGHT, TOP, BOTTOM = FRAME
 MARKED_EPOCHS = 40
 """Up to how many epochs each of them is a dot."""
 
@@ -65,6 +65,7 @@ class Curves:
     """Where the best epoch is."""
     head: float | None
     """Where the epochs of the classifier alone end."""
+    frame: tuple[int, ...] = FRAME
 
 
 def curves(record: Record) -> Curves | None:

@@ -74,24 +74,20 @@ class Describer:
     """Says of an example what the network says of it."""
 
     def __init__(self, examples: Split, predictions: Predictions, classes: tuple[str, ...]) -> None:
-        self._examples, self._classes = examples, classes
-        self.labels, self.predicted = predictions.labels, predictions.predicted
-        logits = predictions.logits.astype(np.float64)
-        exponentials = np.exp(logits - logits.max(-1, keepdims=True))
-        self.probabilities = exponentials / exponentials.sum(-1, keepdims=True)
-        """float64[n, classes]"""
-        self.confidence = self.probabilities[np.arange(len(self.labels)), self.predicted]
-        """float64[n]: of the predicted class."""
+        self._ids, self._predictions, self._classes = examples.ids, predictions, classes
+        self.labels, self.predicted, self.right = predictions.labels, predictions.predicted, predictions.right
+        self.confidence = predictions.probability_of(predictions.predicted)
+        """float64[n]: the probability of the predicted class."""
 
     def photograph(self, index: int, picture: Picture) -> Photograph:
         """The example at this place of the split."""
-        true, predicted = self.labels[index], self.predicted[index]
+        true = self.labels[index]
         return Photograph(
-            self._examples.ids[index],
+            self._ids[index],
             self._classes[true],
-            self._classes[predicted],
+            self._classes[self.predicted[index]],
             computed(percent, float(self.confidence[index])),
-            computed(percent, float(self.probabilities[index, true])),
+            computed(percent, float(self._predictions.probabilities[index, true])),
             picture,
         )
 
@@ -138,9 +134,7 @@ def _photographs(
 ) -> dict[tuple[int, int], list[Photograph]]:
     """Fill the cells in turn, the mistakes before the right ones, until there is no more room."""
     order = sorted(
-        (rank, cell[0] == cell[1], cell, index)
-        for cell, members in cells.items()
-        for rank, index in enumerate(members)
+        (rank, cell[0] == cell[1], cell, index) for cell, members in cells.items() for rank, index in enumerate(members)
     )[:PHOTOGRAPHS]
     found: dict[tuple[int, int], list[Photograph]] = {}
     used = 0

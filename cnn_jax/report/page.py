@@ -13,9 +13,7 @@ from cnn_jax.training.runs import TrainedRun
 FILE = "report.html"
 
 
-def write(
-    run: TrainedRun, split: str, examples: Split, predictions: Predictions, evaluation: dict[str, Any]
-) -> Path:
+def write(run: TrainedRun, split: str, examples: Split, predictions: Predictions, evaluation: dict[str, Any]) -> Path:
     """Write report.html into the run directory.
 
     Args:

@@ -36,9 +36,7 @@ def headline(record: Record) -> Headline:
         ("calibration error", record.measured(decimals, "calibration", "ece")),
     ]
     low, high = (record.measured(percent, "accuracy_ci95", i) for i in (0, 1))
-    return Headline(
-        record.measured(percent, "accuracy"), low, high, record.measured(count, "n"), tuple(scores)
-    )
+    return Headline(record.measured(percent, "accuracy"), low, high, record.measured(count, "n"), tuple(scores))
 
 
 @dataclass(frozen=True)
