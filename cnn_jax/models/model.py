@@ -122,6 +122,16 @@ class Model:
         """Inference: the outputs of the layers called `names`."""
         return self.chain.apply(variables, self.prepare(inputs), taps=names)[1]
 
+    def logits_with_offset(
+        self, variables: Variables, inputs: jax.Array, name: str, offset: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Inference: the logits, and the output of the layer called `name`, after `offset` was added to that output.
+
+        At an offset of zero, the derivatives by it are those by the output.
+        """
+        x, taps = self.chain.apply(variables, self.prepare(inputs), taps=(name,), offsets={name: offset})
+        return x.astype(jnp.float32), taps[name]
+
     def train_logits(
         self, variables: Variables, inputs: jax.Array, dropout_key: jax.Array, inference_layers: Collection[str]
     ) -> tuple[jax.Array, dict[str, Any]]:
