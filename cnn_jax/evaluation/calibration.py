@@ -67,10 +67,10 @@ def fit_temperature(predictions: Predictions) -> float | None:
         low, high = (low, inverse) if slope > 0 else (inverse, high)
         step = slope / max(curvature, np.finfo(np.float64).tiny)
         better = float(np.clip(inverse - step, inverse / 4, inverse * 4))
-        if not low < better < high:
-            better = (low + high) / 2
         if abs(better - inverse) <= 1e-13 * inverse:
             break
+        if not low < better < high:
+            better = (low + high) / 2
         inverse = better
     return 1 / inverse
 

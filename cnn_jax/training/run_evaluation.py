@@ -1,6 +1,5 @@
 """Evaluate a trained run: the images that are asked for, what the run says of them, and the record of it."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -174,4 +173,4 @@ def _trained_on(run: TrainedRun, dataset: str, ids: tuple[str, ...]) -> int:
     recorded = run.directory / "split.json"
     if run.config.data.dataset != dataset or not recorded.exists():
         return 0
-    return len(set(ids) & set(json.loads(recorded.read_text())["splits"].get("train", ())))
+    return len(set(ids) & set(splits.read_ids(recorded).get("train", ())))
