@@ -39,7 +39,9 @@ def make_feed(
     training, validation = job.dataset.splits["train"], job.dataset.splits["validation"]
     if phase.features is None:
         budget = data.memory_megabytes * 2**20
-        training, validation = (in_memory(split, size, budget) for split in (training, validation))
+        validation = in_memory(validation, size, budget)
+        if not data.augment.reads_originals:
+            training = in_memory(training, size, budget)
         stream = TrainStream(training, size, data.batch_size, seed, data.augment)
         batches = partial(evaluation_batches, validation, size, data.eval_batch_size)
         return Feed(job.model, stream.batches, batches, validation)
