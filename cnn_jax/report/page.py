@@ -7,7 +7,7 @@ from cnn_jax import html
 from cnn_jax.data.sources import Split
 from cnn_jax.evaluation.metrics import Predictions
 from cnn_jax.files import write_atomically
-from cnn_jax.report import calibration, cases, curves, galleries, network, record, tables
+from cnn_jax.report import augmentation, calibration, cases, curves, galleries, network, record, tables
 from cnn_jax.training.runs import TrainedRun
 
 FILE = "report.html"
@@ -49,7 +49,7 @@ def view(
         "step": run.step,
         "missing": known.missing,
         "evaluation_file": known.evaluation,
-        "preview": None,
+        "preview": augmentation.augmentation(run, examples),
         "headline": tables.headline(known),
         "curves": curves.curves(known),
         "confusion": galleries.confusion(known, examples, describer, run.model.image_size),
