@@ -49,7 +49,7 @@ def view(
         "step": run.step,
         "missing": known.missing,
         "evaluation_file": known.evaluation,
-        "preview": augmentation.augmentation(run, examples),
+        "augmented": augmentation.augmentation(run, examples),
         "headline": tables.headline(known),
         "curves": curves.curves(known),
         "confusion": galleries.confusion(known, examples, describer, run.model.image_size),

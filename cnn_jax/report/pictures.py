@@ -25,9 +25,9 @@ class Picture:
     """Whether it has so few pixels that they are to be seen."""
 
 
-def picture(pixels: np.ndarray, longest_side: int, enlarged: bool | None = None) -> Picture:
-    """uint8[h, w, 3] as a picture, scaled down to `longest_side` pixels; None: its pixels are to be seen if few."""
-    if max(pixels.shape[:2]) < SMALL if enlarged is None else enlarged:
+def picture(pixels: np.ndarray, longest_side: int) -> Picture:
+    """uint8[h, w, 3] as a picture, scaled down to `longest_side` pixels."""
+    if max(pixels.shape[:2]) < SMALL:
         return Picture(html.drawing(pixels), True)
     return Picture(html.photograph(pixels, longest_side), False)
 
