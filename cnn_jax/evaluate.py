@@ -3,14 +3,16 @@
     python -m cnn_jax.evaluate --checkpoint=runs/mobilenet_ft
     python -m cnn_jax.evaluate --checkpoint=runs/mobilenet_ft --compare=runs/other --flip-averaging
 
-Needs nothing but the run directory and the images. Prints tables, and writes evaluation-<split>.json and the
-predictions themselves, predictions-<split>.npz, into the run directory.
+Needs nothing but the run directory and the images. Prints tables, and writes evaluation-<split>.json, the predictions
+themselves, predictions-<split>.npz, and report.html into the run directory.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
 
 from cnn_jax import cli
 from cnn_jax.errors import ConfigError
@@ -35,6 +37,8 @@ class Arguments:
     """Take the mean of the probabilities of each image and its mirror image; it takes twice as long."""
     output: Path | None = None
     """The .json file to write, and an .npz beside it; None is evaluation-<split>.json in the run directory."""
+    report: Annotated[bool, tyro.conf.FlagConversionOff] = True
+    """Write report.html into the run directory."""
     data: DataOptions = field(default_factory=DataOptions)
 
     def __post_init__(self) -> None:
@@ -60,6 +64,10 @@ def main(argv: Sequence[str]) -> int:
     output = arguments.output or run.directory / f"evaluation-{evaluation.split}.json"
     beside = f"predictions-{evaluation.split}" if arguments.output is None else output.stem
     write(evaluation, output, output.with_name(f"{beside}.npz"), reporter)
+    if arguments.report:
+        from cnn_jax import report
+
+        report.attempt(run, evaluation, reporter.line)
     return 0
 
 

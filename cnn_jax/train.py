@@ -34,6 +34,8 @@ class Arguments:
     """Print the configuration as JSON, and do nothing else."""
     find_learning_rate: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Try learning rates from 1e-7 to 1 on the trainable layers, draw the loss, suggest one, and do nothing else."""
+    report: Annotated[bool, tyro.conf.FlagConversionOff] = True
+    """At the end, measure the best checkpoint on the validation split, and write report.html."""
     config: Annotated[Config, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(default_factory=Config)
 
 
@@ -55,6 +57,10 @@ def main(argv: Sequence[str]) -> int:
     workdir = arguments.workdir or Path("runs") / config.name
     outcome = fit(config, workdir, reporter, STARTED)
     _conclude(outcome.result, workdir, reporter)
+    if arguments.report and outcome.result["status"] == "completed":
+        from cnn_jax import report
+
+        report.after_training(workdir, outcome.validation, reporter)
     if outcome.stopped_by is None:
         return 0
     return cli.EXIT_SIGTERM if outcome.stopped_by == signal.SIGTERM else cli.EXIT_SIGINT

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 
 from cnn_jax.data.rows import evaluation_rows, training_rows
+from cnn_jax.data.sources import Split
 from cnn_jax.data.stream import Batch, TrainStream, evaluation_batches, in_memory
 from cnn_jax.models.model import Model
 from cnn_jax.training.feature_cache import FeatureCache
@@ -21,6 +23,8 @@ class Feed:
     training: Callable[[int], Generator[Batch, None, None]]
     """The endless batches from a step on."""
     validation: Callable[[], Generator[Batch, None, None]]
+    examples: Split
+    """The validation images, decoded where they are kept in memory."""
 
 
 def make_feed(
@@ -39,7 +43,8 @@ def make_feed(
         if not data.augment.reads_originals:
             training = in_memory(training, resize, budget)
         stream = TrainStream(training, resize, data.batch_size, seed, data.augment)
-        return Feed(job.model, stream.batches, lambda: evaluation_batches(validation, resize, data.eval_batch_size))
+        batches = partial(evaluation_batches, validation, resize, data.eval_batch_size)
+        return Feed(job.model, stream.batches, batches, validation)
     cache = FeatureCache(phase.features, job.config, job.model, state.variables, job.mesh)
     kept = cache.load(training, validation, reporter, stopped)
     if kept is None:
@@ -48,4 +53,5 @@ def make_feed(
         job.model.part(phase.features.layers),
         lambda first: training_rows(kept.training, training.labels, data.batch_size, seed, first),
         lambda: evaluation_rows(kept.validation, validation.labels, data.eval_batch_size),
+        validation,
     )

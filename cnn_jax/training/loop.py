@@ -12,6 +12,7 @@ import jax
 
 from cnn_jax.config import Config
 from cnn_jax.data import splits
+from cnn_jax.data.sources import Split
 from cnn_jax.errors import RunError, RunFailed
 from cnn_jax.files import write_atomically
 from cnn_jax.training import console, flops, pictures, runs
@@ -29,10 +30,14 @@ from cnn_jax.training.state import TrainState
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: what result.json holds, and the signal that stopped it, if one did."""
+    """How a run ended."""
 
     result: dict[str, Any]
+    """What result.json holds."""
     stopped_by: int | None
+    """The signal that stopped it, if one did."""
+    validation: Split
+    """What it was validated on, decoded where the images were kept in memory."""
 
 
 def fit(config: Config, workdir: Path, reporter: Reporter, started: float | None = None) -> Outcome:
@@ -71,7 +76,7 @@ def _fit(config: Config, workdir: Path, reporter: Reporter, started: float) -> O
         checkpoints.wait()
         result = _result(job, state, saver.timed(progress), run)
     write_atomically(workdir / "result.json", json.dumps(result, indent=2))
-    return Outcome(result, None if result["status"] == "completed" else interrupts.received)
+    return Outcome(result, None if result["status"] == "completed" else interrupts.received, run.validation)
 
 
 class Run:
@@ -85,6 +90,8 @@ class Run:
         self.flops: float | None = None
         """Of a step of the newest phase."""
         self.stopped_early = False
+        self.validation = job.dataset.splits["validation"]
+        """As the newest phase used it."""
 
     def _interrupted(self) -> bool:
         return self._interrupts.received is not None
@@ -108,6 +115,7 @@ class Run:
         feed = make_feed(self._job, phase, state, self._reporter, self._interrupted)
         if feed is None:
             return state, progress
+        self.validation = feed.examples
         self.start.measure("features" if phase.features else "decoding", begun)
         if int(state.step) == 0:
             pictures.log_inputs(self._job, self._log)
