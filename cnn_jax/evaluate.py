@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn_jax import cli
+from cnn_jax import cli, distributed
+from cnn_jax.distributed import DistributedArguments
 from cnn_jax.errors import ConfigError
 from cnn_jax.files import write_atomically
 
@@ -47,6 +48,7 @@ class Arguments:
     output: Path | None = None
     """The JSON file to write; None is evaluation-<split>.json in the run directory."""
     data: DataArguments = field(default_factory=DataArguments)
+    distributed: DistributedArguments = field(default_factory=DistributedArguments)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -54,9 +56,11 @@ def main(argv: Sequence[str]) -> int:
     arguments = cli.parse(
         Arguments, argv, door="evaluate", description="Measure a trained run on every example of a split."
     )
+    distributed.join(arguments.distributed)
     from cnn_jax.evaluation.tables import evaluation_tables  # JAX and TensorFlow load only once the flags are right
     from cnn_jax.training import runs
     from cnn_jax.training.logs import Reporter
+    from cnn_jax.training.processes import is_main
 
     reporter = Reporter()
     run = runs.load(arguments.checkpoint)
@@ -69,7 +73,8 @@ def main(argv: Sequence[str]) -> int:
         f"(95 % interval {low:.4f} to {high:.4f}), loss {evaluation['loss']:.4f}, checkpoint of step {run.step}"
     )
     output = arguments.output or run.directory / f"evaluation-{split}.json"
-    write_atomically(output, json.dumps(evaluation, indent=2))
+    if is_main():
+        write_atomically(output, json.dumps(evaluation, indent=2))
     reporter.line(f"written    {output}")
     return 0
 
@@ -101,11 +106,13 @@ def evaluate_run(
     examples = dataset.splits[chosen]
     batch_size, mesh = data.batch_size or config.eval_batch_size, Mesh.create()
     mesh.check_batch_size(batch_size, "data.batch_size")
-    predict = make_predict(run.model, mesh)
+    predict, variables = make_predict(run.model, mesh), mesh.replicate(run.variables)
+    place = mesh.process, mesh.processes
+    parts = evaluation_batches(examples, run.model.image_size, batch_size, *place)
     with reporter.bar(f"evaluate {chosen}", len(examples), "images") as bar:
         predictions = predict_all(
-            lambda images: predict(run.variables, mesh.put_batch(images)),
-            evaluation_batches(examples, run.model.image_size, batch_size),
+            lambda images: predict(variables, mesh.put_batch(images)),
+            mesh.with_all_labels(parts),
             lambda images: bar.advance(images, items=images),
         )
     return chosen, summarise(predictions, run.classes)

@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 from orbax.checkpoint.experimental import v1 as ocp
 
-from cnn_jax.errors import RunError, RunFailed
+from cnn_jax.errors import RunError, RunFailed, UserError
 from cnn_jax.models.chain import Variables
+from cnn_jax.training.processes import is_main, together
 
 Meta = dict[str, Any]
 
@@ -28,13 +29,25 @@ def _rank(metrics: Meta) -> tuple[float, float]:
 class Checkpoints:
     """The checkpoints in `directory`, by step. Close it, or use it as a context manager."""
 
-    def __init__(self, directory: Path, keep: int = 2) -> None:
-        """`keep` is the number of newest checkpoints to keep; the best is kept besides."""
+    def __init__(self, directory: Path, keep: int = 2, alone: bool = False) -> None:
+        """Of several processes, all open the directory, and process 0 writes what all have alike.
+
+        Args:
+            keep: the number of newest checkpoints to keep; the best is kept besides.
+            alone: this process reads without the others.
+        """
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every file that it touches
         policies = ocp.training.preservation_policies
         self._directory = directory.absolute()
+        number = jax.process_index()
+        processes = ocp.options.MultiprocessingOptions()
+        if alone and jax.process_count() > 1:
+            processes = ocp.options.MultiprocessingOptions(
+                primary_host=number, active_processes={number}, barrier_sync_key_prefix=f"alone{number}"
+            )
         self._checkpointer = ocp.training.Checkpointer(
             self._directory,
+            context=ocp.Context(multiprocessing_options=processes),
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=policies.AnyPreservationPolicy(
                 [
@@ -42,7 +55,7 @@ class Checkpoints:
                     policies.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False),
                 ]
             ),
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not alone,
         )
 
     def __enter__(self) -> "Checkpoints":
@@ -51,6 +64,8 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if jax.process_count() > 1 and not isinstance(error, UserError | RunFailed | None):
+            return  # closing waits for the other processes, and one of them may be gone
         try:
             self._checkpointer.close()
         except Exception as failed:  # of the last save in the background; see `wait`
@@ -107,9 +122,11 @@ class Checkpoints:
     def set_aside(self, steps: list[int]) -> Path:
         """Move the checkpoints of these steps to the folder `damaged` beside this one, which is returned."""
         folder = self._directory.parent / "damaged"
-        folder.mkdir(exist_ok=True)
-        for step in steps:
-            (self._directory / str(step)).rename(folder / f"{step}-{time.time_ns()}")
+        with together():
+            if is_main():
+                folder.mkdir(exist_ok=True)
+                for step in steps:
+                    (self._directory / str(step)).rename(folder / f"{step}-{time.time_ns()}")
         self._checkpointer.reload()
         return folder
 

@@ -33,17 +33,21 @@ def make_feed(
     """
     data, seed, size = job.config.data, job.config.seed, job.model.image_size
     training, validation = job.dataset.splits["train"], job.dataset.splits["validation"]
+    place = job.mesh.process, job.mesh.processes
     if phase.features is None:
-        budget = data.memory_megabytes * 2**20
-        training, validation = (in_memory(split, size, budget) for split in (training, validation))
-        stream = TrainStream(training, size, data.batch_size, seed, data.augment)
-        return Feed(job.model, stream.batches, lambda: evaluation_batches(validation, size, data.eval_batch_size))
+        if job.mesh.processes == 1:  # of several, each decodes its part alone, which is another one in every epoch
+            budget = data.memory_megabytes * 2**20
+            training, validation = (in_memory(split, size, budget) for split in (training, validation))
+        stream = TrainStream(training, size, data.batch_size, seed, data.augment, *place)
+        return Feed(
+            job.model, stream.batches, lambda: evaluation_batches(validation, size, data.eval_batch_size, *place)
+        )
     cache = FeatureCache(phase.features, job.config, job.model, state.variables, job.mesh)
     kept = cache.load(training, validation, reporter, stopped)
     if kept is None:
         return None
     return Feed(
         job.model.part(phase.features.layers),
-        lambda first: training_rows(kept.training, training.labels, data.batch_size, seed, first),
-        lambda: evaluation_rows(kept.validation, validation.labels, data.eval_batch_size),
+        lambda first: training_rows(kept.training, training.labels, data.batch_size, seed, first, *place),
+        lambda: evaluation_rows(kept.validation, validation.labels, data.eval_batch_size, *place),
     )

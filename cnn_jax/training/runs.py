@@ -57,6 +57,12 @@ def create(workdir: Path, config: Config) -> None:
         raise RunError(f"--workdir={workdir} cannot be written: {error.strerror}") from error
 
 
+def require_visible(workdir: Path) -> None:
+    """Raise RunError where this process does not see the run directory that process 0 has made."""
+    if not (workdir / "config.json").exists():
+        raise RunError(f"--workdir={workdir} is not the folder that process 0 sees: put it where all processes see it")
+
+
 @functools.cache
 def versions() -> dict[str, str]:
     """The installed versions of the packages that results depend on."""
@@ -103,7 +109,7 @@ def load(path: Path) -> TrainedRun:
         RunError: there is no such run, it has no checkpoint yet, or the checkpoint is damaged.
     """
     directory, step = _locate(path)
-    with Checkpoints(directory / "checkpoints") as checkpoints:
+    with Checkpoints(directory / "checkpoints", alone=True) as checkpoints:
         chosen = checkpoints.best() if step is None else step
         if chosen is None:
             raise RunError(f"{path} has no checkpoint: train it first, or wait for the end of the first epoch")
@@ -116,7 +122,7 @@ def load(path: Path) -> TrainedRun:
                 f"the checkpoint {chosen} of {directory} has metadata that cannot be read: {error}"
             ) from error
         model = build(config.model, len(classes), config.train.precision)
-        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), model.shapes)
         return TrainedRun(directory, chosen, config, classes, model, checkpoints.restore_variables(chosen, like), meta)
 
