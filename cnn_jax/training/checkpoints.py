@@ -29,25 +29,16 @@ def _rank(metrics: Meta) -> tuple[float, float]:
 class Checkpoints:
     """The checkpoints in `directory`, by step. Close it, or use it as a context manager."""
 
-    def __init__(self, directory: Path, keep: int = 2, alone: bool = False) -> None:
-        """Of several processes, all open the directory, and process 0 writes what all have alike.
+    def __init__(self, directory: Path, keep: int = 2) -> None:
+        """`keep` is the number of newest checkpoints to keep; the best is kept besides.
 
-        Args:
-            keep: the number of newest checkpoints to keep; the best is kept besides.
-            alone: this process reads without the others.
+        Of several processes all call every method together, and process 0 writes what all have alike.
         """
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every file that it touches
         policies = ocp.training.preservation_policies
         self._directory = directory.absolute()
-        number = jax.process_index()
-        processes = ocp.options.MultiprocessingOptions()
-        if alone and jax.process_count() > 1:
-            processes = ocp.options.MultiprocessingOptions(
-                primary_host=number, active_processes={number}, barrier_sync_key_prefix=f"alone{number}"
-            )
         self._checkpointer = ocp.training.Checkpointer(
             self._directory,
-            context=ocp.Context(multiprocessing_options=processes),
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=policies.AnyPreservationPolicy(
                 [
@@ -55,7 +46,7 @@ class Checkpoints:
                     policies.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False),
                 ]
             ),
-            cleanup_tmp_directories=not alone,
+            cleanup_tmp_directories=True,
         )
 
     def __enter__(self) -> "Checkpoints":

@@ -90,7 +90,8 @@ class Epochs:
         begun = time.perf_counter()
         self._compiled = self._jitted.lower(state, inputs, labels).compile()
         self._start.measure("compilation", begun)
-        self.flops = (self._compiled.cost_analysis() or {}).get("flops")
+        of_a_device = (self._compiled.cost_analysis() or {}).get("flops")
+        self.flops = of_a_device and of_a_device * self._job.mesh.devices
         begun = time.perf_counter()
         result = jax.block_until_ready(self._compiled(state, inputs, labels))
         self._start.measure("first step", begun)

@@ -25,16 +25,19 @@ class Mesh:
     processes: int = 1
 
     @classmethod
-    def create(cls) -> "Mesh":
+    def create(cls, first: int | None = None) -> "Mesh":
         """The mesh of every device that JAX sees, process by process.
+
+        Args:
+            first: only so many devices, for measurements in one process.
 
         Raises:
             ConfigError: the processes have different numbers of devices.
         """
         # in the order of the processes, so that a row of a batch has one place whatever the number of processes
-        devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+        devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))[:first]
         count, processes = len(devices), jax.process_count()
-        if count != processes * jax.local_device_count():
+        if first is None and count != processes * jax.local_device_count():
             raise ConfigError(f"{count} devices in {processes} processes: each process needs the same number")
         mesh = jax.sharding.Mesh(np.asarray(devices), ("data",), axis_types=(AxisType.Auto,))
         replicated, sharded = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))

@@ -17,6 +17,7 @@ from cnn_jax.files import write_atomically
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model, build
 from cnn_jax.training.checkpoints import Checkpoints
+from cnn_jax.training.mesh import Mesh
 
 VERSIONED = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow", "tensorflow-cpu", "numpy")
 
@@ -109,7 +110,7 @@ def load(path: Path) -> TrainedRun:
         RunError: there is no such run, it has no checkpoint yet, or the checkpoint is damaged.
     """
     directory, step = _locate(path)
-    with Checkpoints(directory / "checkpoints", alone=True) as checkpoints:
+    with Checkpoints(directory / "checkpoints") as checkpoints:
         chosen = checkpoints.best() if step is None else step
         if chosen is None:
             raise RunError(f"{path} has no checkpoint: train it first, or wait for the end of the first epoch")
@@ -122,9 +123,13 @@ def load(path: Path) -> TrainedRun:
                 f"the checkpoint {chosen} of {directory} has metadata that cannot be read: {error}"
             ) from error
         model = build(config.model, len(classes), config.train.precision)
-        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), model.shapes)
-        return TrainedRun(directory, chosen, config, classes, model, checkpoints.restore_variables(chosen, like), meta)
+        place: Any = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        if jax.process_count() > 1:
+            place = Mesh.create().replicated
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), model.shapes)
+        restored = checkpoints.restore_variables(chosen, like)
+        variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), restored)
+        return TrainedRun(directory, chosen, config, classes, model, variables, meta)
 
 
 def _locate(path: Path) -> tuple[Path, int | None]:
