@@ -16,6 +16,7 @@ from cnn_jax import distributed
 from cnn_jax.data.rows import evaluation_rows, training_rows
 from cnn_jax.distributed import DistributedArguments
 from cnn_jax.errors import ConfigError
+from cnn_jax.training.mesh import Mesh
 from tests.training.helpers import assert_identical, final_state, metrics, stop_after, train
 from tests.training.several_devices import FROZEN, WHOLE
 
@@ -258,13 +259,24 @@ def test_the_workers_of_a_tpu_pod_are_found(monkeypatch: pytest.MonkeyPatch) -> 
     from jax._src.clusters import cloud_tpu_cluster
 
     monkeypatch.setattr(cloud_tpu_cluster, "running_in_cloud_tpu_vm", True)
+    monkeypatch.setenv("MEGASCALE_NUM_SLICES", "1")  # otherwise the metadata server is asked
     monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "w0,w1,w2,w3")
     assert distributed._settings(DistributedArguments()) == {"cluster_detection_method": "gketpu"}
     monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "w0")
     assert distributed._settings(DistributedArguments()) is None
 
 
-# ---- parts of batches ----
+# ---- batches ----
+
+
+def test_a_batch_that_does_not_divide_over_the_devices_names_the_nearest_sizes() -> None:
+    whole = Mesh.create()
+    mesh = Mesh(4, whole.replicated, whole.sharded)
+    mesh.check_batch_size(32, "data.batch_size")
+    with pytest.raises(ConfigError, match=r"data\.batch_size=30 does not divide over 4 devices; .*: 28, 32$"):
+        mesh.check_batch_size(30, "data.batch_size")
+    with pytest.raises(ConfigError, match=r"the nearest that do: 4$"):
+        mesh.check_batch_size(3, "data.batch_size")
 
 
 def test_the_processes_parts_of_kept_features_are_the_batches() -> None:
