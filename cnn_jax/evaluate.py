@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from cnn_jax import cli
+from cnn_jax import cli, distributed
+from cnn_jax.distributed import DistributedArguments
 from cnn_jax.errors import ConfigError
 from cnn_jax.evaluation.options import DataOptions
 
@@ -40,6 +41,7 @@ class Arguments:
     report: Annotated[bool, tyro.conf.FlagConversionOff] = True
     """Write report.html into the run directory."""
     data: DataOptions = field(default_factory=DataOptions)
+    distributed: DistributedArguments = field(default_factory=DistributedArguments)
 
     def __post_init__(self) -> None:
         if self.output is not None and self.output.suffix != ".json":
@@ -53,8 +55,10 @@ def main(argv: Sequence[str]) -> int:
     arguments = cli.parse(
         Arguments, argv, door="evaluate", description="Measure a trained run on every example of a split."
     )
+    distributed.join(arguments.distributed)
     from cnn_jax.training import runs  # JAX and TensorFlow load only once the flags are right
     from cnn_jax.training.logs import Reporter
+    from cnn_jax.training.processes import is_main
     from cnn_jax.training.run_evaluation import evaluate_run
 
     reporter, run = Reporter(), runs.load(arguments.checkpoint)
@@ -63,8 +67,9 @@ def main(argv: Sequence[str]) -> int:
     show(evaluation, reporter)
     output = arguments.output or run.directory / f"evaluation-{evaluation.split}.json"
     beside = f"predictions-{evaluation.split}" if arguments.output is None else output.stem
-    write(evaluation, output, output.with_name(f"{beside}.npz"), reporter)
-    if arguments.report:
+    if is_main():
+        write(evaluation, output, output.with_name(f"{beside}.npz"), reporter)
+    if arguments.report and is_main():
         from cnn_jax import report
 
         report.attempt(run, evaluation, reporter.line)

@@ -10,6 +10,7 @@ from cnn_jax.evaluation.record import Evaluation
 from cnn_jax.report.page import write
 from cnn_jax.training import runs
 from cnn_jax.training.logs import Reporter
+from cnn_jax.training.processes import is_main
 from cnn_jax.training.run_evaluation import evaluate_examples
 from cnn_jax.training.runs import TrainedRun
 
@@ -32,9 +33,10 @@ def after_training(workdir: Path, validation: Split, reporter: Reporter) -> None
     with _told(reporter.line):
         run = runs.load(workdir)
         evaluation = evaluate_examples(run, reporter, run.config.data.dataset, "validation", validation)
-        files = (run.directory / name for name in ("evaluation-validation.json", "predictions-validation.npz"))
-        record.write(evaluation, *files)
-        attempt(run, evaluation, reporter.line)
+        if is_main():
+            files = (run.directory / name for name in ("evaluation-validation.json", "predictions-validation.npz"))
+            record.write(evaluation, *files)
+            attempt(run, evaluation, reporter.line)
 
 
 @contextlib.contextmanager

@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 from orbax.checkpoint.experimental import v1 as ocp
 
-from cnn_jax.errors import RunError, RunFailed
+from cnn_jax.errors import RunError, RunFailed, UserError
 from cnn_jax.models.chain import Variables
+from cnn_jax.training.processes import is_main, together
 
 Meta = dict[str, Any]
 
@@ -33,7 +34,10 @@ class Checkpoints:
     """The checkpoints in `directory`, by step. Close it, or use it as a context manager."""
 
     def __init__(self, directory: Path, keep: int = 2) -> None:
-        """`keep` is the number of newest checkpoints to keep; the best is kept besides."""
+        """`keep` is the number of newest checkpoints to keep; the best is kept besides.
+
+        Of several processes all call every method together, and process 0 writes what all have alike.
+        """
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every file that it touches
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # and each array of a damaged file on its own
         policies = ocp.training.preservation_policies
@@ -62,6 +66,8 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if jax.process_count() > 1 and not isinstance(error, UserError | RunFailed | None):
+            return  # closing waits for the other processes, and one of them may be gone
         try:
             self._checkpointer.close()
         except Exception as failed:  # of the last save in the background; see `wait`
@@ -118,9 +124,11 @@ class Checkpoints:
     def set_aside(self, steps: list[int]) -> Path:
         """Move the checkpoints of these steps to the folder `damaged` beside this one, which is returned."""
         folder = self._directory.parent / "damaged"
-        folder.mkdir(exist_ok=True)
-        for step in steps:
-            (self._directory / str(step)).rename(folder / f"{step}-{time.time_ns()}")
+        with together():
+            if is_main():
+                folder.mkdir(exist_ok=True)
+                for step in steps:
+                    (self._directory / str(step)).rename(folder / f"{step}-{time.time_ns()}")
         self._checkpointer.reload()
         return folder
 

@@ -136,7 +136,9 @@ def _predict(
     """
     batch_size, mesh = data.batch_size or run.config.data.eval_batch_size, Mesh.create()
     mesh.check_batch_size(batch_size, "data.batch_size")
-    step, variables = make_predict(run.model, mesh), jax.device_put(run.variables, mesh.replicated)
+    step, variables = make_predict(run.model, mesh), mesh.replicate(run.variables)
+
+    parts = evaluation_batches(examples, run.resize, batch_size, mesh.process, mesh.processes)
 
     def predict(images: np.ndarray) -> jax.Array:
         return step(variables, mesh.put_batch(images))
@@ -144,7 +146,7 @@ def _predict(
     with reporter.bar(what, len(examples), "images") as bar:
         predictions = predict_all(
             flip_averaged(predict) if flip_averaging else predict,
-            evaluation_batches(examples, run.resize, batch_size),
+            mesh.with_all_labels(parts),
             lambda images: bar.advance(images, items=images),
         )
     finite = np.isfinite(predictions.logits).all(-1)
