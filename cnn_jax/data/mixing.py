@@ -8,8 +8,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from scipy.special import betaincinv
 
 from cnn_jax.config import AugmentConfig
+
+QUANTILES = 4096
+"""Equal parts of the Beta distribution; within each it is taken for uniform."""
 
 
 class Mixed(NamedTuple):
@@ -51,8 +56,7 @@ def mix(images: jax.Array, labels: jax.Array, key: jax.Array, config: AugmentCon
     count, height, width = images.shape[:3]
     everywhere = jnp.ones((count, height, width, 1), jnp.float32)
     if config.mixup:
-        blended = jax.random.beta(for_blend, config.mixup, config.mixup, (count,))
-        weights = everywhere * blended[:, None, None, None]
+        weights = everywhere * _beta(for_blend, config.mixup, (count, 1, 1, 1))
     if config.cutmix:
         kept = _outside_a_rectangle(for_cut, config.cutmix, count, height, width)
         if config.mixup:
@@ -64,6 +68,17 @@ def mix(images: jax.Array, labels: jax.Array, key: jax.Array, config: AugmentCon
     return Mixed(weights * ours + (1 - weights) * theirs, labels, jnp.roll(labels, 1), shares)
 
 
+def _beta(key: jax.Array, alpha: float, shape: tuple[int, ...]) -> jax.Array:
+    """float32[*shape] from Beta(alpha, alpha): its quantiles at uniform numbers, read off a table.
+
+    `jax.random.beta` has loops that take seconds to compile.
+    """
+    table = jnp.asarray(betaincinv(alpha, alpha, np.linspace(0, 1, QUANTILES + 1)), jnp.float32)
+    place = jax.random.uniform(key, shape) * QUANTILES
+    below = jnp.minimum(place.astype(jnp.int32), QUANTILES - 1)
+    return table[below] + (place - below) * (table[below + 1] - table[below])
+
+
 def _outside_a_rectangle(key: jax.Array, alpha: float, count: int, height: int, width: int) -> jax.Array:
     """float32[count, height, width, 1]: 0 in a rectangle of its own for each image, 1 elsewhere.
 
@@ -71,7 +86,7 @@ def _outside_a_rectangle(key: jax.Array, alpha: float, count: int, height: int, 
     anywhere in the image, and what lies outside is cut off, as in the paper.
     """
     for_share, for_centre = jax.random.split(key)
-    side = jnp.sqrt(1 - jax.random.beta(for_share, alpha, alpha, (count, 1)))
+    side = jnp.sqrt(1 - _beta(for_share, alpha, (count, 1)))
     centre = jax.random.uniform(for_centre, (2, count, 1))
 
     def covered(extent: int, middle: jax.Array) -> jax.Array:
