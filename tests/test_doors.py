@@ -9,6 +9,7 @@ from tests.test_command_line import assert_one_message, run_process
 
 DOORS = {
     "summarize": ["--exp=quickstart"],
+    "evaluate": ["--checkpoint=run", "--compare=other", "--flip-averaging"],
     "predict": ["x.png"],
     "verify_weights": [],
     "export": ["--checkpoint=run", "--format=keras-h5"],

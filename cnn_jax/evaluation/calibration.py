@@ -3,6 +3,7 @@
 As in Guo et al., "On Calibration of Modern Neural Networks" (ICML 2017).
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from cnn_jax.evaluation.metrics import Predictions, mean_loss
 BINS = 15
 """Of equal width, as in the paper."""
 MOST_STEPS = 200
-"""Of the search for the temperature; about ten are usual, logits of 1e30 take a hundred."""
+"""Of the search for the temperature; about ten are usual."""
 
 
 def reliability_bins(predictions: Predictions) -> list[dict[str, Any]]:
@@ -61,18 +62,18 @@ def fit_temperature(predictions: Predictions) -> float | None:
     own = logits[np.arange(len(logits)), predictions.labels]
     if not own.any() or (logits.mean(-1) - own).mean() >= 0:
         return None
-    inverse, low, high = 1.0, 0.0, np.inf
+    span = -logits.mean()
+    logits, own = logits / span, own / span
+    inverse, low, high = 1.0, 0.0, math.inf
     for _ in range(MOST_STEPS):
         slope, curvature = _derivatives(inverse, logits, own)
         low, high = (low, inverse) if slope > 0 else (inverse, high)
-        step = slope / max(curvature, np.finfo(np.float64).tiny)
-        better = float(np.clip(inverse - step, inverse / 4, inverse * 4))
+        newton = inverse - slope / curvature if curvature else math.copysign(math.inf, -slope)
+        better = min(max(newton, inverse / 4), inverse * 4)
         if abs(better - inverse) <= 1e-13 * inverse:
             break
-        if not low < better < high:
-            better = (low + high) / 2
-        inverse = better
-    return 1 / inverse
+        inverse = better if low < better < high else (low + high) / 2
+    return float(span / inverse)
 
 
 def _derivatives(inverse: float, logits: np.ndarray, own: np.ndarray) -> tuple[float, float]:

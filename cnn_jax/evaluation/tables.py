@@ -23,7 +23,7 @@ def evaluation_lines(record: dict[str, Any]) -> list[str]:
     calibration, temperature = record["calibration"], record["calibration"]["temperature"]
     lines = [
         f"{record['split']}: {record['n']} images, checkpoint of step {record['checkpoint_step']}"
-        + (", mean of each image and its mirror image" if record["flip_averaging"] else ""),
+        + (", with mirror images" if record["flip_averaging"] else ""),
         f"accuracy   {record['accuracy']:.4f} (95 % interval {_interval(record['accuracy_ci95'])})",
         f"loss       {record['loss']:.4f}",
         f"ROC-AUC    {_number(record['roc_auc'], 4)}",
@@ -131,8 +131,8 @@ def _table(*heads: str, numbers: int) -> Table:
 
 
 def _text(name: str) -> Text:
-    """A class or file name as it is: no markup in it, and bytes that are no UTF-8 as escapes."""
-    return Text(name.encode("utf-8", "backslashreplace").decode())
+    """A class or file name as it is: no markup in it."""
+    return Text(name)
 
 
 def _number(value: float | None, digits: int) -> str:

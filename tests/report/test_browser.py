@@ -110,7 +110,7 @@ def test_everything_has_a_name_and_a_text(desktop: Page) -> None:
     unnamed = """() => {
       const text = (element) => (element.getAttribute("aria-label") || element.textContent).trim();
       const by = (element, attribute) => (element.getAttribute(attribute) || "").split(" ").filter(Boolean);
-      const refers = (element) => ["aria-labelledby", "aria-describedby"].flatMap((attribute) => by(element, attribute));
+      const refers = (element) => ["aria-labelledby", "aria-describedby"].flatMap((name) => by(element, name));
       const named = (element) => element.getAttribute("aria-label") ||
         by(element, "aria-labelledby").some((id) => document.getElementById(id)?.textContent.trim());
       return [

@@ -103,8 +103,12 @@ def test_a_damaged_checkpoint_is_one_error_that_names_it(tmp_path: Path) -> None
     for path in (tmp_path / "run" / "checkpoints" / "18" / "variables").rglob("*"):
         if path.is_file() and path.stat().st_size > 100:
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(RunError, match=r"checkpoints/18 cannot be read"):
+    with pytest.raises(RunError, match=r"checkpoints/18 cannot be read: .*; other checkpoints there: 12") as caught:
         runs.load(tmp_path / "run" / "checkpoints" / "18")
+    assert len(str(caught.value)) < 700
+    (tmp_path / "run" / "checkpoints" / "18" / "metrics" / "metrics").write_bytes(b"")
+    with pytest.raises(RunError, match=r"cannot be read: .* Move the damaged one away: 18"):
+        runs.load(tmp_path / "run")
 
 
 def test_paths_that_are_no_run_say_what_they_should_be(tmp_path: Path) -> None:
