@@ -1,7 +1,7 @@
 """Random changes to one training image, inside a TensorFlow graph and with no state at all.
 
 In this order: the geometry as one projective resample (`geometry`), Keras' channel shift and brightness and the colour
-jitter (`colour`), RandAugment (`rand_augment`), random erasing (`erasing`). Mixing images with each other comes later,
+jitter (`colour`), RandAugment (`randaugment`), random erasing (`erasing`). Mixing images with each other comes later,
 on the device (`cnn_jax.data.mixing`).
 """
 
@@ -11,7 +11,7 @@ from cnn_jax.config import AugmentConfig
 from cnn_jax.data.augment.colour import jitter, shift_channels_and_brighten
 from cnn_jax.data.augment.erasing import erase
 from cnn_jax.data.augment.geometry import move
-from cnn_jax.data.augment.rand_augment import rand_augment
+from cnn_jax.data.augment.randaugment import rand_augment
 
 __all__ = ["augment"]
 

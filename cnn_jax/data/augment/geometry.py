@@ -16,7 +16,7 @@ DRAWS = 8
 """Uniform numbers that an image takes: rotation, width and height shift, shear, zoom of columns and of rows, both
 flips."""
 
-RIM = 1e-3
+RIM = 1e-4
 """Pixels by which a position may lie outside the image, through rounding, and still count as inside."""
 
 
@@ -114,11 +114,14 @@ def into_window(transform: Any, window: Window, size: int) -> Any:
 def resample(image: Any, transform: Any, shape: tuple[int, int], fill_mode: FillMode, fill_value: float) -> Any:
     """uint8[h, w, 3] to uint8[*shape, 3], bilinear; `transform` as `transform_vector` gives it.
 
-    nearest and reflect are SciPy's modes, so Keras'. So is constant: TensorFlow blends the outermost pixels with what
-    fills the rest, SciPy does not. wrap repeats with the width of the image as its period, SciPy's with one pixel less.
+    The fill modes are SciPy's, so Keras'. TensorFlow has nearest and reflect. In its own constant the outermost pixels
+    fade into the fill, and its own wrap goes astray more than one width away.
     """
+    pixels = tf().cast(image, tf().float32)
+    if fill_mode == "wrap":
+        return to_uint8(_resample_wrapping(pixels, *_positions(transform, shape)))
     moved = tf().raw_ops.ImageProjectiveTransformV3(
-        images=tf().cast(image, tf().float32)[None],
+        images=pixels[None],
         transforms=transform[None],
         output_shape=shape,
         interpolation="BILINEAR",
@@ -126,17 +129,49 @@ def resample(image: Any, transform: Any, shape: tuple[int, int], fill_mode: Fill
         fill_value=0.0,
     )[0]
     if fill_mode == "constant":
-        moved = tf().where(_inside(transform, shape, tf().shape(image))[..., None], moved, fill_value)
+        height, width = tf().unstack(tf().shape(image)[:2])
+        columns, rows = _positions(transform, shape)
+        inside = _within(columns, width) & _within(rows, height)
+        moved = tf().where(inside[..., None], moved, fill_value)
     return to_uint8(moved)
 
 
-def _inside(transform: Any, shape: tuple[int, int], source: Any) -> Any:
-    """bool[*shape]: which pixels of the output come from inside the image."""
+def _positions(transform: Any, shape: tuple[int, int]) -> tuple[Any, Any]:
+    """float32[*shape] twice: the column and the row of the input that each pixel of the output is taken from."""
     x, y = tf().range(shape[1], dtype=tf().float32), tf().range(shape[0], dtype=tf().float32)[:, None]
     a, b, c, d, e, f = tf().unstack(transform)[:6]
-    bottom, right = tf().unstack(tf().cast(source[:2] - 1, tf().float32) + RIM)
-    column, row = a * x + b * y + c, d * x + e * y + f
-    return (column >= -RIM) & (column <= right) & (row >= -RIM) & (row <= bottom)
+    return a * x + b * y + c, d * x + e * y + f
+
+
+def _within(position: Any, extent: Any) -> Any:
+    """Whether positions lie between the first and the last pixel."""
+    return (position >= -RIM) & (position <= tf().cast(extent - 1, tf().float32) + RIM)
+
+
+def _resample_wrapping(pixels: Any, columns: Any, rows: Any) -> Any:
+    """Bilinear; outside the image it repeats, with a period of one pixel less than its size, as SciPy's wrap."""
+    height, width = tf().unstack(tf().shape(pixels)[:2])
+    left, right, along = _neighbours(columns, width)
+    upper, lower, down = _neighbours(rows, height)
+    flat = tf().reshape(pixels, (-1, 3))
+
+    def row(index: Any) -> Any:
+        first, second = (tf().gather(flat, index * width + column) for column in (left, right))
+        return first + along * (second - first)
+
+    above, below = row(upper), row(lower)
+    return above + down * (below - above)
+
+
+def _neighbours(position: Any, extent: Any) -> tuple[Any, Any, Any]:
+    """int32[h, w] twice: the pixels before and after a position; float32[h, w, 1]: the share of the second."""
+    last = tf().cast(extent - 1, tf().float32)
+    beyond = tf().math.floormod(tf().abs(position), tf().maximum(last, 1))
+    wrapped = tf().where(position < 0, last - beyond, beyond)
+    position = tf().clip_by_value(tf().where(_within(position, extent), position, wrapped), 0, last)
+    before = tf().floor(position)
+    first = tf().cast(before, tf().int32)
+    return first, tf().minimum(first + 1, extent - 1), (position - before)[..., None]
 
 
 def _flipped(image: Any, draws: Any, config: AugmentConfig) -> Any:
