@@ -1,5 +1,7 @@
 """Calibration against plain loops and SciPy's minimiser."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
