@@ -27,9 +27,9 @@ import pytest  # noqa: E402
 
 def _real(variable: str, what: str) -> Path:
     folder = os.environ.get(variable)
-    if folder and Path(folder).is_dir():
-        return Path(folder)
-    _missing(f"needs {what}: set {variable} to their folder")
+    if not folder or not Path(folder).is_dir():
+        _missing(f"needs {what}: set {variable} to their folder")
+    return Path(folder)
 
 
 def _missing(reason: str) -> NoReturn:

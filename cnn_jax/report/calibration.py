@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from cnn_jax.report.charts import Axis
-from cnn_jax.report.record import Number, Record, count, decimals, percent
+from cnn_jax.report.record import Form, Number, Record, count, decimals, percent
 
 SIDE, LEFT, RIGHT, TOP, BOTTOM = 320, 44, 308, 12, 276
 """The square drawing and the edges of what is drawn."""
@@ -60,15 +60,19 @@ def calibration(record: Record) -> Calibration:
 
 
 def _bin(record: Record, index: int, total: int, x: Axis, y: Axis) -> Bin:
-    forms = {"low": percent, "high": percent, "count": count, "confidence": percent, "accuracy": percent}
-    numbers = {
-        key: record.measured(form, "calibration", "bins", index, key)  # type: ignore[arg-type]
-        for key, form in forms.items()
-    }
-    left, right, top = x.at(numbers["low"].value), x.at(numbers["high"].value), y.at(numbers["accuracy"].value)
+    def number(form: Form, key: str) -> Number:
+        return record.measured(form, "calibration", "bins", index, key)
+
+    low, high, accuracy = (number(percent, key) for key in ("low", "high", "accuracy"))
+    examples, confidence = number(count, "count"), number(percent, "confidence")
+    left, right, top = x.at(low.value), x.at(high.value), y.at(accuracy.value)
     return Bin(
-        **numbers,
-        share=numbers["count"].value / total,
+        low,
+        high,
+        examples,
+        confidence,
+        accuracy,
+        share=examples.value / total,
         bar=(left + 1, top, right - left - 2, BOTTOM - top),
-        mark=(x.at(numbers["confidence"].value), top),
+        mark=(x.at(confidence.value), top),
     )

@@ -54,8 +54,10 @@ def cases(run: TrainedRun, record: Record, examples: Split, describer: Describer
 
 def _as_recorded(record: Record, place: int, case: Case) -> Case:
     """The same with the numbers of the evaluation."""
-    numbers = {key: record.measured(percent, "mistakes", place, key) for key in ("probability", "true_probability")}
-    return replace(case, photograph=replace(case.photograph, **numbers))
+    probability, true = (
+        record.measured(percent, "mistakes", place, key) for key in ("probability", "true_probability")
+    )
+    return replace(case, photograph=replace(case.photograph, probability=probability, true_probability=true))
 
 
 def _look(run: TrainedRun, examples: Split, describer: Describer, indices: Sequence[int]) -> list[Case]:

@@ -1,7 +1,7 @@
 """The confusion matrix and the photographs in its cells."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,7 +131,7 @@ def _members(describer: Describer, true: int, predicted: int) -> list[int]:
 
 
 def _photographs(
-    cells: dict[tuple[int, int], Sequence[int]], examples: Split, describer: Describer, resize: Resize
+    cells: Mapping[tuple[int, int], Sequence[int]], examples: Split, describer: Describer, resize: Resize
 ) -> dict[tuple[int, int], list[Photograph]]:
     """Fill the cells in turn, the mistakes before the right ones, until there is no more room."""
     order = sorted(

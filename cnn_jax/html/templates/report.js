@@ -28,7 +28,7 @@ if (slider) {
       const { start, end } = chart.dataset;
       const share = rows.length > 1 ? index / (rows.length - 1) : 0.5;
       const line = chart.querySelector(".cursor");
-      line.setAttribute("x1", Number(start) + share * (end - start));
+      line.setAttribute("x1", Math.round(10 * (Number(start) + share * (end - start))) / 10);
       line.setAttribute("x2", line.getAttribute("x1"));
       line.removeAttribute("hidden");
     }
