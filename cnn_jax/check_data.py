@@ -18,7 +18,7 @@ from cnn_jax import cli
 from cnn_jax.config import Config
 from cnn_jax.console_text import printable
 from cnn_jax.errors import ConfigError
-from cnn_jax.files import replacing, write_atomically
+from cnn_jax.files import write_atomically
 
 if TYPE_CHECKING:
     from cnn_jax.data.health.check import Report

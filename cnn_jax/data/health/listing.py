@@ -5,7 +5,7 @@ Where training would stop at the first thing that is wrong, a listing goes on, a
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,10 +58,8 @@ def list_images(config: DataConfig) -> Listing:
         ConfigError: a data set that has no files.
     """
     kind, _, rest = config.dataset.partition(":")
-    if kind == "folder" and rest:
-        listing = _list_folder(config, Path(rest).expanduser())
-    else:
-        listing = _list_dataset(config)
+    is_folder = kind == "folder" and bool(rest)
+    listing = _list_folder(config, Path(rest).expanduser()) if is_folder else _list_dataset(config)
     if not len(listing):
         raise DataError(f"{config.dataset}: there are no images to check, at any depth")
     return listing

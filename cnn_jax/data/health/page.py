@@ -6,7 +6,7 @@ from cnn_jax import html
 from cnn_jax.console_text import printable
 from cnn_jax.data.health.check import Report
 from cnn_jax.data.health.findings import KINDS, Finding, Kind
-from cnn_jax.data.health.inspection import read_header, small_picture
+from cnn_jax.data.health.inspection import TooManyPixels, read_header, small_picture
 from cnn_jax.data.health.listing import Listing
 from cnn_jax.data.tensorflow import read_errors
 
@@ -93,8 +93,9 @@ def _tile(listing: Listing, index: int, thumbnails: dict[int, str | None]) -> Ti
 
 def _thumbnail(listing: Listing, index: int) -> str | None:
     """As training reads it; None where it cannot."""
+    cannot: tuple[type[Exception], ...] = (OSError, TooManyPixels, *read_errors())
     try:
         content = listing.read(index)
         return html.photograph(small_picture(content, read_header(content), SIDE), SIDE)
-    except (OSError, *read_errors()):
+    except cannot:
         return None
