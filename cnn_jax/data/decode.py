@@ -8,6 +8,7 @@ smaller than the canvas, WebP.
 """
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from cnn_jax.data.tensorflow import tf
 
 MAX_PIXELS = 178_956_970
-"""Larger images are refused, going by their header, before memory is taken: the number at which Pillow does so too."""
+"""Larger images are refused, going by their header, before memory is taken: Pillow's bound, 537 MB as RGB."""
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 """What Pillow may decode; the content counts, not the suffix."""
@@ -66,14 +67,19 @@ def _decode_png(encoded: Any) -> Any:
     header = tf().io.decode_raw(tf().strings.substr(encoded, PNG_HEADER - 8, 8), tf().int32, little_endian=False)
     return tf().cond(
         tf().reduce_prod(tf().cast(header, tf().int64)) > MAX_PIXELS,
-        lambda: _pillow(encoded),
+        lambda: _pillow(encoded),  # which refuses it
         lambda: tf().io.decode_png(encoded, channels=3),
     )
 
 
 def _pillow(encoded: Any) -> Any:
-    pixels = tf().numpy_function(_decode_with_pillow, [encoded], tf().uint8, stateful=False)
-    return tf().ensure_shape(pixels, (None, None, 3))
+    return tf().ensure_shape(_in_python(_decode_with_pillow, encoded, tf().uint8), (None, None, 3))
+
+
+def _in_python(function: Callable[[bytes], np.ndarray], encoded: Any, dtype: Any) -> Any:
+    """The result of a Python function; outside of graphs it would be given the bytes in an array without axes."""
+    unwrap = lambda content: content if isinstance(content, bytes) else content.item()  # noqa: E731
+    return tf().numpy_function(lambda content: function(unwrap(content)), [encoded], dtype, stateful=False)
 
 
 def _decode_with_pillow(encoded: bytes) -> np.ndarray:
@@ -81,9 +87,9 @@ def _decode_with_pillow(encoded: bytes) -> np.ndarray:
 
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"its header claims more than {MAX_PIXELS:,} pixels: make the picture smaller")
             return np.asarray(image.convert("RGB"))
+    except Image.DecompressionBombError as error:
+        raise _unreadable(f"its header claims more than {MAX_PIXELS:,} pixels: make the picture smaller") from error
     except Image.UnidentifiedImageError as error:
         raise _unreadable("its content is none of JPEG, PNG, BMP, GIF, WebP" if encoded else "it is empty") from error
     except Exception as error:  # Pillow's decoders let errors of many kinds through where a file is damaged
@@ -95,8 +101,8 @@ def _unreadable(reason: str) -> Exception:
 
 
 def _turn_upright(pixels: Any, encoded: Any) -> Any:
-    turns = tf().numpy_function(_turns, [encoded], tf().bool, stateful=False)
-    transpose, flip_rows, flip_columns = tf().unstack(tf().ensure_shape(turns, (3,)))
+    turns = tf().ensure_shape(_in_python(_turns, encoded, tf().bool), (3,))
+    transpose, flip_rows, flip_columns = tf().unstack(turns)
     pixels = tf().cond(transpose, lambda: tf().transpose(pixels, (1, 0, 2)), lambda: pixels)
     pixels = tf().cond(flip_rows, lambda: tf().reverse(pixels, (0,)), lambda: pixels)
     return tf().cond(flip_columns, lambda: tf().reverse(pixels, (1,)), lambda: pixels)

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 from cnn_jax.config import DataConfig
-from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import UNSPLIT, Dataset, Split, align_classes, open_dataset
 from cnn_jax.errors import ConfigError, DataError
 from tests.conftest import write_image
@@ -51,6 +49,7 @@ def load_all(split: Split) -> list[np.ndarray]:
         (["train", "val", "test"], ["train", "validation", "test"]),
         (["train", "test"], ["train", "test"]),
         (["train"], ["train"]),
+        (["Training", "DEV", "Testing"], ["train", "validation", "test"]),
     ],
 )
 def test_folders_that_come_split_keep_their_splits(tmp_path: Path, folders: list[str], splits: list[str]) -> None:
@@ -179,6 +178,23 @@ def test_splits_with_different_classes_are_refused_with_the_folder_and_the_odd_o
     assert all(name in str(caught.value) for name in {"cat", "dog"} ^ set(validation))
 
 
+def test_a_class_called_train_is_a_class(tmp_path: Path) -> None:
+    dataset = open_folder(make(tmp_path, "train/1.png", "bus/1.png", "tram/1.png"))
+    assert by_class(dataset, UNSPLIT) == {"bus": ["bus/1.png"], "train": ["train/1.png"], "tram": ["tram/1.png"]}
+
+
+def test_a_test_folder_without_classes_is_left_out_and_said(tmp_path: Path) -> None:
+    dataset = open_folder(make(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/7.png"))
+    assert list(dataset.splits) == ["train"]
+    assert dataset.notes == (f"{tmp_path / 'test'} has no class folders: it is left out",)
+
+
+def test_a_folder_around_the_classes_is_hinted_at(tmp_path: Path) -> None:
+    make(tmp_path, "pets/cat/1.png", "pets/dog/1.png")
+    with pytest.raises(DataError, match=f"Did you mean folder:{tmp_path / 'pets'}?"):
+        open_folder(tmp_path)
+
+
 def test_two_validation_folders_are_refused_and_named(tmp_path: Path) -> None:
     make(tmp_path, *(f"{s}/{c}/1.png" for s in ("train", "val", "validation") for c in ("cat", "dog")))
     with pytest.raises(DataError, match="more than one validation folder") as caught:
@@ -250,107 +266,10 @@ def test_digits_are_scikit_learns() -> None:
     np.testing.assert_array_equal(pixels[..., 0], np.round(digits.images / 16 * 255))
 
 
-def photograph(height: int = 37, width: int = 53) -> np.ndarray:
-    """Something smooth with some noise."""
-    y, x = np.mgrid[:height, :width]
-    waves = [127 + 90 * np.sin(x / 9 + c) * np.cos(y / (7 + c)) for c in range(3)]
-    noise = np.random.default_rng(0).normal(0, 8, (height, width, 3))
-    return np.clip(np.stack(waves, -1) + noise, 0, 255).astype(np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("suffix", "mode", "tolerance"),
-    [
-        ("png", "RGB", 0),
-        ("png", "L", 0),
-        ("png", "RGBA", 0),
-        ("png", "LA", 0),
-        ("png", "P", 0),
-        ("bmp", "RGB", 0),
-        ("bmp", "L", 0),
-        ("gif", "P", 0),
-        ("jpg", "RGB", 3),
-        ("jpg", "L", 3),
-        ("jpg", "CMYK", 3),
-    ],
-)
-def test_image_files_become_the_rgb_pixels_that_pillow_reads(
-    tmp_path: Path, suffix: str, mode: str, tolerance: int
-) -> None:
-    make(tmp_path, "b/1.png")
-    path = tmp_path / "a" / f"1.{suffix}"
-    path.parent.mkdir()
-    Image.fromarray(photograph()).convert(mode).save(path)
-    loaded = open_folder(tmp_path).splits[UNSPLIT].images.load(0).numpy()
-    with Image.open(path) as image:
-        expected = np.asarray(image.convert("RGB"))
-    assert loaded.dtype == np.uint8
-    assert loaded.shape == expected.shape
-    assert np.abs(loaded.astype(int) - expected).max() <= tolerance
-
-
-def test_of_an_animation_the_first_picture_is_read(tmp_path: Path) -> None:
-    make(tmp_path, "b/1.png")
-    frames = [Image.fromarray(np.full((6, 5, 3), value, np.uint8)) for value in (10, 200)]
-    (tmp_path / "a").mkdir()
-    frames[0].save(tmp_path / "a/1.gif", save_all=True, append_images=frames[1:])
-    loaded = open_folder(tmp_path).splits[UNSPLIT].images.load(0).numpy()
-    np.testing.assert_array_equal(loaded, np.full((6, 5, 3), 10, np.uint8))
-
-
 def test_a_file_is_read_by_its_content_not_its_suffix(tmp_path: Path) -> None:
     make(tmp_path, "a/1.png", "b/1.png")
     (tmp_path / "a/1.png").rename(tmp_path / "a/1.jpg")
     np.testing.assert_array_equal(open_folder(tmp_path).splits[UNSPLIT].images.load(0).numpy(), PIXELS)
-
-
-def test_one_channel_becomes_three_equal_ones_when_resized() -> None:
-    gray = np.random.default_rng(0).integers(0, 256, (9, 12, 1), dtype=np.uint8)
-    resized = Resize(7)(tf.constant(gray)).numpy()
-    assert resized.shape == (7, 7, 3)
-    assert (resized == resized[..., :1]).all()
-    np.testing.assert_array_equal(resized, Resize(7)(tf.constant(np.repeat(gray, 3, -1))).numpy())
-
-
-def test_an_image_of_the_wanted_size_is_not_changed_by_resizing() -> None:
-    image = photograph(32, 32)
-    np.testing.assert_array_equal(Resize(32)(tf.constant(image)).numpy(), image)
-
-
-def assert_resized_like_keras(root: Path, size: int) -> None:
-    import keras
-
-    reference = keras.utils.image_dataset_from_directory(
-        str(root), label_mode="int", image_size=(size, size), shuffle=False, batch_size=None, verbose=False
-    )
-    dataset = open_folder(root)
-    split = dataset.splits[UNSPLIT]
-    assert [str(root / id_) for id_ in split.ids] == reference.file_paths
-    assert dataset.classes == tuple(reference.class_names)
-    examples = list(reference.as_numpy_iterator())
-    assert len(examples) == len(split)
-    for i, (pixels, label) in enumerate(examples):
-        ours = Resize(size)(split.images.load(i)).numpy()
-        assert ours.dtype == np.uint8
-        assert split.labels[i] == label
-        assert np.abs(ours.astype(np.float64) - pixels).max() <= 0.5001  # ours are rounded
-
-
-@pytest.mark.parametrize("size", [16, 97])
-def test_files_labels_and_resized_pixels_are_those_of_keras(tmp_path: Path, size: int) -> None:
-    shapes = [(20, 31), (200, 97), (97, 97), (1, 5), (64, 64)]
-    for class_name in ("10", "2", "b"):
-        for i, (height, width) in enumerate(shapes):
-            write_image(tmp_path / class_name / f"{i}.png", photograph(height, width))
-    assert_resized_like_keras(tmp_path, size)
-
-
-def test_real_photographs_are_resized_as_by_keras(tmp_path: Path, real_data: Path) -> None:
-    for folder in sorted((real_data / "cats_and_dogs" / "train").iterdir()):
-        (tmp_path / folder.name).mkdir()
-        for path in sorted(folder.iterdir())[:8]:
-            shutil.copy(path, tmp_path / folder.name)
-    assert_resized_like_keras(tmp_path, 224)
 
 
 @pytest.fixture
@@ -371,7 +290,9 @@ def tfds_pixels(split: str, i: int) -> np.ndarray:
     return np.random.default_rng((len(split), i)).integers(0, 256, (5 + i, 6, 3), dtype=np.uint8)
 
 
-def prepare_tfds(folder: Path, dataset_name: str, splits: dict[str, int], label: str = "label") -> None:
+def prepare_tfds(
+    folder: Path, dataset_name: str, splits: dict[str, int], label: str = "label", file_format: str = "array_record"
+) -> None:
     """Write a TFDS data set that TFDS knows only by its files: images of `tfds_pixels`, i % 3 their labels."""
     import tensorflow_datasets as tfds
 
@@ -395,7 +316,7 @@ def prepare_tfds(folder: Path, dataset_name: str, splits: dict[str, int], label:
                 for i in range(count):
                     yield i, {"image": tfds_pixels(split, i), label: i % 3}
 
-        Builder(data_dir=str(folder), file_format="array_record").download_and_prepare()
+        Builder(data_dir=str(folder), file_format=file_format).download_and_prepare()
 
 
 def assert_holds_tfds_pixels(split: Split, source: str, count: int) -> None:
@@ -404,6 +325,14 @@ def assert_holds_tfds_pixels(split: Split, source: str, count: int) -> None:
     found = {pixels.tobytes(): int(label) for pixels, label in zip(load_all(split), split.labels, strict=True)}
     assert found == expected
     assert len(split) == len(set(split.ids)) == count
+
+
+def test_a_data_set_prepared_as_tfrecord_files_is_read_too(tmp_path: Path, no_network: list[Any]) -> None:
+    prepare_tfds(tmp_path, "made_up", {"train": 7, "test": 3}, file_format="tfrecord")
+    dataset = open_dataset(DataConfig(dataset="tfds:made_up", data_dir=str(tmp_path)))
+    assert_holds_tfds_pixels(dataset.splits["train"], "train", 7)
+    assert_holds_tfds_pixels(dataset.splits["test"].take([2, 0, 1]), "test", 3)
+    assert no_network == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,208 @@
+"""Bytes to pixels: every kind of file as Pillow reads it, the right way up; damage and bombs are errors."""
+
+import io
+import resource
+import struct
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from cnn_jax.data.decode import MAX_PIXELS, decode
+from cnn_jax.data.paths import readable_batches, why_unreadable
+from cnn_jax.data.preprocess import Resize
+from cnn_jax.data.sources import FileImages
+
+
+@pytest.fixture(scope="module")
+def decode_in_graph() -> Callable[[bytes], np.ndarray]:
+    compiled = tf.function(decode, input_signature=[tf.TensorSpec((), tf.string)])
+    return lambda encoded: compiled(encoded).numpy()
+
+
+def photograph(height: int = 37, width: int = 53) -> Image.Image:
+    """Something smooth with some noise."""
+    y, x = np.mgrid[:height, :width]
+    waves = [127 + 90 * np.sin(x / 9 + c) * np.cos(y / (7 + c)) for c in range(3)]
+    noise = np.random.default_rng(0).normal(0, 8, (height, width, 3))
+    return Image.fromarray(np.clip(np.stack(waves, -1) + noise, 0, 255).astype(np.uint8))
+
+
+def encode(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def read_by_keras(encoded: bytes) -> np.ndarray:
+    import keras
+
+    return np.asarray(keras.utils.load_img(io.BytesIO(encoded)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "options"),
+    [
+        ("JPEG", "RGB", {}),
+        ("JPEG", "RGB", {"subsampling": 0, "quality": 95}),
+        ("JPEG", "RGB", {"progressive": True}),
+        ("JPEG", "L", {}),
+        ("JPEG", "CMYK", {}),
+        ("PNG", "RGB", {}),
+        ("PNG", "RGBA", {}),
+        ("PNG", "LA", {}),
+        ("PNG", "L", {}),
+        ("PNG", "1", {}),
+        ("PNG", "P", {}),
+        ("PNG", "P", {"transparency": 3}),
+        ("PNG", "P", {"bits": 4}),
+        ("BMP", "RGB", {}),
+        ("BMP", "L", {}),
+        ("BMP", "P", {}),
+        ("BMP", "1", {}),
+        ("GIF", "P", {}),
+        ("WEBP", "RGB", {}),
+    ],
+)
+def test_pixels_are_those_of_load_img(decode_in_graph, kind: str, mode: str, options: dict) -> None:
+    picture = photograph().quantize(12) if options.get("bits") else photograph().convert(mode)
+    encoded = encode(picture, kind, **options)
+    pixels = decode_in_graph(encoded)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, read_by_keras(encoded))
+
+
+def png_of_16_bits(samples: np.ndarray) -> bytes:
+    """A PNG file of uint16[h, w, channels], which Pillow cannot write for more than one channel."""
+    height, width, channels = samples.shape
+    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))  # noqa: E731
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_of_16_bits_the_high_byte_is_taken(decode_in_graph, channels: int) -> None:
+    samples = np.random.default_rng(0).integers(0, 2**16, (7, 9, channels), dtype=np.uint16)
+    high = (samples >> 8).astype(np.uint8)
+    expected = high[..., :3] if channels > 2 else np.repeat(high[..., :1], 3, axis=-1)
+    np.testing.assert_array_equal(decode_in_graph(png_of_16_bits(samples)), expected)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_pictures_are_turned_upright(decode_in_graph, kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation  # 0 and 9 have no meaning
+    encoded = encode(photograph(), kind, exif=exif)
+    with Image.open(io.BytesIO(encoded)) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    np.testing.assert_array_equal(decode_in_graph(encoded), expected)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_damaged_exif_leaves_a_picture_as_it_is(decode_in_graph) -> None:
+    encoded = encode(photograph(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\xff\xff\xff")
+    np.testing.assert_array_equal(decode_in_graph(encoded), read_by_keras(encoded))
+
+
+def test_the_three_photographs_that_lie_on_their_side_are_upright(decode_in_graph, real_data: Path) -> None:
+    for number in (5874, 5935, 5978):
+        encoded = (real_data / "sign_language_digits" / "7" / f"IMG_{number}.JPG").read_bytes()
+        quarter_turned = np.rot90(read_by_keras(encoded), k=-1)
+        np.testing.assert_array_equal(decode_in_graph(encoded), quarter_turned)
+
+
+def test_real_photographs_have_the_pixels_of_load_img(decode_in_graph, real_data: Path) -> None:
+    for path in sorted((real_data / "cats_and_dogs" / "train" / "cats").iterdir())[:20]:
+        encoded = path.read_bytes()
+        np.testing.assert_array_equal(decode_in_graph(encoded), read_by_keras(encoded))
+
+
+def bomb(kind: str, side: int = 30_000) -> bytes:
+    """A small file whose header claims 900 million pixels."""
+    good = bytearray(encode(photograph(16, 16).convert("P" if kind == "GIF" else "RGB"), kind))
+    if kind == "PNG":
+        good[16:24] = struct.pack(">II", side, side)
+        good[29:33] = struct.pack(">I", zlib.crc32(good[12:29]))
+    elif kind == "JPEG":
+        frame = good.index(b"\xff\xc0")
+        good[frame + 5 : frame + 9] = struct.pack(">HH", side, side)
+    elif kind == "BMP":
+        good[18:26] = struct.pack("<ii", side, side)
+    else:
+        good[6:10] = struct.pack("<HH", side, side)
+    return bytes(good)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF"])
+def test_a_header_that_claims_too_many_pixels_is_refused_before_they_are_allocated(kind: str, decode_in_graph) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"claims more than {MAX_PIXELS:,} pixels"):
+        decode(tf.constant(bomb(kind)))
+    with pytest.raises(tf.errors.OpError):
+        decode_in_graph(bomb(kind))
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown * (1 if sys.platform == "darwin" else 1024) < 100e6
+
+
+def mutated(good: bytes, rng: np.random.Generator) -> bytes:
+    """Bits flipped (in the header or anywhere), the end cut off, a piece lost, or another header put before."""
+    data, how = bytearray(good), rng.integers(5)
+    if how == 0:
+        del data[rng.integers(len(data)) :]
+    elif how == 1:
+        start = rng.integers(len(data))
+        del data[start : start + rng.integers(1, 40)]
+    elif how == 2:
+        data[:8] = rng.choice([b"\xff\xd8\xff\xe0\0\x10JF", b"\x89PNG\r\n\x1a\n", b"GIF89a\x10\0", b"BM\0\0\0\0\0\0"])
+    else:
+        reach = len(data) if how == 3 else min(64, len(data))
+        for _ in range(rng.integers(1, 4)):
+            data[rng.integers(reach)] ^= 1 << rng.integers(8)
+    return bytes(data)
+
+
+@pytest.fixture(scope="module")
+def mutants(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """1,000 damaged files, and four bombs."""
+    folder, rng = tmp_path_factory.mktemp("mutants"), np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    small = photograph(12, 10)
+    seeds = [
+        encode(small, "JPEG", exif=exif),
+        encode(small, "JPEG", progressive=True),
+        encode(small.convert("CMYK"), "JPEG"),
+        encode(small.convert("RGBA"), "PNG"),
+        encode(small.quantize(9), "PNG", bits=4, transparency=2),
+        encode(small.convert("P"), "BMP"),
+        encode(small, "BMP"),
+        encode(small, "GIF", save_all=True, append_images=[small.rotate(90)]),
+        encode(small, "WEBP"),
+    ]
+    contents = [mutated(seeds[i % len(seeds)], rng) for i in range(1000)]
+    paths = []
+    for i, content in enumerate(contents + [bomb(kind) for kind in ("PNG", "JPEG", "BMP", "GIF")]):
+        paths.append(folder / f"{i:04d}.jpg")
+        paths[-1].write_bytes(content)
+    return paths
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of damaged metadata
+def test_a_thousand_damaged_files_are_read_or_named_and_none_crashes(mutants: list[Path]) -> None:
+    images = FileImages.of([str(path) for path in mutants])
+    read: set[int] = set()
+    for batch in readable_batches(images, len(mutants), Resize(8), 64):
+        assert batch["image"].shape == (64, 8, 8, 3)
+        read |= set(batch["index"][batch["mask"]].tolist())
+    named = {i: why_unreadable(images, i) for i in range(len(mutants)) if i not in read}
+    assert 100 < len(read) < 900
+    assert {1000, 1001, 1002, 1003} <= set(named)
+    assert all(reason and reason != "it could not be read before" for reason in named.values())
