@@ -1,5 +1,6 @@
 """What the doors share: parsing a command line, exit codes, and the process settings that speed up CPUs."""
 
+import io
 import os
 import platform
 import sys
@@ -67,6 +68,9 @@ def run_door(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run a door's `main` on the process's arguments and exit with its code; a user error is one message and code 2."""
     keep_compiled_programs()
     tune_process()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files and classes may be in any encoding
     try:
         code = main(sys.argv[1:])
     except UserError as error:

@@ -1,39 +1,24 @@
 """Measure a trained run on every example of a split.
 
     python -m cnn_jax.evaluate --checkpoint=runs/mobilenet_ft
+    python -m cnn_jax.evaluate --checkpoint=runs/mobilenet_ft --compare=runs/other --flip-averaging
 
-Needs nothing but the run directory and the images. Writes evaluation-<split>.json into it and prints a table.
+Needs nothing but the run directory and the images. Prints tables, and writes evaluation-<split>.json and the
+predictions themselves, predictions-<split>.npz, into the run directory.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cnn_jax import cli
 from cnn_jax.errors import ConfigError
-from cnn_jax.files import write_atomically
+from cnn_jax.evaluation.options import DataOptions
 
 if TYPE_CHECKING:
+    from cnn_jax.evaluation.record import Evaluation
     from cnn_jax.training.logs import Reporter
-    from cnn_jax.training.runs import TrainedRun
-
-
-@dataclass(frozen=True)
-class DataArguments:
-    """Other images than the ones of the run."""
-
-    dataset: str | None = None
-    """As --data.dataset of `train`; None is the run's own data set and its recorded splits."""
-    classes: tuple[str, ...] | None = None
-    """The classes of that data set to use; None is all of them."""
-    batch_size: int | None = None
-    """Images in a step; None is the run's `data.eval_batch_size`. The results do not depend on it."""
-
-    def __post_init__(self) -> None:
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ConfigError(f"data.batch_size={self.batch_size} is not possible: it must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -44,71 +29,64 @@ class Arguments:
     """A run directory (its best checkpoint is used), or one of the folders in its `checkpoints`."""
     split: str | None = None
     """train, validation or test; None is validation where there is one, else all images."""
+    compare: Path | None = None
+    """Another run, or checkpoint, to compare with on the same examples."""
+    flip_averaging: bool = False
+    """Take the mean of the probabilities of each image and its mirror image; it takes twice as long."""
     output: Path | None = None
-    """The JSON file to write; None is evaluation-<split>.json in the run directory."""
-    data: DataArguments = field(default_factory=DataArguments)
+    """The .json file to write, and an .npz beside it; None is evaluation-<split>.json in the run directory."""
+    data: DataOptions = field(default_factory=DataOptions)
+
+    def __post_init__(self) -> None:
+        if self.output is not None and self.output.suffix != ".json":
+            raise ConfigError(f"--output={self.output}: the name must end with .json")
+        if self.output is not None and not self.output.parent.is_dir():
+            raise ConfigError(f"--output={self.output}: there is no folder {self.output.parent}")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse the command line, evaluate, write the JSON and print the table; returns the exit code."""
+    """Parse the command line, evaluate, print the tables and write the files; returns the exit code."""
     arguments = cli.parse(
         Arguments, argv, door="evaluate", description="Measure a trained run on every example of a split."
     )
-    from cnn_jax.evaluation.tables import evaluation_tables  # JAX and TensorFlow load only once the flags are right
-    from cnn_jax.training import runs
+    from cnn_jax.training import runs  # JAX and TensorFlow load only once the flags are right
     from cnn_jax.training.logs import Reporter
+    from cnn_jax.training.run_evaluation import evaluate_run
 
-    reporter = Reporter()
-    run = runs.load(arguments.checkpoint)
-    split, evaluation = evaluate_run(run, arguments.split, arguments.data, reporter)
-    for table in evaluation_tables(evaluation):
-        reporter.table(table)
-    low, high = evaluation["accuracy_ci95"]
-    reporter.line(
-        f"{split}: {evaluation['n']} images, accuracy {evaluation['accuracy']:.4f} "
-        f"(95 % interval {low:.4f} to {high:.4f}), loss {evaluation['loss']:.4f}, checkpoint of step {run.step}"
-    )
-    output = arguments.output or run.directory / f"evaluation-{split}.json"
-    write_atomically(output, json.dumps(evaluation, indent=2))
-    reporter.line(f"written    {output}")
+    reporter, run = Reporter(), runs.load(arguments.checkpoint)
+    other = None if arguments.compare is None else runs.load(arguments.compare)
+    evaluation = evaluate_run(run, reporter, arguments.split, arguments.data, arguments.flip_averaging, other)
+    show(evaluation, reporter)
+    output = arguments.output or run.directory / f"evaluation-{evaluation.split}.json"
+    beside = f"predictions-{evaluation.split}" if arguments.output is None else output.stem
+    write(evaluation, output, output.with_name(f"{beside}.npz"), reporter)
     return 0
 
 
-def evaluate_run(
-    run: "TrainedRun", split: str | None, data: DataArguments, reporter: "Reporter"
-) -> tuple[str, dict[str, Any]]:
-    """Name of the evaluated split, and its metrics (see `cnn_jax.evaluation.metrics.summarise`).
+def show(evaluation: "Evaluation", reporter: "Reporter") -> None:
+    """Print the tables, and the figures of the whole split at the end, where they are seen."""
+    from cnn_jax.evaluation import tables
 
-    Raises:
-        UserError: images or classes that do not fit the run, or a split that does not exist.
-    """
-    from cnn_jax.data import sources, splits
-    from cnn_jax.data.stream import evaluation_batches
-    from cnn_jax.evaluation.evaluator import predict_all
-    from cnn_jax.evaluation.metrics import summarise
-    from cnn_jax.training.mesh import Mesh
-    from cnn_jax.training.step import make_predict
+    record = evaluation.record
+    for table in tables.evaluation_tables(record):
+        reporter.table(table)
+    for line in tables.evaluation_lines(record):
+        reporter.line(line)
+    if "comparison" in record:
+        reporter.table(tables.comparison_table(record))
+        for line in tables.comparison_lines(record):
+            reporter.line(line)
 
-    config = replace(run.config.data, exclude=None)  # split.json has what it left
-    if data.dataset is None:
-        dataset = splits.read(sources.open_dataset(config), run.directory / "split.json")
-    else:
-        dataset = sources.open_dataset(replace(config, dataset=data.dataset, classes=data.classes))
-    dataset = sources.align_classes(dataset, run.classes, str(run.directory))
-    chosen = split or ("validation" if "validation" in dataset.splits else next(iter(dataset.splits)))
-    if chosen not in dataset.splits:
-        raise ConfigError(f"--split={split}: {dataset.name} has no such split; it has: {', '.join(dataset.splits)}")
-    examples = dataset.splits[chosen]
-    batch_size, mesh = data.batch_size or config.eval_batch_size, Mesh.create()
-    mesh.check_batch_size(batch_size, "data.batch_size")
-    predict = make_predict(run.model, mesh)
-    with reporter.bar(f"evaluate {chosen}", len(examples), "images") as bar:
-        predictions = predict_all(
-            lambda images: predict(run.variables, mesh.put_batch(images)),
-            evaluation_batches(examples, run.resize, batch_size),
-            lambda images: bar.advance(images, items=images),
-        )
-    return chosen, summarise(predictions, run.classes)
+
+def write(evaluation: "Evaluation", output: Path, predictions: Path, reporter: "Reporter") -> None:
+    """Write both files and say where they are."""
+    from cnn_jax.evaluation import record
+
+    try:
+        record.write(evaluation, output, predictions)
+    except OSError as error:
+        raise ConfigError(f"{output} cannot be written: {error.strerror}; give another file with --output") from error
+    reporter.line(f"written    {output}, {predictions.name}")
 
 
 if __name__ == "__main__":

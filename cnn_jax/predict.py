@@ -18,13 +18,13 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from cnn_jax import cli
-from cnn_jax.errors import ConfigError, WeightsError
+from cnn_jax import cli, inference
+from cnn_jax.errors import ConfigError
 from cnn_jax.files import replacing
 from cnn_jax.weights.options import PretrainedConfig
 
 if TYPE_CHECKING:
-    from cnn_jax.evaluation.classifier import Classifier, FileResult
+    from cnn_jax.evaluation.classifier import FileResult
 
 HEADER = ("path", "rank", "class_index", "class_name", "probability")
 SUFFIXES = (".csv", ".jsonl")
@@ -51,8 +51,7 @@ class Arguments:
             raise ConfigError(f"--output={self.output}: the name must end with {' or '.join(SUFFIXES)}")
         if not self.paths:
             raise ConfigError("which images? Give files, folders or patterns")
-        if self.checkpoint is not None and self.model != PretrainedConfig():
-            raise ConfigError("--checkpoint names a run, --model.… a pretrained network: give one of them")
+        inference.check_one(self.checkpoint, self.model)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -62,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     from cnn_jax.training.logs import Reporter
 
     paths, reporter = expand(arguments.paths), Reporter()
-    classifier = open_classifier(arguments, reporter.line)
+    classifier = inference.open_classifier(arguments.checkpoint, arguments.model, reporter.line)
     unreadable = 0
     with _writer(arguments, classifier.classes) as write, reporter.bar("predict", len(paths), "images") as bar:
         for result in classifier.stream(paths):
@@ -74,35 +73,6 @@ def main(argv: Sequence[str]) -> int:
     if unreadable:
         print(f"{unreadable} of {len(paths)} images could not be read", file=sys.stderr)
     return cli.EXIT_FAILED if unreadable == len(paths) else 0
-
-
-def open_classifier(arguments: Arguments, say: Callable[[str], None]) -> "Classifier":
-    """The run, or the pretrained network, that the flags name; what it is goes to `say`."""
-    from cnn_jax.data.preprocess import Resize
-    from cnn_jax.evaluation.classifier import Classifier
-
-    if arguments.checkpoint is not None:
-        from cnn_jax.training import runs
-
-        run = runs.load(arguments.checkpoint)
-        say(f"model      {run.config.model.name} of {run.directory}, step {run.step}; {len(run.classes)} classes")
-        return Classifier(run.model, run.variables, run.classes, run.resize)
-    from cnn_jax.weights import pretrained
-
-    loaded = pretrained.load(arguments.model, need_top=True)
-    say(f"model      {loaded.config.name}, {loaded.config.image_size} pixels; weights {loaded.path.name}")
-    return Classifier(loaded.model, loaded.variables, _imagenet_names(), Resize(loaded.model.image_size))
-
-
-def _imagenet_names() -> tuple[str, ...]:
-    from cnn_jax.models.model import IMAGENET_CLASSES
-    from cnn_jax.weights.imagenet_classes import HOW_TO_GET, class_names
-
-    try:
-        return class_names()
-    except WeightsError:
-        print(f"names      numbers stand for the classes: {HOW_TO_GET}", file=sys.stderr)
-        return tuple(f"class {i}" for i in range(IMAGENET_CLASSES))
 
 
 def rows(result: "FileResult", classes: Sequence[str], count: int) -> list[dict[str, Any]]:

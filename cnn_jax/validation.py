@@ -1,17 +1,27 @@
 """Checks that turn an impossible setting into one clear error."""
 
+import difflib
 import math
 import types
 import typing
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from cnn_jax.errors import ConfigError
+
+LISTED = 100
+"""Names that an error lists, at most."""
 
 
 def require(holds: bool, name: str, value: Any, rule: str) -> None:
     """Raise the one error of an impossible value."""
     if not holds:
         raise ConfigError(f"{name}={value!r} is not possible: it must be {rule}")
+
+
+def near(name: str, names: Sequence[str]) -> str:
+    """Those of the names that `name` may have meant, for an error; the first ones where none is near."""
+    return ", ".join(difflib.get_close_matches(name, names, n=5, cutoff=0.4) or names[:LISTED])
 
 
 def check_types(section: Any, prefix: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import cnn_jax
-from cnn_jax import predict
+from cnn_jax import inference, predict
 from cnn_jax.errors import ConfigError, DataError, RunError, WeightsError
 from cnn_jax.weights import imagenet_classes
 from tests.conftest import write_image
@@ -109,7 +109,7 @@ def test_real_weights_name_breeds_of_dogs_and_cats_on_real_photographs(
 def test_without_the_names_numbers_stand_for_classes_and_how_to_get_the_names_is_said_once(
     no_names: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = predict._imagenet_names()
+    names = inference.imagenet_names()
     assert (names[281], len(names)) == ("class 281", 1000)
     told = capsys.readouterr().err.splitlines()
     assert sum("CNN_JAX_WEIGHTS" in line and imagenet_classes.FILE in line for line in told) == 1

@@ -7,7 +7,16 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnn_jax.config.data import AugmentConfig, DataConfig, FillMode
+from cnn_jax.config.augment import (
+    AugmentConfig,
+    ColourJitterConfig,
+    ErasingConfig,
+    FillMode,
+    RandAugmentConfig,
+    Range,
+    Shift,
+)
+from cnn_jax.config.data import DataConfig
 from cnn_jax.config.model import ModelConfig, ModelName
 from cnn_jax.config.training import CheckpointConfig, OptimizerConfig, TrainConfig
 from cnn_jax.validation import check_types, require
@@ -15,12 +24,17 @@ from cnn_jax.validation import check_types, require
 __all__ = [
     "AugmentConfig",
     "CheckpointConfig",
+    "ColourJitterConfig",
     "Config",
     "DataConfig",
+    "ErasingConfig",
     "FillMode",
     "ModelConfig",
     "ModelName",
     "OptimizerConfig",
+    "RandAugmentConfig",
+    "Range",
+    "Shift",
     "TrainConfig",
     "differences",
 ]

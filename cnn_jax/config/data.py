@@ -4,44 +4,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cnn_jax.validation import check_types, is_finite, require
-
-FillMode = Literal["nearest", "reflect", "constant", "wrap"]
+from cnn_jax.config.augment import AugmentConfig
+from cnn_jax.validation import check_types, require
 
 DATASET_FORMS = "folder:DIR, flat:DIR, tfds:NAME, digits or shapes"
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """Random changes to each training image, drawn anew at every visit; all off by default."""
-
-    horizontal_flip: bool = False
-    """Mirror left and right with probability 1/2."""
-    rotation: float = 0.0
-    """Turn by up to so many degrees either way."""
-    width_shift: float = 0.0
-    """Move left or right by up to this fraction of the width."""
-    height_shift: float = 0.0
-    """Move up or down by up to this fraction of the height."""
-    shear: float = 0.0
-    """Shear by up to so many degrees either way."""
-    zoom: float = 0.0
-    """Scale rows and columns, each on its own, by 1 - zoom to 1 + zoom."""
-    fill_mode: FillMode = "nearest"
-    """What fills the pixels that come from outside the image."""
-
-    def __post_init__(self) -> None:
-        check_types(self, "data.augment.")
-        for name in ("rotation", "width_shift", "height_shift"):
-            value = getattr(self, name)
-            require(is_finite(value, or_equal=True), f"data.augment.{name}", value, "0 or more")
-        require(0 <= self.shear < 90, "data.augment.shear", self.shear, "at least 0 and below 90 degrees")
-        require(0 <= self.zoom < 1, "data.augment.zoom", self.zoom, "at least 0 and below 1")
-
-    @property
-    def is_geometric(self) -> bool:
-        """Whether the images are resampled."""
-        return any((self.horizontal_flip, self.rotation, self.width_shift, self.height_shift, self.shear, self.zoom))
 
 
 @dataclass(frozen=True)
@@ -89,6 +55,8 @@ class DataConfig:
         check_types(self, "data.")
         require(bool(self.dataset), "data.dataset", self.dataset, DATASET_FORMS)
         require(self.batch_size >= 1, "data.batch_size", self.batch_size, "at least 1")
+        alone = self.batch_size == 1 and self.augment.mixes
+        require(not alone, "data.batch_size", self.batch_size, "at least 2 where images are mixed (mixup, cutmix)")
         require(self.eval_batch_size >= 1, "data.eval_batch_size", self.eval_batch_size, "at least 1")
         require(self.exclude != "", "data.exclude", self.exclude, "the path of a text file, or None")
         require(bool(self.separator), "data.separator", self.separator, "one or more characters")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cnn_jax.data.preprocess import Resize
-from cnn_jax.data.sources import IMAGE_SUFFIXES, Images, image_files
+from cnn_jax.data.sources import IMAGE_SUFFIXES, FileImages, Images, image_files
 from cnn_jax.data.stream import PARALLEL_CALLS, PREFETCH, Batch, first_line
 from cnn_jax.data.tensorflow import read_errors, tf
 from cnn_jax.errors import DataError
@@ -66,6 +66,18 @@ def readable_batches(images: Images, count: int, resize: Resize, batch_size: int
         image = np.pad(batch["image"], padding) if missing else batch["image"]
         mask = np.arange(batch_size) < len(batch["index"])
         yield {"image": image, "index": np.pad(batch["index"], (0, missing)), "mask": mask}
+
+
+def read(path: str, resize: Resize) -> np.ndarray:
+    """An image file as the network takes it, uint8[s, s, 3].
+
+    Raises:
+        DataError: what TensorFlow says of a file that it cannot read.
+    """
+    try:
+        return np.asarray(resize(FileImages.of([path]).load(0)))
+    except read_errors() as error:
+        raise DataError(first_line(error)) from error
 
 
 def why_unreadable(images: Images, index: int) -> str:

@@ -65,10 +65,7 @@ def read(dataset: Dataset, path: Path) -> Dataset:
     Raises:
         DataError: the record cannot be read, or an example that it names is gone.
     """
-    try:
-        recorded: dict[str, list[str]] = json.loads(path.read_text())["splits"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} cannot be read as a record of splits: {error}") from error
+    recorded = read_ids(path)
     place = {id_: (split, i) for split in dataset.splits.values() for i, id_ in enumerate(split.ids)}
     splits = {}
     for name, ids in recorded.items():
@@ -81,6 +78,16 @@ def read(dataset: Dataset, path: Path) -> Dataset:
         if ids:
             splits[name] = _gather([place[id_] for id_ in ids])
     return replace(dataset, splits=splits)
+
+
+def read_ids(path: Path) -> dict[str, list[str]]:
+    """The ids of each split as recorded in `path`; raises DataError as `read`."""
+    try:
+        return {name: list(ids) for name, ids in json.loads(path.read_text())["splits"].items()}
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is gone: put it back, or name the images with --data.dataset") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} cannot be read as a record of splits: {error}") from error
 
 
 def _gather(places: list[tuple[Split, int]]) -> Split:

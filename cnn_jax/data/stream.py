@@ -54,6 +54,11 @@ def _pass_key(seed: int, number: Any) -> Any:
     return tf().constant(seed << 32, tf().int64) + tf().cast(number, tf().int64)
 
 
+def _augmented(image: Any, seed: Any, config: AugmentConfig, resize: Resize) -> Any:
+    """An image of any size, resized and augmented: uint8[size, size, 3]."""
+    return augment(image if config.reads_originals else resize(image), seed, config, resize.size)
+
+
 def _pass_order(examples: int, batch_size: int, key: Any) -> Any:
     wanted = steps_per_pass(examples, batch_size) * batch_size
     shuffle = tf().random.experimental.stateless_shuffle
@@ -83,7 +88,7 @@ class TrainStream:
         """
 
         def load(index: Any, seed: Any, label: Any) -> dict[str, Any]:
-            image = augment(self.resize(self.split.images.load(index)), seed, self.augment)
+            image = _augmented(self.split.images.load(index), seed, self.augment, self.resize)
             return {"image": image, "label": label, "index": index, "mask": True}
 
         dataset = self._plan(first_step).map(load, parallel_calls or PARALLEL_CALLS, deterministic=True)
@@ -144,9 +149,11 @@ def evaluation_batches(
     indices = np.where(mask, positions, 0)
 
     def load(index: Any, label: Any, real: Any) -> dict[str, Any]:
-        image = resize(split.images.load(index))
-        if view is not None:
-            image = augment(image, tf().stack([_pass_key(view.seed, view.number), index]), view.augment)
+        image = split.images.load(index)
+        if view is None:
+            image = resize(image)
+        else:
+            image = _augmented(image, tf().stack([_pass_key(view.seed, view.number), index]), view.augment, resize)
         return {"image": image, "label": label, "index": index, "mask": real}
 
     dataset = tf().data.Dataset.from_tensor_slices((indices, split.labels[indices], mask))

@@ -8,7 +8,8 @@ from typing import Any
 @functools.cache
 def tf() -> Any:
     """The `tensorflow` module, restricted to the CPU and quiet."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # which JAX sets where it is loaded first
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # a damaged image is an exception as well
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it speeds up no image operation, and announces itself
     import tensorflow
 

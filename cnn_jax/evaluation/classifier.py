@@ -13,6 +13,7 @@ from cnn_jax.data.paths import expand, readable_batches, why_unreadable
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import ArrayImages, FileImages, Images
 from cnn_jax.errors import DataError
+from cnn_jax.evaluation.evaluator import run_ahead
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
 
@@ -87,8 +88,8 @@ class Classifier:
         """A result for each image, in order."""
         batch_size = min(LARGEST_BATCH, 1 << max(len(names) - 1, 0).bit_length())  # few sizes: each is compiled
         done = 0
-        for batch in readable_batches(images, len(names), self.resize, batch_size):
-            rows = np.asarray(self._probabilities(self.variables, batch["image"]))
+        batches = readable_batches(images, len(names), self.resize, batch_size)
+        for batch, rows in run_ahead(lambda inputs: self._probabilities(self.variables, inputs), batches):
             for index, row in zip(batch["index"][batch["mask"]], rows[batch["mask"]], strict=True):
                 yield from self._failures(images, names, done, int(index))
                 yield FileResult(names[index], row)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,26 @@ class Predictions:
     labels: np.ndarray
     """int32[n]"""
 
-    @property
+    @cached_property
     def predicted(self) -> np.ndarray:
         """int64[n]: the class with the highest logit, the first of equals."""
         return self.logits.argmax(-1)
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """bool[n]: whether the predicted class is the true one."""
+        return self.predicted == self.labels
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """Softmax of the logits: float64[n, classes]."""
+        logits = self.logits.astype(np.float64)
+        exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+        return exponentials / exponentials.sum(-1, keepdims=True)
+
+    def probability_of(self, classes: np.ndarray) -> np.ndarray:
+        """The probability of one class of each example: int[n] to float64[n]."""
+        return self.probabilities[np.arange(len(classes)), classes]
 
 
 def losses(predictions: Predictions) -> np.ndarray:
@@ -32,13 +49,25 @@ def losses(predictions: Predictions) -> np.ndarray:
     return np.log(np.exp(shifted).sum(-1)) - shifted[np.arange(len(shifted)), predictions.labels]
 
 
+def mean_loss(predictions: Predictions) -> float:
+    """Mean cross-entropy in nats; the sum over the examples is exact."""
+    return math.fsum(losses(predictions)) / len(predictions.labels)
+
+
 def accuracy_and_loss(predictions: Predictions) -> dict[str, float]:
     """Share of right predictions, and mean cross-entropy."""
-    right = int((predictions.predicted == predictions.labels).sum())
     return {
-        "accuracy": right / len(predictions.labels),
-        "loss": math.fsum(losses(predictions)) / len(predictions.labels),
+        "accuracy": int(predictions.right.sum()) / len(predictions.labels),
+        "loss": mean_loss(predictions),
     }
+
+
+def top_k_accuracy(predictions: Predictions, k: int) -> float:
+    """Share of examples whose true class is among the k most probable; of equal logits the first classes count."""
+    logits, labels = predictions.logits, predictions.labels[:, None]
+    own = np.take_along_axis(logits, labels, 1)
+    tied_before = (logits == own) & (np.arange(logits.shape[1]) < labels)
+    return float((((logits > own) | tied_before).sum(-1) < k).mean())
 
 
 def confusion_matrix(predictions: Predictions) -> np.ndarray:
@@ -57,29 +86,96 @@ def wilson_interval(right: int, n: int) -> tuple[float, float]:
     return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
-def summarise(predictions: Predictions, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Everything that `evaluation-<split>.json` holds; shares without a denominator are 0."""
-    matrix, n = confusion_matrix(predictions), len(predictions.labels)
-    right = np.diag(matrix)
-    support, predicted = matrix.sum(1), matrix.sum(0)
-    precision, recall = right / np.maximum(predicted, 1), right / np.maximum(support, 1)
-    f1 = 2 * right / np.maximum(support + predicted, 1)
-    own = predictions.logits[np.arange(n), predictions.labels][:, None]
-    rank = (predictions.logits > own).sum(-1)
+@dataclass(frozen=True)
+class ClassScores:
+    """Precision, recall and F1 of each class, float64[classes]; a share without a denominator is 0."""
+
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    support: np.ndarray
+    """int64[classes]: examples of the class."""
+    occurs: np.ndarray
+    """bool[classes]: whether the class is the true or the predicted one of any example."""
+
+    @classmethod
+    def of(cls, matrix: np.ndarray) -> "ClassScores":
+        """The scores that follow from a confusion matrix."""
+        right, support, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
+        return cls(
+            right / np.maximum(predicted, 1),
+            right / np.maximum(support, 1),
+            2 * right / np.maximum(support + predicted, 1),
+            support,
+            support + predicted > 0,
+        )
+
+    def macro(self) -> dict[str, float]:
+        """Plain means over the classes that occur, as scikit-learn's by default."""
+        return self._means(self.occurs.astype(np.float64))
+
+    def weighted(self) -> dict[str, float]:
+        """Means over the classes, weighted by their numbers of examples."""
+        return self._means(self.support.astype(np.float64))
+
+    def _means(self, weights: np.ndarray) -> dict[str, float]:
+        shares = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
+        return {name: float(np.average(values, weights=weights)) for name, values in shares.items()}
+
+
+def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float | None:
+    """Area under the ROC curve: the chance that a positive example scores above a negative one, ties counting half.
+
+    By the rank sum (Mann and Whitney, 1947; Hanley and McNeil, 1982).
+
+    Args:
+        scores: float64[n]
+        positive: bool[n]
+
+    Returns:
+        None where there are no positive examples, or no others.
+    """
+    positives = int(positive.sum())
+    negatives = len(positive) - positives
+    if not positives or not negatives:
+        return None
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2  # of equal scores, the mean of their places
+    above = math.fsum(ranks[place[positive]]) - positives * (positives + 1) / 2
+    return above / (positives * negatives)
+
+
+def one_vs_rest_auc(predictions: Predictions) -> list[float | None]:
+    """`roc_auc` of the probability of each class against all others; None where a class has no example."""
+    return [roc_auc(column, predictions.labels == label) for label, column in enumerate(predictions.probabilities.T)]
+
+
+def overall_auc(areas: list[float | None]) -> float | None:
+    """Of two classes the second one's area, of more their plain mean; None where that of some class is undefined."""
+    if any(area is None for area in areas):
+        return None
+    known = [area for area in areas if area is not None]
+    return known[1] if len(known) == 2 else math.fsum(known) / len(known)
+
+
+def scores_by_class(predictions: Predictions, classes: tuple[str, ...]) -> dict[str, Any]:
+    """The scores of each class, their averages, the areas under the ROC curves, and the confusion matrix."""
+    matrix = confusion_matrix(predictions)
+    scores, areas = ClassScores.of(matrix), one_vs_rest_auc(predictions)
     return {
-        "n": n,
-        **accuracy_and_loss(predictions),
-        "accuracy_ci95": wilson_interval(int(right.sum()), n),
-        "top5_accuracy": float((rank < 5).mean()),
         "per_class": {
             name: {
-                "precision": float(precision[i]),
-                "recall": float(recall[i]),
-                "f1": float(f1[i]),
-                "support": int(support[i]),
+                "precision": float(scores.precision[i]),
+                "recall": float(scores.recall[i]),
+                "f1": float(scores.f1[i]),
+                "support": int(scores.support[i]),
+                "roc_auc": areas[i],
             }
             for i, name in enumerate(classes)
         },
+        "macro": scores.macro(),
+        "weighted": scores.weighted(),
+        "roc_auc": overall_auc(areas),
         "confusion_matrix": matrix.tolist(),
         "classes": list(classes),
     }

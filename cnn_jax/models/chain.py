@@ -4,8 +4,7 @@ A model is a function that returns the layers; `Chain` runs them. Because the or
 running a prefix on its own, tapping feature maps and printing a summary are slices of the chain or walks along it.
 """
 
-import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +12,7 @@ import jax
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.layers import Activation, Add, BatchNorm, DepthwiseConv, Layer
+from cnn_jax.validation import near
 
 Variables = dict[str, Any]
 """{"params": {layer: {leaf: array}}, "batch_stats": {layer: {leaf: array}}}"""
@@ -36,6 +36,7 @@ class Chain(nn.Module):
         train: bool = False,
         inference_layers: Collection[str] = (),
         taps: Collection[str] = (),
+        offsets: Mapping[str, jax.Array] | None = None,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Run the chain.
 
@@ -44,6 +45,8 @@ class Chain(nn.Module):
             train: run as in training; needs `mutable=["batch_stats"]` and a `dropout` key.
             inference_layers: names of the layers that run as in inference all the same (the frozen ones).
             taps: names of the layers whose outputs are wanted.
+            offsets: arrays that are added to the outputs of tapped layers. Where they are zero, the gradient with
+                respect to them is the one with respect to the outputs.
 
         Returns:
             The output of the last layer, and the tapped outputs by name.
@@ -63,6 +66,8 @@ class Chain(nn.Module):
                 x = layer(x, layer_train, other=outputs[layer.source])
             else:
                 x = layer(x, layer_train)
+            if offsets and layer.name in offsets:
+                x += offsets[layer.name]
             if wanted:
                 outputs[layer.name] = x
         return x, {str(layer.name): outputs[layer.name] for layer in self.layers if layer.name in taps}
@@ -100,5 +105,4 @@ def layer_index(layers: Sequence[Layer], name: str, field: str) -> int:
     names = layer_names(layers)
     if name in names:
         return names.index(name)
-    near = difflib.get_close_matches(name, names, n=5, cutoff=0.4) or names
-    raise ConfigError(f"{field}: there is no layer {name!r}; near names: {', '.join(near)}")
+    raise ConfigError(f"{field}: there is no layer {name!r}; near names: {near(name, names)}")

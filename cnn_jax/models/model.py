@@ -1,7 +1,7 @@
 """A model: a chain, how its inputs are normalised, and which of its layers no pretrained file has."""
 
 import functools
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -121,6 +121,16 @@ class Model:
     def activations(self, variables: Variables, inputs: jax.Array, names: Collection[str]) -> dict[str, jax.Array]:
         """Inference: the outputs of the layers called `names`."""
         return self.chain.apply(variables, self.prepare(inputs), taps=names)[1]
+
+    def logits_with_offsets(
+        self, variables: Variables, inputs: jax.Array, offsets: Mapping[str, jax.Array]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Inference: the logits, and the outputs of the layers that `offsets` names, each after its offset was added.
+
+        At offsets of zero, the derivatives by them are those by the outputs.
+        """
+        x, outputs = self.chain.apply(variables, self.prepare(inputs), taps=tuple(offsets), offsets=offsets)
+        return x.astype(jnp.float32), outputs
 
     def train_logits(
         self, variables: Variables, inputs: jax.Array, dropout_key: jax.Array, inference_layers: Collection[str]

@@ -85,7 +85,7 @@ def summarise(model: Model, trainable_part: Callable[[Params], Params], batch_si
     pooled = False
     for layer, output in zip(model.layers, outputs, strict=True):
         params = variables["params"].get(layer.name, {})
-        pooled = pooled or _sees_everything(layer, output.shape)
+        pooled = pooled or sees_everything(layer, output.shape)
         kernel, step = _window(layer)
         field, stride = field + (kernel - 1) * stride, stride * step
         learned = _size(trainable.get(layer.name, {}))
@@ -158,7 +158,7 @@ def _window(layer: Layer) -> tuple[int, int]:
     return (layer.pool_size[0], layer.strides[0]) if isinstance(layer, MaxPool) else (1, 1)
 
 
-def _sees_everything(layer: Layer, shape: tuple[int, ...]) -> bool:
+def sees_everything(layer: Layer, shape: tuple[int, ...]) -> bool:
     """Whether each value of the layer's output depends on all rows and columns of its input."""
     return len(shape) < 4 or isinstance(layer, GlobalAveragePool)
 

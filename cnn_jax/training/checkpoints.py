@@ -5,6 +5,7 @@ any instant leaves the ones before it. Each holds `variables` (what inference ne
 state) and `meta` (configuration, class names, normalisation, versions, progress).
 """
 
+import json
 import logging
 import time
 from pathlib import Path
@@ -20,6 +21,9 @@ from cnn_jax.models.chain import Variables
 
 Meta = dict[str, Any]
 
+LONGEST_REASON = 300
+"""Characters of an error of TensorStore, which goes on with the specification of the array."""
+
 
 def _rank(metrics: Meta) -> tuple[float, float]:
     return metrics["accuracy"], -metrics["loss"]
@@ -30,20 +34,27 @@ class Checkpoints:
 
     def __init__(self, directory: Path, keep: int = 2) -> None:
         """`keep` is the number of newest checkpoints to keep; the best is kept besides."""
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every file that it touches
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every file that it touches
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # and each array of a damaged file on its own
         policies = ocp.training.preservation_policies
         self._directory = directory.absolute()
-        self._checkpointer = ocp.training.Checkpointer(
-            self._directory,
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=policies.AnyPreservationPolicy(
-                [
-                    policies.LatestN(keep),
-                    policies.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False),
-                ]
-            ),
-            cleanup_tmp_directories=True,
-        )
+        try:
+            self._checkpointer = ocp.training.Checkpointer(
+                self._directory,
+                save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+                preservation_policy=policies.AnyPreservationPolicy(
+                    [
+                        policies.LatestN(keep),
+                        policies.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False),
+                    ]
+                ),
+                cleanup_tmp_directories=True,
+            )
+        except (OSError, ValueError) as error:  # it reads the accuracies of all of them
+            raise RunError(
+                f"the checkpoints in {directory} cannot be read: {_reason(error)}. Move the damaged one away: "
+                f"{', '.join(_unrated(directory)) or 'none of them has an accuracy that cannot be read'}"
+            ) from error
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -133,8 +144,29 @@ class Checkpoints:
         try:
             return self._checkpointer.load_checkpointables(step, abstract)
         except Exception as error:  # Orbax and TensorStore have no common class for damaged files
-            where = self._checkpointer.directory / str(step)
-            raise RunError(f"the checkpoint {where} cannot be read: {type(error).__name__}: {error}") from error
+            others = [str(other) for other in self.steps() if other != step]
+            instead = f"; other checkpoints there: {', '.join(others)}" if others else ""
+            where = self._directory / str(step)
+            raise RunError(f"the checkpoint {where} cannot be read: {_reason(error)}{instead}") from error
+
+
+def _unrated(directory: Path) -> list[str]:
+    """The checkpoints whose accuracy cannot be read."""
+    found = []
+    for path in sorted(directory.glob("*/metrics/metrics")):
+        try:
+            json.loads(path.read_text())
+        except (OSError, ValueError):
+            found.append(path.parents[1].name)
+    return found
+
+
+def _reason(error: BaseException) -> str:
+    """What began the chain of errors: Orbax wraps it in pages about its own handlers."""
+    while (before := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
+        error = before
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
 
 
 def _abstract(array: Any) -> jax.ShapeDtypeStruct:

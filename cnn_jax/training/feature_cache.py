@@ -82,13 +82,18 @@ def plan(
     Raises:
         ConfigError: train.feature_cache=on where that cannot be.
     """
-    settings, augmented = config.train, config.data.augment.is_geometric
+    settings, augmented = config.train, config.data.augment.changes_images
     if settings.feature_cache == "off":
         return None, "train.feature_cache=off"
     layers = model.cut_before(freezing.prefix(model))
     names = layer_names(model.layers[:layers])
     if not any(name in model.shapes["params"] for name in names):
         return _refused(settings.feature_cache, "nothing is frozen at the start of the network (train.freeze_until)")
+    if config.data.augment.mixes:
+        return _refused(
+            settings.feature_cache,
+            "each step mixes its images anew (data.augment.mixup, data.augment.cutmix), before the first layer",
+        )
     if augmented and not settings.feature_views:
         return _refused(
             settings.feature_cache,

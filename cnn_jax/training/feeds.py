@@ -35,7 +35,9 @@ def make_feed(
     training, validation = job.dataset.splits["train"], job.dataset.splits["validation"]
     if phase.features is None:
         budget = data.memory_megabytes * 2**20
-        training, validation = (in_memory(split, resize, budget) for split in (training, validation))
+        validation = in_memory(validation, resize, budget)
+        if not data.augment.reads_originals:
+            training = in_memory(training, resize, budget)
         stream = TrainStream(training, resize, data.batch_size, seed, data.augment)
         return Feed(job.model, stream.batches, lambda: evaluation_batches(validation, resize, data.eval_batch_size))
     cache = FeatureCache(phase.features, job.config, job.model, state.variables, job.mesh)

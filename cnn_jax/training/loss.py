@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from cnn_jax.data.mixing import Mixed
 from cnn_jax.errors import ConfigError
 
 
@@ -28,6 +29,19 @@ def losses(logits: jax.Array, labels: jax.Array, smoothing: float, class_weights
     else:
         result = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return result if class_weights is None else result * class_weights[labels]
+
+
+def mixed_losses(logits: jax.Array, batch: Mixed, smoothing: float, class_weights: jax.Array | None) -> jax.Array:
+    """`losses` against targets that may be shared by two classes; float32[b].
+
+    Cross-entropy is linear in the target, so it is the loss of each label times its share: Keras'
+    CategoricalCrossentropy of the soft target. A class weight counts in the share of its class.
+    """
+    first = losses(logits, batch.labels, smoothing, class_weights)
+    if batch.partners is None or batch.shares is None:
+        return first
+    second = losses(logits, batch.partners, smoothing, class_weights)
+    return batch.shares * first + (1 - batch.shares) * second
 
 
 def resolve_class_weights(

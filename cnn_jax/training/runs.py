@@ -127,6 +127,11 @@ def load(path: Path) -> TrainedRun:
         return TrainedRun(directory, chosen, config, classes, model, checkpoints.restore_variables(chosen, like), meta)
 
 
+def directory(path: Path) -> Path:
+    """The run directory that `path` is, or whose checkpoint it is; RunError where it is neither."""
+    return _locate(path)[0]
+
+
 def _locate(path: Path) -> tuple[Path, int | None]:
     """The run directory and, where `path` is a checkpoint in it, the step."""
     if (path / "checkpoints").is_dir():

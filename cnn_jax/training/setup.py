@@ -123,6 +123,7 @@ def set_up(config: Config, recorded_splits: Path | None, reporter: Reporter | No
         resolve_class_weights(config.train.class_weights, labels, len(dataset.classes)),
         config.optimizer.microbatches,
         config.train.ema_decay,
+        config.data.augment,
     )
     seconds = {"data": opened - begun, "model and weights": time.perf_counter() - opened}
     return Job(config, mesh, dataset, left_out, model, phases, variables, transferred, options, seconds)

@@ -1,17 +1,19 @@
 """The training step and the prediction step: pure functions, compiled once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from cnn_jax.config import AugmentConfig
+from cnn_jax.data.mixing import Mixed, mix
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
 from cnn_jax.training.freezing import Freezing, Layers, merge
-from cnn_jax.training.loss import losses
+from cnn_jax.training.loss import mixed_losses
 from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.state import Totals, TrainState, moving
 
@@ -19,6 +21,9 @@ Report = dict[str, jax.Array]
 """`loss`, the mean over the batch, and `gradient_norm`, over the trainable parameters: float32[] each."""
 TrainStep = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, Report]]
 Predict = Callable[[Variables, jax.Array], jax.Array]
+
+MIXING = 0x6D6978
+"""Tells the random numbers of mixing from those of dropout, whose keys count the microbatches from 0."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class StepOptions:
     microbatches: int = 1
     """Parts that the batch is run in, one after the other."""
     ema_decay: float | None = None
+    mixing: AugmentConfig = field(default_factory=AugmentConfig)
+    """How the images of a batch are mixed (`mixup`, `cutmix`); the other fields do nothing here."""
 
 
 def make_train_step(
@@ -46,39 +53,44 @@ def make_train_step(
     Inputs are images uint8[b, s, s, 3], or activations where `model` is the end part of one. It differentiates with
     respect to the trainable parameters only, so frozen ones cost no backward pass. The state is donated: the one
     passed in cannot be used again.
+
+    Dropout and mixing draw from keys that follow from `seed` and the number of the step. Where images are mixed, one
+    counts as right if the network names the label with the larger share.
     """
 
     def part_gradients(
-        state: TrainState, batch_stats: Layers, inputs: jax.Array, labels: jax.Array, key: jax.Array
+        state: TrainState, batch_stats: Layers, batch: Mixed, key: jax.Array
     ) -> tuple[Layers, Layers, jax.Array, jax.Array]:
         """Gradients, new statistics, the sum of the losses, and how many are right, of one part of the batch."""
         trainable, frozen = freezing.split(state.params)
 
         def mean_loss(trainable: Layers) -> tuple[jax.Array, tuple[jax.Array, Layers]]:
             variables = {"params": merge(frozen, trainable), "batch_stats": batch_stats}
-            logits, moved = model.train_logits(variables, inputs, key, freezing.inference_layers)
-            values = losses(logits, labels, options.label_smoothing, options.class_weights)
+            logits, moved = model.train_logits(variables, batch.images, key, freezing.inference_layers)
+            values = mixed_losses(logits, batch, options.label_smoothing, options.class_weights)
             return values.mean(), (logits, moved)
 
         (loss, (logits, moved)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(trainable)
-        return gradients, moved, loss * labels.size, (logits.argmax(-1) == labels).sum(dtype=jnp.int32)
+        right = (logits.argmax(-1) == batch.main_labels).sum(dtype=jnp.int32)
+        return gradients, moved, loss * batch.labels.size, right
 
     def batch_gradients(
         state: TrainState, inputs: jax.Array, labels: jax.Array
     ) -> tuple[Layers, Layers, jax.Array, jax.Array]:
         """The same of the whole batch: the mean of the parts' gradients."""
         key, parts = jax.random.fold_in(jax.random.key(seed), state.step), options.microbatches
+        batch = mix(inputs, labels, jax.random.fold_in(key, MIXING), options.mixing)
         if parts == 1:
-            return part_gradients(state, state.batch_stats, inputs, labels, key)
+            return part_gradients(state, state.batch_stats, batch, key)
 
-        def one_part(batch_stats: Layers, part: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Layers, Any]:
+        def one_part(batch_stats: Layers, part: tuple[Mixed, jax.Array]) -> tuple[Layers, Any]:
             gradients, moved, *sums = part_gradients(state, batch_stats, *part)
             return moved, (gradients, *sums)
 
         # part i takes every parts-th example, so that the parts of a sharded batch lie on all devices
-        inputs, labels = (jnp.moveaxis(a.reshape(-1, parts, *a.shape[1:]), 1, 0) for a in (inputs, labels))
+        batches = jax.tree.map(lambda a: jnp.moveaxis(a.reshape(-1, parts, *a.shape[1:]), 1, 0), batch)
         moved, (gradients, loss, right) = jax.lax.scan(
-            one_part, state.batch_stats, (inputs, labels, jax.random.split(key, parts))
+            one_part, state.batch_stats, (batches, jax.random.split(key, parts))
         )
         return jax.tree.map(lambda g: g.mean(0), gradients), moved, loss.sum(), right.sum(dtype=jnp.int32)
 

@@ -1,7 +1,5 @@
 """Metrics against scikit-learn and scipy, and predictions without the padding."""
 
-import json
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,58 +12,74 @@ from sklearn.metrics import (
     confusion_matrix,
     log_loss,
     precision_recall_fscore_support,
+    roc_auc_score,
     top_k_accuracy_score,
 )
 
 from cnn_jax.data.stream import Batch
 from cnn_jax.evaluation import metrics
-from cnn_jax.evaluation.evaluator import predict_all
-from cnn_jax.evaluation.metrics import Predictions, accuracy_and_loss, losses, summarise, wilson_interval
-
-
-def random_predictions(n: int, classes: int, present: int, seed: int) -> Predictions:
-    """Logits somewhat right, with examples of only the first `present` classes."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, min(present, classes), n, dtype=np.int32)
-    logits = rng.normal(0, 2, (n, classes)).astype(np.float32)
-    logits[np.arange(n), labels] += 1
-    return Predictions(logits, labels)
-
-
-PREDICTIONS = st.builds(
-    random_predictions, st.integers(1, 200), st.integers(2, 12), st.integers(1, 12), st.integers(0, 2**32 - 1)
+from cnn_jax.evaluation.evaluator import flip_averaged, predict_all
+from cnn_jax.evaluation.metrics import (
+    Predictions,
+    accuracy_and_loss,
+    losses,
+    one_vs_rest_auc,
+    overall_auc,
+    scores_by_class,
+    top_k_accuracy,
+    wilson_interval,
 )
-
-
-def names(predictions: Predictions) -> tuple[str, ...]:
-    return tuple(f"class {i}" for i in range(predictions.logits.shape[1]))
+from tests.evaluation.helpers import PREDICTIONS, names, random_predictions
 
 
 @settings(max_examples=60, deadline=None)
 @given(PREDICTIONS)
 def test_accuracy_loss_and_confusion_matrix_are_scikit_learns(predictions: Predictions) -> None:
     classes = range(predictions.logits.shape[1])
-    summary = summarise(predictions, names(predictions))
-    truth, predicted = predictions.labels, predictions.logits.argmax(1)
-    assert summary["n"] == len(truth)
-    assert summary["accuracy"] == accuracy_score(truth, predicted)
+    found, truth = accuracy_and_loss(predictions), predictions.labels
+    assert found["accuracy"] == accuracy_score(truth, predictions.logits.argmax(1))
     expected = log_loss(truth, softmax(predictions.logits.astype(np.float64), axis=1), labels=classes)
-    assert summary["loss"] == pytest.approx(expected, rel=1e-9)
-    assert summary["confusion_matrix"] == confusion_matrix(truth, predicted, labels=classes).tolist()
-    assert accuracy_and_loss(predictions) == {"accuracy": summary["accuracy"], "loss": summary["loss"]}
+    assert found["loss"] == pytest.approx(expected, rel=1e-9)
+    matrix = confusion_matrix(truth, predictions.logits.argmax(1), labels=classes)
+    assert scores_by_class(predictions, names(predictions))["confusion_matrix"] == matrix.tolist()
 
 
 @settings(max_examples=60, deadline=None)
 @given(PREDICTIONS)
-def test_precision_recall_f1_and_support_of_each_class_are_scikit_learns(predictions: Predictions) -> None:
-    summary = summarise(predictions, names(predictions))
-    expected = precision_recall_fscore_support(
-        predictions.labels, predictions.predicted, labels=range(len(names(predictions))), zero_division=0
+def test_precision_recall_f1_and_support_and_their_averages_are_scikit_learns(predictions: Predictions) -> None:
+    found, truth, predicted = (
+        scores_by_class(predictions, names(predictions)),
+        predictions.labels,
+        predictions.predicted,
     )
-    assert list(summary["per_class"]) == summary["classes"] == list(names(predictions))
-    for key, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
-        ours = [row[key] for row in summary["per_class"].values()]
-        np.testing.assert_allclose(ours, values, rtol=1e-12)
+    classes, keys = range(len(names(predictions))), ("precision", "recall", "f1", "support")
+    expected = precision_recall_fscore_support(truth, predicted, labels=classes, zero_division=0)
+    assert list(found["per_class"]) == found["classes"] == list(names(predictions))
+    for key, values in zip(keys, expected, strict=True):
+        np.testing.assert_allclose([row[key] for row in found["per_class"].values()], values, rtol=1e-12)
+    for average in ("macro", "weighted"):
+        *values, _ = precision_recall_fscore_support(truth, predicted, average=average, zero_division=0)
+        assert list(found[average].values()) == pytest.approx(values, rel=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(PREDICTIONS)
+def test_the_areas_under_the_roc_curves_are_scikit_learns(predictions: Predictions) -> None:
+    probabilities, labels = softmax(predictions.logits.astype(np.float64), axis=1), predictions.labels
+    areas = one_vs_rest_auc(predictions)
+    for label, area in enumerate(areas):
+        positive = labels == label
+        if positive.any() and not positive.all():
+            assert area == pytest.approx(roc_auc_score(positive, probabilities[:, label]), rel=1e-12)
+        else:
+            assert area is None
+    if None in areas:
+        assert overall_auc(areas) is None
+    elif len(areas) == 2:
+        assert overall_auc(areas) == pytest.approx(roc_auc_score(labels, probabilities[:, 1]), rel=1e-12)
+    else:
+        expected = roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
+        assert overall_auc(areas) == pytest.approx(expected, rel=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -73,13 +87,19 @@ def test_precision_recall_f1_and_support_of_each_class_are_scikit_learns(predict
 def test_top_5_accuracy_is_scikit_learns(predictions: Predictions) -> None:
     classes = range(predictions.logits.shape[1])
     expected = top_k_accuracy_score(predictions.labels, predictions.logits, k=5, labels=classes)
-    assert summarise(predictions, names(predictions))["top5_accuracy"] == pytest.approx(expected, rel=1e-12)
+    assert top_k_accuracy(predictions, 5) == pytest.approx(expected, rel=1e-12)
+
+
+def test_of_equal_logits_the_first_classes_are_among_the_best() -> None:
+    logits = np.zeros((6, 6), np.float32)
+    predictions = Predictions(logits, np.arange(6, dtype=np.int32))
+    assert top_k_accuracy(predictions, 5) == pytest.approx(5 / 6)
+    assert top_k_accuracy(predictions, 1) == accuracy_and_loss(predictions)["accuracy"] == pytest.approx(1 / 6)
 
 
 @pytest.mark.parametrize("classes", [2, 5])
 def test_top_5_accuracy_of_up_to_five_classes_is_whole(classes: int) -> None:
-    predictions = random_predictions(50, classes, classes, 0)
-    assert summarise(predictions, names(predictions))["top5_accuracy"] == 1
+    assert top_k_accuracy(random_predictions(50, classes, classes, 0), 5) == 1
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e4, 1e30])
@@ -111,21 +131,6 @@ def test_the_interval_of_the_accuracy_is_wilsons(counts: tuple[int, int]) -> Non
     assert 0 <= low <= high <= 1
 
 
-def test_the_summary_holds_the_interval_of_its_accuracy() -> None:
-    predictions = random_predictions(80, 4, 4, 1)
-    summary = summarise(predictions, names(predictions))
-    right = round(summary["accuracy"] * 80)
-    expected = binomtest(right, 80).proportion_ci(0.95, method="wilson")
-    assert tuple(summary["accuracy_ci95"]) == pytest.approx((expected.low, expected.high), rel=1e-9)
-
-
-def test_the_summary_is_json() -> None:
-    predictions = random_predictions(20, 7, 3, 0)
-    summary = summarise(predictions, names(predictions))
-    back = json.loads(json.dumps(summary))
-    assert back == {**summary, "accuracy_ci95": list(summary["accuracy_ci95"])}
-
-
 def batches(n: int, batch_size: int) -> list[Batch]:
     """Images whose one pixel is their number, and padding whose labels and pixels are wrong on purpose."""
     found = []
@@ -152,3 +157,34 @@ def test_predictions_leave_the_padding_out_and_keep_the_order(batch_size: int, c
     assert predictions.labels.tolist() == [i % 3 for i in range(10)]
     assert sum(counted) == 10
     assert len(counted) == -(-10 // batch_size)
+
+
+def test_flip_averaging_gives_the_mean_of_the_probabilities_of_an_image_and_its_mirror_image() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 3, 3, 3), dtype=np.uint8)
+
+    def predict(batch: np.ndarray) -> np.ndarray:
+        return batch[:, 1].sum(-1).astype(np.float32) / 40  # one logit for each column
+
+    expected = (softmax(predict(images), 1) + softmax(predict(images)[:, ::-1], 1)) / 2
+    np.testing.assert_allclose(np.exp(flip_averaged(predict)(images)), expected, rtol=1e-5)
+
+
+def test_a_batch_is_handed_over_before_the_answer_to_the_one_before_is_waited_for() -> None:
+    events: list[str] = []
+
+    class Answer:
+        """What a device gives at once: waiting for it is what converts it."""
+
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+            events.append(f"wait {self.number}")
+            return np.zeros((4, 3), np.float32)
+
+    def predict(image: np.ndarray) -> Answer:
+        events.append(f"ask {image[0, 0, 0, 0] // 4}")
+        return Answer(image[0, 0, 0, 0] // 4)
+
+    predict_all(predict, batches(12, 4))  # type: ignore[arg-type]
+    assert events == ["ask 0", "ask 1", "wait 0", "ask 2", "wait 1", "wait 2"]

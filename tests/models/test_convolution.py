@@ -1,7 +1,6 @@
 """The convolution over all channels against XLA's own and a float64 loop: matrix product, thin and plain form."""
 
 import itertools
-from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from cnn_jax.models.convolution import conv, plain_conv, shifted_thin_conv
 from cnn_jax.models.shifts import Pads
+from tests.models.convolutions import Tolerances, assert_close, output_size, resolve_padding, value_and_gradients
 
 Case = tuple[tuple[int, ...], int, tuple[int, int], tuple[int, int], str | Pads]
 """([batch, height, width, channels], features, kernel size, strides, padding)"""
@@ -40,29 +40,16 @@ PLAIN: list[Case] = [
 ]
 CASES = POINTWISE + THIN + PLAIN
 
-TOLERANCES = {"float32": (2e-5, 2e-5), "bfloat16": (2.0**-7, 2.0**-7), "float64": (1e-13, 1e-13)}
-"""Relative, and absolute in units of the largest value."""
+TOLERANCES: Tolerances = {"float32": (2e-5, 2e-5), "bfloat16": (2.0**-7, 2.0**-7), "float64": (1e-13, 1e-13)}
 
 
 def resolve(case: Case) -> Pads:
-    """TensorFlow's rules; the odd pixel of SAME goes to the end."""
     shape, _, kernel_size, strides, padding = case
-    if not isinstance(padding, str):
-        return padding
-    if padding == "VALID":
-        return (0, 0), (0, 0)
-    sizes = zip(shape[1:3], kernel_size, strides, strict=True)
-    rows, columns = (max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in sizes)
-    return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
+    return resolve_padding(shape[1:3], kernel_size, strides, padding)
 
 
 def out_size(case: Case) -> tuple[int, int]:
-    shape, _, kernel_size, strides, _ = case
-    rows, columns = (
-        (shape[1 + axis] + sum(pads) - kernel_size[axis]) // strides[axis] + 1
-        for axis, pads in enumerate(resolve(case))
-    )
-    return rows, columns
+    return output_size(case[0][1:3], case[2], case[3], resolve(case))
 
 
 def loop_reference(
@@ -90,32 +77,15 @@ def arrays(case: Case, dtype: str) -> tuple[jax.Array, jax.Array, jax.Array]:
     return x, kernel, grad
 
 
-def value_and_gradients(
-    function: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, kernel: jax.Array, grad: jax.Array
-) -> list[jax.Array]:
-    @jax.jit
-    def run(x, kernel, grad):
-        out, backward = jax.vjp(function, x, kernel)
-        return out, *backward(grad)
-
-    return list(run(x, kernel, grad))
-
-
-def assert_close(actual: Sequence[jax.Array], expected: Sequence[np.ndarray | jax.Array], dtype: str) -> None:
-    rtol, atol = TOLERANCES[dtype]
-    for a, e in zip(actual, expected, strict=True):
-        assert a.dtype == jnp.dtype(dtype)
-        e = np.asarray(e, np.float64)
-        np.testing.assert_allclose(np.asarray(a, np.float64), e, rtol=rtol, atol=atol * max(1.0, np.abs(e).max()))
-
-
 def check(case: Case, dtype: str, *, against_plain: bool = True) -> None:
     strides, padding, pads = case[3], case[4], resolve(case)
     inputs = arrays(case, dtype)
     ours = value_and_gradients(lambda x, k: conv(x, k, strides, padding), *inputs)
-    assert_close(ours, loop_reference(*map(np.asarray, inputs), strides, pads), dtype)
+    assert_close(ours, loop_reference(*map(np.asarray, inputs), strides, pads), dtype, TOLERANCES[dtype])
     if against_plain:
-        assert_close(ours, value_and_gradients(lambda x, k: plain_conv(x, k, strides, pads), *inputs), dtype)
+        assert_close(
+            ours, value_and_gradients(lambda x, k: plain_conv(x, k, strides, pads), *inputs), dtype, TOLERANCES[dtype]
+        )
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -1,7 +1,6 @@
 """The depthwise convolution against the grouped convolution and a float64 loop: values, gradients, lowering."""
 
 import itertools
-from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from cnn_jax.models.depthwise import depthwise_conv, grouped_conv
 from cnn_jax.models.shifts import Pads
+from tests.models.convolutions import Tolerances, assert_close, output_size, resolve_padding, value_and_gradients
 
 Case = tuple[tuple[int, ...], tuple[int, int], tuple[int, int], str | Pads]
 """([batch, height, width, channels], kernel size, strides, padding)"""
@@ -34,31 +34,17 @@ CASES: list[Case] = [
     ((1, 8, 8, 3), (3, 3), (1, 1), ((-1, 2), (0, -2))),
 ]
 
-TOLERANCES = {"float32": (2e-5, 2e-5), "bfloat16": (2.0**-8, 2e-5), "float64": (1e-13, 1e-13)}
-"""Relative, and absolute in units of the largest value: sums in float32 or wider, then one rounding."""
-
-
-def same_pads(size: Sequence[int], kernel_size: Sequence[int], strides: Sequence[int]) -> Pads:
-    """TensorFlow's rule for SAME; the odd pixel goes to the end."""
-    totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(size, kernel_size, strides, strict=True)]
-    (top, left) = (total // 2 for total in totals)
-    return (top, totals[0] - top), (left, totals[1] - left)
+TOLERANCES: Tolerances = {"float32": (2e-5, 2e-5), "bfloat16": (2.0**-8, 2e-5), "float64": (1e-13, 1e-13)}
+"""Sums in float32 or wider, then one rounding."""
 
 
 def resolve(case: Case) -> Pads:
     shape, kernel_size, strides, padding = case
-    if padding == "SAME":
-        return same_pads(shape[1:3], kernel_size, strides)
-    return ((0, 0), (0, 0)) if isinstance(padding, str) else padding
+    return resolve_padding(shape[1:3], kernel_size, strides, padding)
 
 
 def out_size(case: Case) -> tuple[int, int]:
-    shape, kernel_size, strides, _ = case
-    rows, columns = (
-        (shape[1 + axis] + sum(pads) - kernel_size[axis]) // strides[axis] + 1
-        for axis, pads in enumerate(resolve(case))
-    )
-    return rows, columns
+    return output_size(case[0][1:3], case[1], case[2], resolve(case))
 
 
 def loop_reference(
@@ -79,26 +65,6 @@ def loop_reference(
     return out, grad_x, grad_kernel
 
 
-def value_and_gradients(
-    function: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array, kernel: jax.Array, grad: jax.Array
-) -> list[jax.Array]:
-    @jax.jit
-    def run(x, kernel, grad):
-        out, backward = jax.vjp(function, x, kernel)
-        return out, *backward(grad)
-
-    return list(run(x, kernel, grad))
-
-
-def assert_close(actual: Sequence[jax.Array], expected: Sequence[np.ndarray], dtype: str, loosen: float = 1) -> None:
-    rtol, atol = TOLERANCES[dtype]
-    for a, e in zip(actual, expected, strict=True):
-        assert a.dtype == jnp.dtype(dtype)
-        e = np.asarray(e, np.float64)
-        scale = max(1.0, np.abs(e).max(initial=0))
-        np.testing.assert_allclose(np.asarray(a, np.float64), e, rtol=rtol * loosen, atol=atol * scale * loosen)
-
-
 def arrays(case: Case, dtype: str, seed: int = 0) -> tuple[jax.Array, jax.Array, jax.Array]:
     rng = np.random.default_rng(seed)
     shape, kernel_size, _, _ = case
@@ -111,10 +77,10 @@ def check(case: Case, dtype: str, *, against_grouped: bool = True) -> None:
     strides, padding, pads = case[2], case[3], resolve(case)
     inputs = arrays(case, dtype)
     ours = value_and_gradients(lambda x, k: depthwise_conv(x, k, strides, padding), *inputs)
-    assert_close(ours, loop_reference(*map(np.asarray, inputs), strides, pads), dtype)
+    assert_close(ours, loop_reference(*map(np.asarray, inputs), strides, pads), dtype, TOLERANCES[dtype])
     if against_grouped:
         grouped = value_and_gradients(lambda x, k: grouped_conv(x, k, strides, pads), *inputs)
-        assert_close(ours, [np.asarray(a) for a in grouped], dtype, loosen=1 if dtype != "bfloat16" else 4)
+        assert_close(ours, grouped, dtype, TOLERANCES[dtype])
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -49,12 +49,18 @@ def count(model: Model) -> int:
 
 
 @pytest.mark.parametrize("config", PRETRAINED_FORMS, ids=label)
-def test_with_random_weights_every_layer_equals_keras(config, tmp_path):
+def test_with_random_weights_in_every_layout_every_layer_equals_keras(config, tmp_path):
     reference = application(config, top=True)
     randomise(reference, np.random.default_rng(0))
-    save_legacy(reference, tmp_path / "weights.h5")
+    save_legacy(reference, tmp_path / "legacy.h5")
+    with quiet_keras():
+        reference.save(tmp_path / "model.keras")
+        reference.save_weights(tmp_path / "model.weights.h5")
     model = build_imagenet(config)
-    assert_every_layer_equal(model, load(model, tmp_path / "weights.h5")[0], reference, config)
+    variables = load(model, tmp_path / "legacy.h5")[0]
+    assert_every_layer_equal(model, variables, reference, config)
+    for layout in ("model.keras", "model.weights.h5"):
+        jax.tree.map(np.testing.assert_array_equal, load(model, tmp_path / layout)[0], variables)
 
 
 @pytest.mark.parametrize(
@@ -148,22 +154,28 @@ def in_float64(config: ModelConfig, classes: int, weights: list[np.ndarray]) -> 
 
 
 def fine_tuned(config: ModelConfig, classes: int, prepared: np.ndarray) -> keras.Model:
-    """Keras' model, random, but in the state of a model in training.
+    """Keras' model, random, but in the state of a model in training, where float32 is precise enough to compare.
 
-    Each channel stays between the bends of ReLU6, below or above them: at a bend, a rounding error would decide whether
-    the gradient passes, and one position in 32 of the last layers would be there or not. Moving statistics are those
-    of the inputs, and the logits about 1: where the cross entropy is nearly zero, its gradient, a difference of nearly
-    equal numbers, has few true digits.
+    Kernels keep the variance, and a batch norm's bias of 3 puts the activations between the bends of ReLU6, but for one
+    in several hundred: with most units at a bend, a rounding error decides whether the gradient passes, and gradients
+    become small differences of large sums, of which float32 keeps few digits in either framework (5e-2 was seen in
+    Keras). Moving statistics are those of the inputs, and the logits about 1, for the same reason.
     """
+    rng = np.random.default_rng(0)
     reference = with_head(config, classes)
     head = reference.get_layer("head")
-    randomise(reference, np.random.default_rng(0))
+    randomise(reference, rng)
     norms = [layer for layer in reference.layers if isinstance(layer, keras.layers.BatchNormalization)]
     momenta = [layer.momentum for layer in norms]
     for layer in norms:
         gamma, beta, *moving = layer.get_weights()
-        layer.set_weights([gamma / 3, np.resize([3.0, 3.2, 2.8, -6.0, 2.9, 3.1, 12.0, 3.0], beta.shape), *moving])
+        layer.set_weights([rng.uniform(0.9, 1.1, gamma.shape), rng.uniform(2.8, 3.2, beta.shape), *moving])
         layer.momentum = 0.0
+    for layer in reference.layers if norms else []:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+            kernel = layer.get_weights()[0]
+            inputs = np.prod(kernel.shape[: 2 if isinstance(layer, keras.layers.DepthwiseConv2D) else 3])
+            layer.set_weights([rng.normal(0, inputs**-0.5, kernel.shape)])
     kernel, bias = head.get_weights()
     head.set_weights([kernel / np.abs(reference(prepared, training=True)).max(), bias])
     for layer, momentum in zip(norms, momenta, strict=True):
@@ -220,21 +232,16 @@ def test_gradients_and_new_statistics_equal_keras_in_training(config, tmp_path):
     found, stats = gradients(model, variables, jnp.asarray(images), jnp.asarray(labels))
     assert sum(len(leaves) for leaves in found.values()) == len(truth)
     largest = max(np.abs(gradient).max() for gradient in truth.values())
-    here, in_keras = [], []
     for layer, leaves in found.items():
         for leaf, gradient in leaves.items():
             weight = {"scale": "gamma", "bias": "beta" if "scale" in leaves else "bias"}.get(leaf, leaf)
-            expected = truth[f"{layer}/{weight}"]
-            error = np.abs(np.reshape(gradient, expected.shape) - expected).max()
+            expected, in_keras = truth[f"{layer}/{weight}"], float32[f"{layer}/{weight}"]
             scale = np.abs(expected).max()
             if scale < 1e-10 * largest:  # an offset that the next batch normalisation takes away again
-                assert error < 1e-7 * largest, f"{layer}/{weight}"
-            else:
-                here.append(error / scale)
-                in_keras.append(np.abs(float32[f"{layer}/{weight}"] - expected).max() / scale)
-    # some gradients are small differences of large sums: there float32 itself is off, in Keras as much as here
-    assert max(here) < max(1e-3, 3 * max(in_keras))
-    assert np.median(here) < max(1e-4, 3 * np.median(in_keras))
+                scale = 1e-4 * largest
+            for reference_gradient in (expected, in_keras):
+                error = np.abs(np.reshape(gradient, expected.shape) - reference_gradient).max() / scale
+                assert error < 1e-3, f"{layer}/{weight}: {error:.1e}"
     for layer, leaves in stats.items():
         _, _, mean, var = reference.get_layer(layer).get_weights()
         assert_close(leaves["mean"], mean, layer)

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from cnn_jax.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from cnn_jax.data.stream import Batch
+from cnn_jax.experiment import to_json
 from cnn_jax.training.checkpoints import Checkpoints
 from cnn_jax.training.epochs import Epochs
 from cnn_jax.training.logs import Reporter
@@ -30,12 +32,12 @@ SMALL_CNN = Config(
 )
 """A small network on digits, with everything random switched on."""
 
-SMALL_MOBILENET = replace(
+SMALL_FROZEN = replace(
     SMALL_CNN,
-    model=ModelConfig(name="mobilenet", alpha=0.25, image_size=32, weights="none", dropout=0.2),
-    train=TrainConfig(epochs=2, freeze_until="conv_pw_10", tensorboard=False),
+    model=replace(SMALL_CNN.model, image_size=32, filters=(4, 8, 8, 16), batch_norm=True),
+    train=TrainConfig(epochs=2, freeze_until="conv3", tensorboard=False),
 )
-"""A MobileNet with a frozen part."""
+"""A network with a frozen part and batch norm; a MobileNet would spend the time of the tests in the compiler."""
 
 
 def with_(config: Config, **sections: dict[str, Any]) -> Config:
@@ -45,6 +47,20 @@ def with_(config: Config, **sections: dict[str, Any]) -> Config:
 
 def train(config: Config, workdir: Path) -> Outcome:
     return fit(config, workdir, Reporter())
+
+
+def command(config: Config, workdir: Path) -> list[str]:
+    """The command that trains in a process of its own; the experiment lies beside the run directory."""
+    experiment = workdir.with_suffix(".py")
+    experiment.write_text(
+        f"from cnn_jax.experiment import from_json\n\nconfig = from_json({to_json(config)!r}, 'the experiment')\n"
+    )
+    return [sys.executable, "-m", "cnn_jax.train", f"--exp={experiment}", f"--workdir={workdir}"]
+
+
+def newest_checkpoint(workdir: Path) -> int:
+    """The step of the newest whole checkpoint, -1 without; writing one goes on in the background of the steps after."""
+    return max((int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()), default=-1)
 
 
 def final_state(config: Config, workdir: Path) -> dict[str, np.ndarray]:

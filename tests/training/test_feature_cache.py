@@ -22,7 +22,7 @@ from cnn_jax.training.feature_cache import FeatureCache
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.setup import Job, set_up
 from tests.training.helpers import (
-    SMALL_MOBILENET,
+    SMALL_FROZEN,
     assert_identical,
     final_state,
     metrics,
@@ -32,11 +32,11 @@ from tests.training.helpers import (
 )
 
 CACHED = with_(
-    replace(SMALL_MOBILENET, data=replace(SMALL_MOBILENET.data, augment=AugmentConfig(), steps_per_epoch=8)),
+    replace(SMALL_FROZEN, data=replace(SMALL_FROZEN.data, augment=AugmentConfig(), steps_per_epoch=8)),
     data={"batch_size": 16, "split": (0.1, 0.05, 0.85)},
     train={"feature_cache": "on"},
 )
-"""A MobileNet with a frozen start and no augmentation, on few images."""
+"""A network with a frozen start and no augmentation, on few images."""
 
 ON_DISK = with_(CACHED, train={"feature_memory_megabytes": 0})
 UNCACHED = with_(CACHED, train={"feature_cache": "off"})
@@ -51,7 +51,7 @@ def _losses(workdir: Path) -> np.ndarray:
     return np.asarray([line["loss"] for line in metrics(workdir)])
 
 
-@pytest.mark.parametrize("until", ["conv_pw_10", "conv_dw_12", "head"])
+@pytest.mark.parametrize("until", ["conv3", "bn4", "head"])
 def test_the_losses_are_those_of_the_run_without_the_cache(until: str, tmp_path: Path) -> None:
     for config, name in ((CACHED, "cached"), (UNCACHED, "plain")):
         train(with_(config, train={"freeze_until": until}), tmp_path / name)
@@ -61,12 +61,12 @@ def test_the_losses_are_those_of_the_run_without_the_cache(until: str, tmp_path:
 
 def test_result_and_console_say_what_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = train(CACHED, tmp_path / "run").result
-    assert result["features"]["layer"] == "conv_dw_10_relu"
-    assert result["features"]["shape"] == (2, 2, 128)
+    assert result["features"]["layer"] == "pool2"
+    assert result["features"]["shape"] == (8, 8, 8)
     assert result["features"]["in_memory"] is True
     assert result["frozen_unchanged"] is True
     assert result["flops_per_step"]["step"] < 0.5 * result["flops_per_step"]["full_model"]
-    assert "each image kept as the output of conv_dw_10_relu (2x2x128 float32)" in capsys.readouterr().out
+    assert "each image kept as the output of pool2 (8x8x8 float32)" in capsys.readouterr().out
 
 
 def test_a_file_gives_the_bits_of_the_memory_and_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +122,9 @@ def test_the_key_changes_with_all_that_the_features_depend_on_and_nothing_else()
     assert _key(with_(CACHED, optimizer={"learning_rate": 0.1}, data={"batch_size": 32})) == base
     different = [
         replace(CACHED, seed=1),  # other random weights
-        with_(CACHED, model={"alpha": 0.5}),
+        with_(CACHED, model={"filters": (8, 8, 8, 16)}),
         with_(CACHED, model={"image_size": 64}),
-        with_(CACHED, train={"freeze_until": "conv_pw_11"}),
+        with_(CACHED, train={"freeze_until": "conv4"}),
         with_(CACHED, train={"feature_dtype": "bfloat16"}),
         with_(CACHED, train={"precision": "bfloat16"}),
         with_(CACHED, data={"split": (0.2, 0.05, 0.75)}),

@@ -8,7 +8,7 @@ import pytest
 
 from cnn_jax.training.learning_rate import find_learning_rate, smooth, suggest
 from cnn_jax.training.logs import Reporter
-from tests.training.helpers import SMALL_CNN, SMALL_MOBILENET, train, with_
+from tests.training.helpers import SMALL_CNN, SMALL_FROZEN, train, with_
 
 
 def test_the_steepest_fall_is_suggested() -> None:
@@ -37,5 +37,5 @@ def test_it_suggests_a_rate_that_trains_and_writes_a_picture(tmp_path: Path) -> 
 
 
 def test_it_works_on_a_frozen_network(tmp_path: Path) -> None:
-    found = find_learning_rate(SMALL_MOBILENET, tmp_path / "test", Reporter())
+    found = find_learning_rate(SMALL_FROZEN, tmp_path / "test", Reporter())
     assert len(found.learning_rates) == len(found.losses) == len(found.smoothed) >= 10

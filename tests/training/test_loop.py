@@ -17,15 +17,17 @@ import pytest
 
 from cnn_jax.config import Config
 from cnn_jax.errors import ConfigError, DataError, RunError, WeightsError
-from cnn_jax.experiment import from_json, to_json
+from cnn_jax.experiment import from_json
 from cnn_jax.training.setup import set_up
 from tests.conftest import write_image
 from tests.training.helpers import (
     SMALL_CNN,
-    SMALL_MOBILENET,
+    SMALL_FROZEN,
     assert_identical,
+    command,
     final_state,
     metrics,
+    newest_checkpoint,
     stop_after,
     train,
     with_,
@@ -119,9 +121,7 @@ def test_images_kept_in_memory_change_nothing(image_folder: Path, tmp_path: Path
     assert_identical(final_state(config, tmp_path / "kept"), final_state(decoding, tmp_path / "decoded"))
 
 
-@pytest.mark.parametrize(
-    ("config", "last_step"), [(SMALL_CNN, 2), (SMALL_CNN, 6), (SMALL_CNN, 9), (SMALL_MOBILENET, 9)]
-)
+@pytest.mark.parametrize(("config", "last_step"), [(SMALL_CNN, 2), (SMALL_CNN, 6), (SMALL_CNN, 9), (SMALL_FROZEN, 9)])
 def test_a_run_stopped_by_a_signal_goes_on_bit_exactly(
     config: Config, last_step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,41 +137,28 @@ def test_a_run_stopped_by_a_signal_goes_on_bit_exactly(
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "stopped")
 
 
-def _command(config: Config, folder: Path) -> tuple[list[str], Path]:
-    experiment = folder / "killed.py"
-    experiment.write_text(
-        "from cnn_jax.experiment import from_json\n" + f"config = from_json({to_json(config)!r}, 'killed.py')\n"
-    )
-    workdir = folder / "killed"
-    return [sys.executable, "-m", "cnn_jax.train", f"--exp={experiment}", f"--workdir={workdir}"], workdir
-
-
-@pytest.mark.parametrize("config", [SMALL_CNN, SMALL_MOBILENET], ids=["simple_cnn", "mobilenet"])
+@pytest.mark.parametrize("config", [SMALL_CNN, SMALL_FROZEN], ids=["all train", "frozen start"])
 def test_a_run_killed_at_random_moments_ends_bit_identical(config: Config, tmp_path: Path) -> None:
     config = with_(config, train={"epochs": 18})
     train(config, tmp_path / "whole")
-    command, workdir = _command(config, tmp_path)
+    workdir = tmp_path / "killed"
+    start = command(config, workdir)
     delays = random.Random(0)
     kills = 0
     for _ in range(2):
-        saved_before = _newest(workdir)
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while _newest(workdir) <= saved_before and process.poll() is None:
+        saved_before = newest_checkpoint(workdir)
+        process = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while newest_checkpoint(workdir) <= saved_before and process.poll() is None:
             time.sleep(0.005)
         time.sleep(delays.uniform(0, 0.25))
         process.kill()
         kills += process.wait() == -signal.SIGKILL
     assert kills == 2, "the run was too short to be killed"
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(start, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "resume" in done.stdout
     assert_identical(final_state(config, tmp_path / "whole"), final_state(config, workdir))
     assert [line["epoch"] for line in metrics(workdir)] == [epoch for epoch in range(1, 19) for _ in range(2)]
-
-
-def _newest(workdir: Path) -> int:
-    """The step of the newest whole checkpoint; writing one goes on in the background of the epochs after it."""
-    return max((int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()), default=-1)
 
 
 def _line_count(workdir: Path) -> int:
@@ -183,8 +170,9 @@ def _line_count(workdir: Path) -> int:
 def test_a_stopped_process_saves_and_says_so_with_its_exit_code(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
-    command, workdir = _command(with_(SMALL_CNN, train={"epochs": 100_000}), tmp_path)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    workdir = tmp_path / "stopped"
+    start = command(with_(SMALL_CNN, train={"epochs": 100_000}), workdir)
+    process = subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while _line_count(workdir) < 2 and process.poll() is None:
         time.sleep(0.02)
     os.kill(process.pid, number)
@@ -270,7 +258,7 @@ def test_loss_and_statistics_of_a_step_do_not_depend_on_the_number_of_devices(tm
         "import sys, pathlib\n"
         "from tests.training.helpers import *\n"
         "import numpy\n"
-        "config = with_(SMALL_MOBILENET, data={'steps_per_epoch': 1}, train={'epochs': 1, 'freeze_until': 'none'})\n"
+        "config = with_(SMALL_FROZEN, data={'steps_per_epoch': 1}, train={'epochs': 1, 'freeze_until': 'none'})\n"
         "train(config, pathlib.Path(sys.argv[1]))\n"
         "state = final_state(config, pathlib.Path(sys.argv[1]))\n"
         "statistics = {path: value for path, value in state.items() if 'batch_stats' in path}\n"

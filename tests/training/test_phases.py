@@ -12,7 +12,7 @@ from cnn_jax.training.freezing import count
 from cnn_jax.training.setup import set_up
 from tests.training.helpers import (
     SMALL_CNN,
-    SMALL_MOBILENET,
+    SMALL_FROZEN,
     assert_identical,
     final_state,
     metrics,
@@ -25,14 +25,14 @@ HEAD_FIRST = with_(SMALL_CNN, train={"epochs": 3, "head_epochs": 1})
 
 EVERYTHING = replace(
     with_(
-        SMALL_MOBILENET,
+        SMALL_FROZEN,
         data={"steps_per_epoch": 5, "augment": AugmentConfig(rotation=10), "split": (0.1, 0.05, 0.85)},
         train={
             "epochs": 4,
             "head_epochs": 1,
             "feature_cache": "on",
             "feature_views": 2,
-            "frozen": ("conv_pw_13_bn/.*",),
+            "frozen": ("bn4/.*",),
             "ema_decay": 0.9,
             "label_smoothing": 0.1,
             "class_weights": "balanced",
@@ -112,4 +112,4 @@ def test_the_running_mean_is_what_is_evaluated(everything: Path) -> None:
         (value != state[path.replace("['training']['moving']", "['variables']")]).any()
         for path, value in moving.items()
     )
-    assert not any("conv_dw_3'" in path or "conv_pw_13_bn" in path for path in moving)
+    assert not any("conv2'" in path or "bn4'" in path for path in moving)

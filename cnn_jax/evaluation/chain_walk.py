@@ -1,0 +1,116 @@
+"""A walk along the chain with one image: what convolution, normalisation, rectifier and pooling each make of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cnn_jax.evaluation.saliency import spatial_layers
+from cnn_jax.models.chain import layer_names
+from cnn_jax.models.layers import Activation, Add, BatchNorm, Conv, DepthwiseConv, Dropout, Layer, MaxPool, ZeroPad
+from cnn_jax.models.model import Model
+from cnn_jax.models.summary import LayerSummary, summarise
+
+BENDS = {"relu": "what was negative is now 0", "relu6": "what was negative is now 0, and nothing exceeds 6"}
+"""What the rectifiers do, in words."""
+
+
+@dataclass(frozen=True)
+class LayerOutput:
+    """The numbers that a layer puts out for an image."""
+
+    summary: LayerSummary
+    low: float
+    high: float
+    zeros: float
+    """The share of values that are exactly 0."""
+
+    @property
+    def size(self) -> str:
+        """Such as 56 x 56 x 128."""
+        return " x ".join(map(str, self.summary.output_shape))
+
+    @property
+    def sees(self) -> str:
+        """The receptive field in words."""
+        return in_words(self.summary.receptive_field)
+
+
+def in_words(receptive_field: int | None) -> str:
+    """A receptive field, in pixels of the image."""
+    return "the whole image" if receptive_field is None else f"{receptive_field} x {receptive_field} pixels"
+
+
+def separate_rectifiers(model: Model) -> Model:
+    """The same network with each rectifier of a convolution as a layer of its own, called `<convolution>_relu`.
+
+    It runs with the same variables, so that what goes into the rectifier can be looked at.
+    """
+    fused = {layer.name: layer.activation for layer in model.layers if isinstance(layer, Conv) and layer.activation}
+    layers: list[Layer] = []
+    for layer in model.layers:
+        if layer.name in fused:
+            rectifier = Activation(fused[layer.name], name=f"{layer.name}_relu")
+            layers += [layer.clone(activation=None), rectifier]
+        elif isinstance(layer, Add) and layer.source in fused:
+            layers.append(layer.clone(source=f"{layer.source}_relu"))
+        else:
+            layers.append(layer)
+    return replace(model, layers=tuple(layers))
+
+
+def selection(model: Model) -> list[str]:
+    """The last layer of each resolution along the chain, without pooling and padding: where a course would look."""
+    last = {}
+    by_name = dict(zip(layer_names(model.layers), model.layers, strict=True))
+    for name in spatial_layers(model):
+        if not isinstance(by_name[name], MaxPool | ZeroPad | Dropout):
+            last[model.output_shapes[name].shape[1:3]] = name
+    return list(last.values())
+
+
+def stage(model: Model, name: str) -> list[str]:
+    """The layers around the one called `name`: from the convolution at or before it to before the next one.
+
+    A padding belongs to the convolution that follows.
+    """
+    names = spatial_layers(model)
+    layers = model.layers[: len(names)]
+    place = names.index(name)
+    begins = [i for i, layer in enumerate(layers) if isinstance(layer, Conv | DepthwiseConv)]
+    start = max((i for i in begins if i <= place), default=0)
+    end = min((i for i in begins if i > place), default=len(names))
+    while end - 1 > place and isinstance(layers[end - 1], ZeroPad):
+        end -= 1
+    return names[start:end]
+
+
+def layer_outputs(model: Model, outputs: Mapping[str, np.ndarray]) -> list[LayerOutput]:
+    """The walk along the chain; `outputs` is [1, …] of every layer, for one image."""
+    summaries = summarise(model, lambda params: params, batch_size=1).layers
+    return [_measured(summary, outputs[summary.name]) for summary in summaries]
+
+
+def _measured(summary: LayerSummary, output: np.ndarray) -> LayerOutput:
+    return LayerOutput(summary, float(output.min()), float(output.max()), float((output == 0).mean()))
+
+
+def sentence(layer: Layer) -> str:
+    """What a layer does, in one sentence."""
+    match layer:
+        case Conv():
+            return "Convolution: each value says how well the filter fits there; red fits, blue is the opposite."
+        case DepthwiseConv():
+            return "Depthwise convolution: one filter slides over this channel alone."
+        case BatchNorm():
+            return "Batch normalisation: the channel is shifted and scaled into a usual range."
+        case Activation():
+            return f"Rectifier: {BENDS[layer.kind]}."
+        case MaxPool():
+            height, width = layer.pool_size
+            return f"Max pooling: the largest value of each {height} x {width} window is kept."
+        case Add():
+            return f"Residual connection: the output of {layer.source} is added."
+        case ZeroPad():
+            return "Padding: rows and columns of zeros around the maps."
+    return "What this layer makes of the one before."

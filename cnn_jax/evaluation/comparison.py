@@ -1,0 +1,86 @@
+"""Two networks on the same examples: the difference of their accuracies, and how sure it is."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cnn_jax.evaluation.metrics import Z_95, wilson_interval
+
+HALVINGS = 60
+"""Of an interval no longer than 2, which leaves less than 2e-18."""
+
+
+def compare(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
+    """Which of the same examples the first network and the second get right.
+
+    Args:
+        first: bool[n], whether the first network is right.
+        second: bool[n]
+
+    Returns:
+        `accuracy` and `accuracy_ci95` of the second network; `difference`, the first one's accuracy minus the
+        second's, and `difference_ci95`; the numbers of examples that both, one or none of them get right; and
+        `mcnemar_p_value`.
+    """
+    n, only_first, only_second = len(first), int((first & ~second).sum()), int((second & ~first).sum())
+    return {
+        "n": n,
+        "accuracy": int(second.sum()) / n,
+        "accuracy_ci95": wilson_interval(int(second.sum()), n),
+        "difference": (only_first - only_second) / n,
+        "difference_ci95": difference_interval(only_first, only_second, n),
+        "both_right": int((first & second).sum()),
+        "only_this_right": only_first,
+        "only_other_right": only_second,
+        "both_wrong": int((~first & ~second).sum()),
+        "mcnemar_p_value": mcnemar_p_value(only_first, only_second),
+    }
+
+
+def mcnemar_p_value(only_first: int, only_second: int) -> float:
+    """The exact two-sided test (McNemar, 1947) of whether two networks are equally often right.
+
+    If they are, the examples that only one of them gets right fall to either side like a fair coin. The sum over the
+    binomial distribution is made in whole numbers.
+    """
+    n, term, tail = only_first + only_second, 1, 0
+    for k in range(min(only_first, only_second) + 1):
+        tail += term
+        term = term * (n - k) // (k + 1)
+    return min(2 * tail / 2**n, 1.0)
+
+
+def difference_interval(only_first: int, only_second: int, n: int) -> tuple[float, float]:
+    """The 95 % score interval of the difference of two shares of the same n examples.
+
+    Tango, "Equivalence test and confidence interval for the difference in proportions for the paired-sample design"
+    (Statistics in Medicine 17, 1998): for paired shares what Wilson's interval is for one.
+    """
+    observed = (only_first - only_second) / n
+
+    def limit(outside: float) -> float:
+        """Where the score reaches the quantile, between the observed difference and `outside`."""
+        inside = observed
+        for _ in range(HALVINGS):
+            middle = (inside + outside) / 2
+            if abs(_score(middle, only_first, only_second, n)) < Z_95:
+                inside = middle
+            else:
+                outside = middle
+        return (inside + outside) / 2
+
+    return limit(-1.0), limit(1.0)
+
+
+def _score(difference: float, only_first: int, only_second: int, n: int) -> float:
+    """How many standard deviations the counts are from what such a true difference lets expect.
+
+    The share that only the second network gets right is the most likely one under that difference.
+    """
+    a = 2 * n
+    b = (2 * n - only_first + only_second) * difference - only_first - only_second
+    c = -only_second * difference * (1 - difference)
+    share = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
+    variance = n * (2 * share + difference * (1 - difference))
+    return (only_first - only_second - n * difference) / math.sqrt(variance) if variance > 0 else 0.0

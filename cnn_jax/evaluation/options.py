@@ -1,0 +1,28 @@
+"""The flags that say what a run is evaluated on."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cnn_jax.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Other images than the ones of the run."""
+
+    dataset: str | None = None
+    """As --data.dataset of `train`; None is the run's own data set and its recorded splits."""
+    classes: tuple[str, ...] | None = None
+    """The classes of the data set to use, others are left out; None is all of them."""
+    batch_size: int | None = None
+    """Images in a step; None is the run's `data.eval_batch_size`. The results do not depend on it."""
+    unreadable: Literal["error", "skip"] = "error"
+    """What to do about image files that cannot be read: stop and name the first, or find all first and go on."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ConfigError(f"data.batch_size={self.batch_size} is not possible: it must be at least 1")
+
+
+OWN_DATA = DataOptions()
+"""What the run was validated on."""

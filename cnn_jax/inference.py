@@ -1,0 +1,52 @@
+"""Which network looks at images: a run of one's own, or a pretrained one as it is. Shared by doors."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnn_jax.errors import ConfigError, WeightsError
+from cnn_jax.weights.options import PretrainedConfig
+
+if TYPE_CHECKING:
+    from cnn_jax.evaluation.classifier import Classifier
+
+
+def check_one(checkpoint: Path | None, model: PretrainedConfig) -> None:
+    """ConfigError where the flags name both a run and a pretrained network."""
+    if checkpoint is not None and model != PretrainedConfig():
+        raise ConfigError("--checkpoint names a run, --model.… a pretrained network: give one of them")
+
+
+def open_classifier(checkpoint: Path | None, model: PretrainedConfig, say: Callable[[str], None]) -> "Classifier":
+    """The run, or the pretrained network, that the flags name; what it is goes to `say`.
+
+    Raises:
+        UserError: a run, checkpoint or weights file that cannot be used.
+    """
+    from cnn_jax.data.preprocess import Resize
+    from cnn_jax.evaluation.classifier import Classifier
+
+    if checkpoint is not None:
+        from cnn_jax.training import runs
+
+        run = runs.load(checkpoint)
+        say(f"model      {run.config.model.name} of {run.directory}, step {run.step}; {len(run.classes)} classes")
+        return Classifier(run.model, run.variables, run.classes, run.resize)
+    from cnn_jax.weights import pretrained
+
+    loaded = pretrained.load(model, need_top=True)
+    say(f"model      {loaded.config.name}, {loaded.config.image_size} pixels; weights {loaded.path.name}")
+    return Classifier(loaded.model, loaded.variables, imagenet_names(), Resize(loaded.model.image_size))
+
+
+def imagenet_names() -> tuple[str, ...]:
+    """The names of ImageNet's classes, or numbers where the names are out of reach; stderr says how to get them."""
+    from cnn_jax.models.model import IMAGENET_CLASSES
+    from cnn_jax.weights.imagenet_classes import HOW_TO_GET, class_names
+
+    try:
+        return class_names()
+    except WeightsError:
+        print(f"names      numbers stand for the classes: {HOW_TO_GET}", file=sys.stderr)
+        return tuple(f"class {i}" for i in range(IMAGENET_CLASSES))

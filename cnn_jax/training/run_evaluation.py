@@ -1,0 +1,151 @@
+"""Evaluate a trained run: the images that are asked for, what the run says of them, and the record of it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from cnn_jax.data import sources, splits
+from cnn_jax.data.sources import Dataset, Split
+from cnn_jax.data.stream import evaluation_batches, unreadable
+from cnn_jax.errors import ConfigError, DataError, RunError
+from cnn_jax.evaluation.comparison import compare
+from cnn_jax.evaluation.evaluator import flip_averaged, predict_all
+from cnn_jax.evaluation.metrics import Predictions
+from cnn_jax.evaluation.options import OWN_DATA, DataOptions
+from cnn_jax.evaluation.record import Evaluation, summarise
+from cnn_jax.training.logs import Reporter
+from cnn_jax.training.mesh import Mesh
+from cnn_jax.training.runs import TrainedRun
+from cnn_jax.training.step import make_predict
+
+
+def evaluate_run(
+    run: TrainedRun,
+    reporter: Reporter,
+    split: str | None = None,
+    data: DataOptions = OWN_DATA,
+    flip_averaging: bool = False,
+    other: TrainedRun | None = None,
+) -> Evaluation:
+    """What `run` says of every example of a split, and all metrics of it.
+
+    Args:
+        split: None is validation where there is one, else all images.
+        flip_averaging: see `cnn_jax.evaluation.evaluator.flip_averaged`; for the other run too.
+        other: a run to compare with, on the same examples.
+
+    Raises:
+        UserError: images or classes that do not fit the run or the other one, a split that does not exist, or
+            weights that give no numbers.
+    """
+    dataset = sources.align_classes(_open(run, data), run.classes, str(run.directory))
+    name = split or ("validation" if "validation" in dataset.splits else next(iter(dataset.splits)))
+    examples = _split(dataset, name)
+    other_labels = None if other is None else _labels_in(other, run.classes, examples)
+    left_out: list[str] = []
+    if data.unreadable == "skip":
+        bad = unreadable(examples)
+        left_out = [examples.ids[index] for index in bad]
+        examples = examples.take(np.setdiff1d(np.arange(len(examples)), bad))
+    predictions = _predict(run, examples, data, flip_averaging, reporter, f"evaluate {name}")
+    record = {
+        "dataset": dataset.name,
+        "split": name,
+        "checkpoint_step": run.step,
+        "flip_averaging": flip_averaging,
+        "unreadable": left_out,
+        **summarise(predictions, run.classes, examples.ids),
+    }
+    if other is not None and other_labels is not None:
+        relabelled = replace(examples, labels=other_labels[examples.labels])
+        others = _predict(other, relabelled, data, flip_averaging, reporter, f"compare {name}")
+        record["comparison"] = _comparison(other, dataset.name, examples.ids, predictions, others)
+    return Evaluation(name, examples, predictions, record)
+
+
+def _open(run: TrainedRun, data: DataOptions) -> Dataset:
+    """The data set that the options ask for, with its own classes."""
+    config = replace(run.config.data, exclude=None)  # split.json has what it left
+    if data.dataset is not None:
+        return sources.open_dataset(replace(config, dataset=data.dataset, classes=data.classes))
+    dataset = splits.read(sources.open_dataset(config), run.directory / "split.json")
+    chosen = replace(config, classes=data.classes).classes  # which checks them
+    return dataset if chosen is None else sources.select_classes(dataset, chosen, "data.classes")
+
+
+def _split(dataset: Dataset, name: str) -> Split:
+    if name not in dataset.splits:
+        raise ConfigError(f"--split={name}: {dataset.name} has no such split; it has: {', '.join(dataset.splits)}")
+    if not len(dataset.splits[name]):
+        raise DataError(f"--split={name}: {dataset.name} has no images of these classes there")
+    return dataset.splits[name]
+
+
+def _labels_in(other: TrainedRun, classes: tuple[str, ...], examples: Split) -> np.ndarray:
+    """For each label in `classes` the one of the same name in the other run, -1 where there are no examples of it.
+
+    Raises:
+        DataError: there are examples of a class that the other run does not know.
+    """
+    position = {name: label for label, name in enumerate(other.classes)}
+    unknown = [classes[label] for label in np.unique(examples.labels) if classes[label] not in position]
+    if unknown:
+        raise DataError(
+            f"--compare={other.directory} does not know the classes {', '.join(unknown)}. "
+            f"It knows: {', '.join(other.classes)}. Leave the others out with --data.classes"
+        )
+    return np.asarray([position.get(name, -1) for name in classes], np.int32)
+
+
+def _predict(
+    run: TrainedRun, examples: Split, data: DataOptions, flip_averaging: bool, reporter: Reporter, what: str
+) -> Predictions:
+    """The predictions of a run on all devices.
+
+    Raises:
+        DataError: an image cannot be read; the message names the file.
+        RunError: logits that are no numbers.
+    """
+    batch_size, mesh = data.batch_size or run.config.data.eval_batch_size, Mesh.create()
+    mesh.check_batch_size(batch_size, "data.batch_size")
+    step, variables = make_predict(run.model, mesh), jax.device_put(run.variables, mesh.replicated)
+
+    def predict(images: np.ndarray) -> jax.Array:
+        return step(variables, mesh.put_batch(images))
+
+    with reporter.bar(what, len(examples), "images") as bar:
+        predictions = predict_all(
+            flip_averaged(predict) if flip_averaging else predict,
+            evaluation_batches(examples, run.resize, batch_size),
+            lambda images: bar.advance(images, items=images),
+        )
+    finite = np.isfinite(predictions.logits).all(-1)
+    if not finite.all():
+        raise RunError(
+            f"the checkpoint {run.step} of {run.directory} gives no numbers for {(~finite).sum()} of {len(finite)} "
+            f"images, the first is {examples.ids[finite.argmin()]}: its training "
+            "diverged, evaluate an earlier checkpoint"
+        )
+    return predictions
+
+
+def _comparison(
+    other: TrainedRun, dataset: str, ids: Sequence[str], first: Predictions, second: Predictions
+) -> dict[str, Any]:
+    return {
+        "run": str(other.directory),
+        "checkpoint_step": other.step,
+        "trained_on": _trained_on(other, dataset, ids),
+        **compare(first.right, second.right),
+    }
+
+
+def _trained_on(run: TrainedRun, dataset: str, ids: Sequence[str]) -> int:
+    """How many of these examples were training examples of the run, as far as its record of the same data set says."""
+    recorded = run.directory / "split.json"
+    if run.config.data.dataset != dataset or not recorded.exists():
+        return 0
+    return len(set(ids) & set(splits.read_ids(recorded).get("train", ())))
