@@ -17,8 +17,8 @@ import tyro
 from cnn_jax import cli
 from cnn_jax.config import Config
 from cnn_jax.console_text import printable
-from cnn_jax.errors import ConfigError
-from cnn_jax.files import write_atomically
+from cnn_jax.errors import ConfigError, DataError
+from cnn_jax.files import replacing, write_atomically
 
 if TYPE_CHECKING:
     from cnn_jax.data.health.check import Report
@@ -74,6 +74,8 @@ def main(argv: Sequence[str]) -> int:
     if report.findings:
         reporter.table(findings_table(report))
     write(report, arguments, reporter)
+    if arguments.preview is not None:
+        write_preview(report, replace(arguments.config, data=config), arguments.preview, reporter)
     counts = {severity: report.count(severity) for severity in ("problem", "warning", "note")}
     found = ", ".join(f"{count:,} {severity}{'' if count == 1 else 's'}" for severity, count in counts.items())
     reporter.line(f"{len(listing):,} images: {found}")
@@ -109,6 +111,30 @@ def write(report: "Report", arguments: Arguments, reporter: "Reporter") -> None:
     for path, content in contents.items():
         write_atomically(path, content)
         reporter.line(f"written    {path}")
+
+
+def write_preview(report: "Report", config: Config, path: Path, reporter: "Reporter") -> None:
+    """Training images that can be read, and what `config` makes of them, as a picture; or the reason for none."""
+    from PIL import Image
+
+    from cnn_jax.data import splits
+    from cnn_jax.data.preprocess import Resize
+    from cnn_jax.data.preview import preview
+    from cnn_jax.data.sources import open_dataset
+
+    damaged = report.unreadable_ids()
+    try:
+        train = splits.partition(open_dataset(config.data), config.data.split, config.seed).splits["train"]
+    except DataError as error:
+        reporter.line(f"no preview: {error}")
+        return
+    readable = train.take([i for i, id_ in enumerate(train.ids) if id_ not in damaged])
+    picture = preview(readable, Resize.of(config.data, config.model.image_size), config.data.augment, config.seed)
+    with replacing(path) as temporary:
+        Image.fromarray(picture).save(temporary, "png")
+    augment = config.data.augment
+    changes = augment.changes_images or augment.mixes
+    reporter.line(f"written    {path}" + ("" if changes else ": nothing is augmented; say --exp or --data.augment.…"))
 
 
 if __name__ == "__main__":

@@ -39,6 +39,10 @@ class Report:
         """Findings of this severity."""
         return sum(len(found) for kind, found in self.findings.items() if KINDS[kind].severity == severity)
 
+    def unreadable_ids(self) -> set[str]:
+        """Of the images that training cannot use."""
+        return {self.listing.ids[index] for index in np.flatnonzero(~self.readable)}
+
     def as_json(self) -> dict[str, Any]:
         """Counts by split and class, and every finding."""
         listing = self.listing
