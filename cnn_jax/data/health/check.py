@@ -41,7 +41,7 @@ class Report:
 
     def unreadable_ids(self) -> set[str]:
         """Of the images that training cannot use."""
-        return {self.listing.ids[index] for index in np.flatnonzero(~self.readable)}
+        return {self.listing.ids[int(index)] for index in np.flatnonzero(~self.readable)}
 
     def as_json(self) -> dict[str, Any]:
         """Counts by split and class, and every finding."""
