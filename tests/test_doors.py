@@ -11,6 +11,7 @@ DOORS = {
     "summarize": ["--exp=quickstart"],
     "evaluate": ["--checkpoint=run", "--compare=other", "--flip-averaging"],
     "predict": ["x.png"],
+    "check_data": ["photos", "--html=a.html"],
     "verify_weights": [],
     "export": ["--checkpoint=run", "--format=keras-h5"],
 }
@@ -41,6 +42,7 @@ def test_a_misspelt_flag_is_one_message_before_jax_and_tensorflow_load(door: str
     [
         (["summarize", "--exp=zzz"], "--exp=zzz: no such experiment"),
         (["predict", "gone.png"], "gone.png: there is no such file"),
+        (["check_data", "gone"], "there is no folder gone"),
         (["verify_weights", "--model.weights=gone.h5"], "model.weights=gone.h5: there is no such file"),
         (["export", "--checkpoint=gone", "--format=stablehlo"], "--checkpoint=gone: there is no such directory"),
     ],

@@ -94,7 +94,7 @@ def leave_out(dataset: Dataset, path: Path) -> Dataset:
     Raises:
         DataError: the file cannot be read, a line names nothing, or a class is left without images.
     """
-    named = _read_names(path, dataset.folder)
+    named = read_names(path, dataset.folder)
     found: set[str] = set()
     splits = {}
     for name, split in dataset.splits.items():
@@ -111,7 +111,7 @@ def leave_out(dataset: Dataset, path: Path) -> Dataset:
     return replace(dataset, splits=splits)
 
 
-def _read_names(path: Path, folder: Path | None) -> dict[str, int]:
+def read_names(path: Path, folder: Path | None) -> dict[str, int]:
     """The ids that the lines of a file name, with the number of the line; empty lines say nothing."""
     try:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")

@@ -32,18 +32,25 @@ def open_folder(name: str, folder: Path, wanted: tuple[str, ...] | None) -> Data
         DataError: the folder is missing, has fewer than two classes, an empty one, or others in each split.
     """
     _check_exists(name, folder)
-    here = _subfolders(folder)
-    found = {split: [p for p in here if p.name.lower() in names] for split, names in SPLIT_FOLDERS.items()}
-    if not found["train"] or _is_a_class(found["train"], [p for p in here if not any(p in f for f in found.values())]):
+    found = split_folders(folder)
+    if not found:
         return _scan_splits(name, folder, {UNSPLIT: folder}, wanted)
     for split, folders in found.items():
         if len(folders) > 1:
             names = ", ".join(f.name for f in folders)
             raise DataError(f"{folder} has more than one {split} folder ({names}): keep one")
     splits, notes = {split: folders[0] for split, folders in found.items() if folders}, []
-    if "test" in splits and not _subfolders(splits["test"]):
+    if "test" in splits and not subfolders(splits["test"]):
         notes.append(f"{splits.pop('test')} has no class folders: it is left out")
     return _scan_splits(name, folder, splits, wanted, tuple(notes))
+
+
+def split_folders(folder: Path) -> dict[str, list[Path]]:
+    """The folders of each split, none or more of them; an empty dictionary where the folder comes in one piece."""
+    here = subfolders(folder)
+    found = {split: [p for p in here if p.name.lower() in names] for split, names in SPLIT_FOLDERS.items()}
+    others = [p for p in here if not any(p in folders for folders in found.values())]
+    return {} if not found["train"] or _is_a_class(found["train"], others) else found
 
 
 def _check_exists(name: str, folder: Path) -> None:
@@ -51,14 +58,14 @@ def _check_exists(name: str, folder: Path) -> None:
         raise DataError(f"data.dataset={name}: there is no folder {folder}")
 
 
-def _subfolders(folder: Path) -> list[Path]:
+def subfolders(folder: Path) -> list[Path]:
     """In the order of their characters, as in Keras, without hidden ones."""
     return sorted((p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")), key=lambda p: p.name)
 
 
 def _is_a_class(train: list[Path], others: list[Path]) -> bool:
     """Whether "train" is what is on the pictures: it holds no folders, and stands beside folders of other names."""
-    return bool(others) and not any(_subfolders(folder) for folder in train)
+    return bool(others) and not any(subfolders(folder) for folder in train)
 
 
 def _scan_splits(
@@ -68,7 +75,7 @@ def _scan_splits(
     classes: tuple[str, ...] = ()
     splits = {}
     for split, folder in folders.items():
-        here = tuple(p.name for p in _subfolders(folder))
+        here = tuple(p.name for p in subfolders(folder))
         if wanted is not None and set(wanted) <= set(here):
             here = tuple(sorted(wanted))
         if len(here) < 2:
@@ -88,7 +95,7 @@ def _scan_splits(
 
 def _hint(folder: Path, here: tuple[str, ...]) -> str:
     """Archives often hold one folder with everything inside; names of files may tell the class."""
-    if here and len(_subfolders(folder / here[0])) > 1:
+    if here and len(subfolders(folder / here[0])) > 1:
         return f". Did you mean folder:{folder / here[0]}?"
     if not here and image_files(folder):
         return ". If the names of the files begin with the class, say flat: in the place of folder:"
@@ -120,11 +127,12 @@ def image_files(folder: Path) -> list[str]:
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [os.path.join(parent, name) for name in names if _is_image(name)]
+        found += [os.path.join(parent, name) for name in names if is_image_name(name)]
     return sorted(found)
 
 
-def _is_image(name: str) -> bool:
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is taken for an image."""
     return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
 
 
@@ -135,7 +143,7 @@ def open_flat(name: str, folder: Path, separator: str) -> Dataset:
         DataError: the folder is missing or has no images, a name has no class, or there is only one class.
     """
     _check_exists(name, folder)
-    files = sorted(entry.name for entry in os.scandir(folder) if _is_image(entry.name) and not entry.is_dir())
+    files = sorted(entry.name for entry in os.scandir(folder) if is_image_name(entry.name) and not entry.is_dir())
     if not files:
         raise DataError(f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)}); flat: does not look into its folders")
     of = [_class_of(file, separator) for file in files]

@@ -1,0 +1,141 @@
+"""Say what is wrong with a data set before an epoch is lost on it.
+
+    python -m cnn_jax.check_data photos --html=check.html --write-exclude=exclude.txt
+
+Takes a folder, folder:DIR, flat:DIR or tfds:NAME. Ends with code 1 where something would break or bias training.
+Nothing is changed; files are written only where a flag names them.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from cnn_jax import cli
+from cnn_jax.config import Config
+from cnn_jax.console_text import printable
+from cnn_jax.errors import ConfigError, DataError
+from cnn_jax.files import replacing, write_atomically
+
+if TYPE_CHECKING:
+    from cnn_jax.data.health.check import Report
+    from cnn_jax.training.logs import Reporter
+
+KINDS_OF_DATASETS = ("folder", "flat", "tfds")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Flags of this door, then the fields of the configuration."""
+
+    exp: str | None = None
+    """The experiment whose augmentation and image size `--preview` shows: its name, or the path of a .py file."""
+    dataset: Annotated[str, tyro.conf.Positional] = tyro.MISSING
+    """A folder, `folder:DIR`, `flat:DIR` or `tfds:NAME[:CONFIG]`."""
+    json: Path | None = None
+    """A file for everything that was found, as JSON."""
+    html: Path | None = None
+    """A file for a page with thumbnails."""
+    write_exclude: Path | None = None
+    """A file for the list of images to leave out, as --data.exclude takes it."""
+    preview: Path | None = None
+    """FILE.png for training images beside augmented versions of them."""
+    config: Annotated[Config, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(default_factory=Config)
+
+    def __post_init__(self) -> None:
+        if self.preview is not None and self.preview.suffix != ".png":
+            raise ConfigError(f"--preview={self.preview}: the name must end with .png")
+        for path in (self.json, self.html, self.write_exclude, self.preview):
+            if path is not None and not path.absolute().parent.is_dir():
+                raise ConfigError(f"{path}: there is no folder {path.parent} to write it into")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse the command line, check, print the table, write what was asked for; returns the exit code."""
+    arguments = cli.parse_with_experiment(
+        Arguments, argv, door="check_data", description="Say what is wrong with a data set."
+    )
+    config = replace(arguments.config.data, dataset=dataset_name(arguments.dataset))
+    from cnn_jax.data.health.check import check  # TensorFlow loads only once the flags are right
+    from cnn_jax.data.health.listing import list_images
+    from cnn_jax.data.health.tables import counts_table, findings_table
+    from cnn_jax.data.tensorflow import tf
+    from cnn_jax.training.logs import Reporter
+
+    reporter = Reporter()
+    listing = list_images(config)
+    tf()  # before the bar: what it says of the speed should be that of reading
+    with reporter.bar("check", len(listing), "images") as bar:
+        report = check(listing, bar.advance)
+    reporter.table(counts_table(listing))
+    if report.findings:
+        reporter.table(findings_table(report))
+    write(report, arguments, reporter)
+    if arguments.preview is not None:
+        write_preview(report, replace(arguments.config, data=config), arguments.preview, reporter)
+    counts = {severity: report.count(severity) for severity in ("problem", "warning", "note")}
+    found = ", ".join(f"{count:,} {severity}{'' if count == 1 else 's'}" for severity, count in counts.items())
+    reporter.line(f"{len(listing):,} images: {found}")
+    return cli.EXIT_FAILED if counts["problem"] else 0
+
+
+def dataset_name(name: str) -> str:
+    """As in `data.dataset`: a plain folder is `folder:DIR`."""
+    kind, colon, _ = name.partition(":")
+    return name if colon and kind in KINDS_OF_DATASETS else f"folder:{name}"
+
+
+def write(report: "Report", arguments: Arguments, reporter: "Reporter") -> None:
+    """The files that the flags name.
+
+    Raises:
+        DataError: an image that no list can name.
+    """
+    contents: dict[Path, str | bytes] = {}
+    if arguments.json is not None:
+        contents[arguments.json] = json.dumps(report.as_json(), indent=1)
+    if arguments.html is not None:
+        from cnn_jax.data.health.page import page
+
+        contents[arguments.html] = page(report)
+    if arguments.write_exclude is not None:
+        from cnn_jax.data.health.exclusion import as_text
+
+        contents[arguments.write_exclude] = as_text(report.listing, report.exclusion)
+        for split, class_name in report.exclusion.emptied:
+            name = printable(class_name)
+            reporter.line(f"the exclude list leaves no image of {name} in {split}: training will refuse it")
+    for path, content in contents.items():
+        write_atomically(path, content)
+        reporter.line(f"written    {path}")
+
+
+def write_preview(report: "Report", config: Config, path: Path, reporter: "Reporter") -> None:
+    """Training images that can be read, and what `config` makes of them, as a picture; or the reason for none."""
+    from PIL import Image
+
+    from cnn_jax.data import splits
+    from cnn_jax.data.preprocess import Resize
+    from cnn_jax.data.preview import preview
+    from cnn_jax.data.sources import open_dataset
+
+    damaged = report.unreadable_ids()
+    try:
+        train = splits.partition(open_dataset(config.data), config.data.split, config.seed).splits["train"]
+    except DataError as error:
+        reporter.line(f"no preview: {error}")
+        return
+    readable = train.take([i for i, id_ in enumerate(train.ids) if id_ not in damaged])
+    picture = preview(readable, Resize.of(config.data, config.model.image_size), config.data.augment, config.seed)
+    with replacing(path) as temporary:
+        Image.fromarray(picture).save(temporary, "png")
+    augment = config.data.augment
+    changes = augment.changes_images or augment.mixes
+    reporter.line(f"written    {path}" + ("" if changes else ": nothing is augmented; say --exp or --data.augment.…"))
+
+
+if __name__ == "__main__":
+    cli.run_door(main)
