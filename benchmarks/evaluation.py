@@ -39,9 +39,9 @@ def main(argv) -> int:
     data = replace(run.config.data, dataset=arguments.dataset or run.config.data.dataset)
     split = next(iter(sources.open_dataset(data).splits.values()))
     examples = split.take(np.arange(arguments.images) % len(split))
-    size, batch_size = run.model.image_size, data.eval_batch_size
+    batch_size = data.eval_batch_size
     variables, step = jax.device_put(run.variables, mesh.replicated), make_predict(run.model, mesh)
-    one = next(iter(evaluation_batches(examples, size, batch_size)))["image"]
+    one = next(iter(evaluation_batches(examples, run.resize, batch_size)))["image"]
     batches = -(-arguments.images // batch_size)
 
     def forward() -> None:
@@ -50,7 +50,7 @@ def main(argv) -> int:
             jax.block_until_ready(step(variables, batch))
 
     def evaluation() -> None:
-        predict_all(lambda x: step(variables, mesh.put_batch(x)), evaluation_batches(examples, size, batch_size))
+        predict_all(lambda x: step(variables, mesh.put_batch(x)), evaluation_batches(examples, run.resize, batch_size))
 
     def images_per_second(function, images: int) -> float:
         started = time.perf_counter()
