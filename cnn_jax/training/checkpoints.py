@@ -8,12 +8,14 @@ state) and `meta` (configuration, class names, normalisation, versions, progress
 import json
 import logging
 import time
+import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from orbax.checkpoint.experimental import v1 as ocp
 
 from cnn_jax.errors import RunError, RunFailed, UserError
@@ -101,6 +103,7 @@ class Checkpoints:
         if step in self.steps():
             return
         copied = jax.tree.map(jnp.copy, saved)
+        meta = {**meta, "checksums": {name: _checksum(tree) for name, tree in saved.items()}}
         try:
             self._checkpointer.save_checkpointables_async(step, {**copied, "meta": meta}, metrics=metrics)
         except Exception as error:  # Orbax and TensorStore have no common class for disks that are full
@@ -138,24 +141,46 @@ class Checkpoints:
         Raises:
             RunError: the checkpoint is damaged or of another structure.
         """
-        return self._load(step, jax.tree.map(_abstract, like))
+        return self._checked(step, jax.tree.map(_abstract, like))
 
     def restore_variables(self, step: int, like: Variables) -> Variables:
         """Only what inference needs, as `restore`."""
-        return self._load(step, {"variables": jax.tree.map(_abstract, like)})["variables"]
+        return self._checked(step, {"variables": jax.tree.map(_abstract, like)})["variables"]
 
     def meta(self, step: int) -> Meta:
         """The metadata saved at `step`, as `restore`."""
-        return self._load(step, {"meta": None})["meta"]
+        meta = self._load(step, {"meta": None})["meta"]
+        return {name: value for name, value in meta.items() if name != "checksums"}
+
+    def _checked(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
+        """`_load`, with the arrays held against their checksums: the files themselves have none."""
+        loaded = self._load(step, {**abstract, "meta": None})
+        expected = loaded.pop("meta")["checksums"]
+        for name, tree in loaded.items():
+            if _checksum(tree) != expected[name]:
+                where, others = self._directory / str(step), self._others(step)
+                raise RunError(f"the checkpoint {where} cannot be read: {name} are not what was saved{others}")
+        return loaded
 
     def _load(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
         try:
             return self._checkpointer.load_checkpointables(step, abstract)
         except Exception as error:  # Orbax and TensorStore have no common class for damaged files
-            others = [str(other) for other in self.steps() if other != step]
-            instead = f"; other checkpoints there: {', '.join(others)}" if others else ""
             where = self._directory / str(step)
-            raise RunError(f"the checkpoint {where} cannot be read: {_reason(error)}{instead}") from error
+            raise RunError(f"the checkpoint {where} cannot be read: {_reason(error)}{self._others(step)}") from error
+
+    def _others(self, step: int) -> str:
+        others = ", ".join(str(other) for other in self.steps() if other != step)
+        return f"; other checkpoints there: {others}" if others else ""
+
+
+def _checksum(tree: Any) -> int:
+    """CRC-32 over the bytes of all arrays, in the order of their paths."""
+    checksum = 0
+    for leaf in jax.tree.leaves(tree):
+        array = leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf  # all devices have all of it
+        checksum = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, checksum)
+    return checksum
 
 
 def _unrated(directory: Path) -> list[str]:
