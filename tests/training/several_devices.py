@@ -49,7 +49,7 @@ def eight_devices(folder: Path, number: int) -> dict[str, Any]:
         stopped = train(WHOLE, folder / "eight_to_one").result
     scaling = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "scaling.py"))
     collectives = {}
-    for point in ("none", "conv2", "head"):
+    for point in ("conv2", "head"):
         config = replace(WHOLE, train=replace(WHOLE.train, freeze_until=point))
         freezing, step, shapes = scaling["abstract_step"](config, 10, create())
         trainable = 4 * scaling_count(freezing.split(shapes[0].params)[0])
