@@ -75,9 +75,8 @@ def _decode_png(encoded: Any) -> Any:
 def _pillow(encoded: Any) -> Any:
     pixels, reason = tf().numpy_function(_decode_with_pillow, [encoded], (tf().uint8, tf().string), stateful=False)
     readable = tf().raw_ops.Assert(condition=tf().equal(reason, b""), data=[reason])
-    with tf().control_dependencies(
-        [readable] if readable is not None else []
-    ):  # without a graph, there is no operation
+    # None where it ran at once, outside of a graph
+    with tf().control_dependencies([] if readable is None else [readable]):
         return tf().ensure_shape(tf().identity(pixels), (None, None, 3))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.config import Config
+from cnn_jax.data.sources import FileImages
 from cnn_jax.errors import ConfigError, DataError, RunError, WeightsError
 from cnn_jax.experiment import from_json
 from cnn_jax.training.setup import set_up
@@ -198,7 +199,9 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_run_that_never_saved_may_begin_anew_with_other_settings(image_folder: Path, tmp_path: Path) -> None:
+def test_a_run_that_never_saved_may_begin_anew_with_other_settings(
+    image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bad = image_folder / "train" / "red" / "zz.jpg"
     bad.write_text("not an image")
     config = with_(SMALL_CNN, data={"dataset": f"folder:{image_folder}"}, train={"epochs": 1})
@@ -207,7 +210,14 @@ def test_a_run_that_never_saved_may_begin_anew_with_other_settings(image_folder:
     skipping = with_(config, data={"unreadable": "skip"})
     assert train(skipping, tmp_path / "run").result["status"] == "completed"
     assert json.loads((tmp_path / "run" / "unreadable.json").read_text())["train"] == ["train/red/zz.jpg"]
+
+    def decode(*_: object) -> None:
+        raise AssertionError("nothing is left to train")
+
+    monkeypatch.setattr(FileImages, "load", decode)
+    written = (tmp_path / "run" / "classes.json").stat().st_mtime_ns
     assert train(skipping, tmp_path / "run").result["status"] == "completed"
+    assert (tmp_path / "run" / "classes.json").stat().st_mtime_ns == written
 
 
 def test_images_added_later_do_not_join_a_run_and_images_removed_stop_it(image_folder: Path, tmp_path: Path) -> None:
