@@ -10,6 +10,7 @@ from tests.test_command_line import assert_one_message, run_process
 DOORS = {
     "summarize": ["--exp=quickstart"],
     "predict": ["x.png"],
+    "explain": ["x.png", "--layers", "conv1"],
     "verify_weights": [],
     "export": ["--checkpoint=run", "--format=keras-h5"],
 }
@@ -40,6 +41,7 @@ def test_a_misspelt_flag_is_one_message_before_jax_and_tensorflow_load(door: str
     [
         (["summarize", "--exp=zzz"], "--exp=zzz: no such experiment"),
         (["predict", "gone.png"], "gone.png: there is no such file"),
+        (["explain", "gone.png"], "gone.png: there is no such file"),
         (["verify_weights", "--model.weights=gone.h5"], "model.weights=gone.h5: there is no such file"),
         (["export", "--checkpoint=gone", "--format=stablehlo"], "--checkpoint=gone: there is no such directory"),
     ],

@@ -11,8 +11,9 @@ import tensorflow as tf
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError
 from cnn_jax.evaluation import saliency
+from cnn_jax.models import simple_cnn
 from cnn_jax.models.chain import Variables
-from cnn_jax.models.layers import Activation, Add, BatchNorm, Conv, Dense, Flatten, MaxPool
+from cnn_jax.models.layers import Activation, Add, BatchNorm, Conv, Dense, Flatten, GlobalAveragePool, MaxPool
 from cnn_jax.models.model import Model, build, build_imagenet
 
 SIZE = 8
@@ -90,7 +91,7 @@ def test_the_maps_are_those_of_the_papers_worked_out_by_hand(small: Variables, i
         )
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-        assert (found.max((1, 2)) == 1).all()
+        np.testing.assert_array_equal(found.max((1, 2)), expected.max((1, 2)))  # 1, or nothing at all
 
 
 def test_maps_of_several_layers_at_once_are_those_of_each(small: Variables, images: np.ndarray) -> None:
@@ -257,10 +258,10 @@ def _shapes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def looker() -> tuple[Model, Variables]:
     """A small network that has learned to tell the shapes apart."""
-    config = ModelConfig(name="simple_cnn", weights="none", image_size=SIDE, filters=(8, 16), dropout=0.0)
-    model = build(config, 3)
+    body = simple_cnn.body(ModelConfig(name="simple_cnn", weights="none", image_size=SIDE, filters=(8, 16)))
+    model = Model((*body, GlobalAveragePool(name="average"), Dense(3, name="head")), SIDE, "tf")
     images, labels, _ = map(jnp.asarray, _shapes(1200, seed=0))
-    optimizer = optax.adam(3e-3)
+    optimizer = optax.adam(1e-2)
 
     def loss(params: Variables, rows: jax.Array) -> jax.Array:
         logits = model.logits({"params": params, "batch_stats": {}}, images[rows])
@@ -272,7 +273,7 @@ def looker() -> tuple[Model, Variables]:
         return (optax.apply_updates(params, updates), state), None
 
     params = jax.tree.map(jnp.asarray, model.init(0)["params"])
-    batches = np.random.default_rng(0).integers(0, len(images), (300, 32))
+    batches = np.random.default_rng(0).integers(0, len(images), (500, 32))
     (params, _), _ = jax.jit(lambda carry: jax.lax.scan(step, carry, batches))((params, optimizer.init(params)))
     return model, {"params": params, "batch_stats": {}}
 
@@ -288,10 +289,11 @@ def _shares(maps: np.ndarray, corners: np.ndarray) -> np.ndarray:
 def test_the_mass_of_a_map_lies_on_the_shape_in_the_corner(looker: tuple[Model, Variables], method: str) -> None:
     model, variables = looker
     images, labels, corners = _shapes(120, seed=1)
-    assert (np.asarray(model.logits(variables, jnp.asarray(images))).argmax(-1) == labels).mean() > 0.95
+    logits = jax.jit(model.logits)(variables, images)
+    assert (np.asarray(logits).argmax(-1) == labels).mean() > 0.9
     shares = _shares(METHODS[method](model, variables, images, labels), corners)
-    assert shares.mean() > 0.55  # a quarter would be chance
-    assert (shares > 0.4).mean() > 0.9
+    assert shares.mean() > 0.8  # a quarter would be chance
+    assert shares.min() > 0.5
 
 
 def test_what_an_occluded_network_misses_lies_on_the_shape_in_the_corner(looker: tuple[Model, Variables]) -> None:
