@@ -12,6 +12,7 @@ DOORS = {
     "evaluate": ["--checkpoint=run", "--compare=other", "--flip-averaging"],
     "predict": ["x.png"],
     "check_data": ["photos", "--html=a.html"],
+    "explain": ["x.png", "--layers", "conv1"],
     "verify_weights": [],
     "export": ["--checkpoint=run", "--format=keras-h5"],
 }
@@ -43,6 +44,7 @@ def test_a_misspelt_flag_is_one_message_before_jax_and_tensorflow_load(door: str
         (["summarize", "--exp=zzz"], "--exp=zzz: no such experiment"),
         (["predict", "gone.png"], "gone.png: there is no such file"),
         (["check_data", "gone"], "there is no folder gone"),
+        (["explain", "gone.png"], "gone.png: there is no such file"),
         (["verify_weights", "--model.weights=gone.h5"], "model.weights=gone.h5: there is no such file"),
         (["export", "--checkpoint=gone", "--format=stablehlo"], "--checkpoint=gone: there is no such directory"),
     ],
