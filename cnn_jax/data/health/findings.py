@@ -125,7 +125,7 @@ _ALL = (
         "near_duplicate",
         "warning",
         "Nearly the same picture",
-        "Scaled, recompressed or of the same series, in one split and class. The exclude list keeps the largest.",
+        "Scaled, recompressed or slightly changed, in one split and class. The exclude list keeps the largest.",
     ),
     Kind(
         "ignored_image",

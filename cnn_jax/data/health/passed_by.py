@@ -72,7 +72,7 @@ def _folder(folder: Path, entry: os.DirEntry[str], why: str) -> Finding:
     hidden = entry.name.startswith(".")
     images = len(image_files(Path(entry.path)))
     kind = "hidden_folder" if hidden else "ignored_image" if images else "ignored_file"
-    return Finding(kind, (below(folder, entry.path) + "/",), f"{'hidden' if hidden else why}; {images} images in it")
+    return Finding(kind, (below(folder, entry.path) + "/",), f"{'hidden' if hidden else why}; images in it: {images:,}")
 
 
 def below(folder: Path, path: str | Path) -> str:

@@ -1,6 +1,5 @@
 """Made-up photographs, and a data set with every defect once."""
 
-import io
 import os
 import shutil
 import struct
@@ -36,22 +35,26 @@ def clean(root: Path, each: int = 6) -> Path:
     return root
 
 
+def png(width: int, height: int, depth: int, content: bytes) -> bytes:
+    """A PNG file in RGB with this header, of so many bits a channel; `content` is that of its rows."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(content)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
 def bomb(width: int, height: int) -> bytes:
-    """A PNG file whose header claims this size, with next to nothing in it."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    """A small file whose header claims this size."""
+    return png(width, height, 8, b"")
 
 
-def png16() -> bytes:
-    """16-bit greyscale."""
-    values = np.random.default_rng(5).integers(0, 2**16, (50, 50)).astype(np.uint16)
-    buffer = io.BytesIO()
-    Image.fromarray(values).save(buffer, "png")
-    return buffer.getvalue()
+def png16(size: int = 50) -> bytes:
+    """Noise of 16 bits a channel, in rows that begin with the number of no filter."""
+    rng = np.random.default_rng(5)
+    return png(size, size, 16, b"".join(b"\0" + rng.bytes(size * 6) for _ in range(size)))
 
 
 def defective(root: Path) -> dict[str, set[tuple[str, ...]]]:
@@ -75,7 +78,6 @@ def defective(root: Path) -> dict[str, set[tuple[str, ...]]]:
     for kind, (path, content) in files.items():
         path.write_bytes(content)
         plant(kind, path)
-    plant("greyscale", files["sixteen_bit"][0])
     pictures: dict[str, tuple[Path, Image.Image, dict[str, Any]]] = {
         "tiny": (dog / "tiny.png", photograph(1001, (31, 40)), {}),
         "huge": (dog / "huge.png", Image.new("1", (5000, 4001)), {}),

@@ -134,6 +134,13 @@ def test_what_training_has_against_the_folders_is_quoted(tmp_path: Path) -> None
     assert "more than one validation folder" in finding.detail
 
 
+def test_files_that_cannot_be_read_are_no_copies_of_each_other(tmp_path: Path) -> None:
+    root = clean(tmp_path / "set", each=2)
+    for name in ("train/cat/a.jpg", "validation/dog/b.jpg"):
+        (root / name).write_bytes(b"")
+    assert found(check(listed(root))) == {"empty_file": {("train/cat/a.jpg",), ("validation/dog/b.jpg",)}}
+
+
 def test_files_that_are_not_regular_are_not_waited_for(tmp_path: Path) -> None:
     root = clean(tmp_path / "set", each=2)
     os.mkfifo(root / "train/cat/pipe.jpg")

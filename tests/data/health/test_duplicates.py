@@ -103,7 +103,7 @@ def test_real_photographs_are_found_after_what_programs_do_to_them(name: str, re
 
 
 def test_pictures_of_a_series_are_no_copies(real_data: Path) -> None:
-    """Sign digits: the same people before the same wall, 205 pictures a class; and one true copy in cats and dogs."""
+    """Sign digits: hands before light walls, 205 pictures a class, much alike; one true copy in cats and dogs."""
     signs = check(list_images(DataConfig(dataset=f"folder:{real_data / 'sign_language_digits'}")))
     assert {kind: len(found) for kind, found in signs.findings.items()} == {"exif_rotated": 3}
     assert {found.names for found in signs.findings["exif_rotated"]} == {
