@@ -37,9 +37,10 @@ class Arguments:
     flip_averaging: bool = False
     """Take the mean of the probabilities of each image and its mirror image; it takes twice as long."""
     output: Path | None = None
-    """The .json file to write, and an .npz beside it; None is evaluation-<split>.json in the run directory."""
+    """The .json file to write, with an .npz and an .html (the report) beside it; None is evaluation-<split>.json in the
+    run directory, with predictions-<split>.npz and report.html."""
     report: Annotated[bool, tyro.conf.FlagConversionOff] = True
-    """Write report.html into the run directory."""
+    """Write the report: one page with everything that is known of the run."""
     data: DataOptions = field(default_factory=DataOptions)
     distributed: DistributedArguments = field(default_factory=DistributedArguments)
 
@@ -72,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.report and is_main():
         from cnn_jax import report
 
-        report.attempt(run, evaluation, reporter.line)
+        report.attempt(run, evaluation, reporter.line, arguments.output)
     return 0
 
 

@@ -38,7 +38,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _evaluate(run: Path, *flags: str) -> dict:
-    assert evaluate.main([f"--checkpoint={run}", *flags]) == 0
+    assert evaluate.main([f"--checkpoint={run}", "--report=False", *flags]) == 0
     return json.loads((run / "evaluation-validation.json").read_text())
 
 
@@ -87,7 +87,7 @@ def test_a_run_is_evaluated_from_its_directory_alone_wherever_it_lies(run: Path,
 def test_a_single_checkpoint_can_be_evaluated(run: Path) -> None:
     loaded = runs.load(run / "checkpoints" / "18")
     assert loaded.step == 18
-    assert evaluate.main([f"--checkpoint={run / 'checkpoints' / '18'}", "--split=train"]) == 0
+    assert evaluate.main([f"--checkpoint={run / 'checkpoints' / '18'}", "--split=train", "--report=False"]) == 0
     assert json.loads((run / "evaluation-train.json").read_text())["n"] == 1438
 
 

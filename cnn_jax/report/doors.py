@@ -17,10 +17,15 @@ from cnn_jax.training.runs import TrainedRun
 Say = Callable[[str], None]
 
 
-def attempt(run: TrainedRun, evaluation: Evaluation, say: Say) -> None:
-    """Write the report of an evaluation and say where it is, or in one line why it could not be written."""
+def attempt(run: TrainedRun, evaluation: Evaluation, say: Say, output: Path | None = None) -> None:
+    """Write the report of an evaluation and say where it is, or in one line why it could not be written.
+
+    Args:
+        output: where the evaluation is, see `cnn_jax.report.write`.
+    """
     with _told(say):
-        path = write(run, evaluation.split, evaluation.examples, evaluation.predictions, evaluation.record)
+        found = evaluation
+        path = write(run, found.split, found.examples, found.predictions, found.record, output)
         say(f"report     {path}")
 
 

@@ -13,42 +13,53 @@ from cnn_jax.training.runs import TrainedRun
 FILE = "report.html"
 
 
-def write(run: TrainedRun, split: str, examples: Split, predictions: Predictions, evaluation: dict[str, Any]) -> Path:
-    """Write report.html into the run directory.
+def write(
+    run: TrainedRun,
+    split: str,
+    examples: Split,
+    predictions: Predictions,
+    evaluation: dict[str, Any],
+    output: Path | None = None,
+) -> Path:
+    """Write the report of a run as one HTML file.
 
     Args:
         run: the checkpoint that was measured.
         split: the name of what it was measured on.
         examples: the split itself, for the photographs.
         predictions: of every example, in the order of the split.
-        evaluation: what evaluation-<split>.json holds of them.
+        evaluation: what the evaluation's JSON holds of them.
+        output: that JSON file, for a report of the same name beside it; None is evaluation-<split>.json in the run
+            directory, with report.html beside it.
 
     Returns:
         The file.
 
     Raises:
-        OSError: the run directory cannot be written.
+        OSError: it cannot be written.
         DataError: an image can no longer be read.
     """
-    path = run.directory / FILE
-    write_atomically(path, html.render("report.html", **view(run, split, examples, predictions, evaluation)))
+    path = run.directory / FILE if output is None else output.with_suffix(".html")
+    name = f"evaluation-{split}.json" if output is None else output.name
+    page = html.render("report.html", **view(run, name, split, examples, predictions, evaluation))
+    write_atomically(path, page)
     return path
 
 
 def view(
-    run: TrainedRun, split: str, examples: Split, predictions: Predictions, evaluation: dict[str, Any]
+    run: TrainedRun, name: str, split: str, examples: Split, predictions: Predictions, evaluation: dict[str, Any]
 ) -> dict[str, Any]:
-    """The sections of the page by name, as the template takes them; arguments as for `write`."""
-    known = record.read(run, split, evaluation)
+    """The sections of the page, as the template takes them; `name` is of the evaluation's JSON, see `write`."""
+    known = record.read(run, name, evaluation)
     describer = galleries.Describer(examples, predictions, run.classes)
     return {
-        "title": run.directory.absolute().name,
+        "title": run.directory.resolve().name,
         "script": html.script("report.js"),
         "split": split,
-        "dataset": known.get(known.evaluation, "dataset"),
+        "dataset": known.get(name, "dataset"),
         "step": run.step,
         "missing": known.missing,
-        "evaluation_file": known.evaluation,
+        "evaluation_file": name,
         "augmented": augmentation.augmentation(run, examples),
         "headline": tables.headline(known),
         "curves": curves.curves(known),

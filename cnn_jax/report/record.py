@@ -100,12 +100,11 @@ class Record:
         return self.number(form, RESULT, *keys)
 
 
-def read(run: TrainedRun, split: str, evaluation: dict[str, Any]) -> Record:
+def read(run: TrainedRun, name: str, evaluation: dict[str, Any]) -> Record:
     """The record of a run; files that are missing or damaged are left out and named.
 
-    The configuration is the checkpoint's own, which is also in config.json.
+    The configuration is the checkpoint's own, which is also in config.json; `name` is the file of `evaluation`.
     """
-    name = f"evaluation-{split}.json"
     contents, missing = json.loads(json.dumps({name: evaluation, CONFIG: asdict(run.config)})), {}
     for file in (METRICS, RESULT, SPLIT):
         try:
