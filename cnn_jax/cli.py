@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar
 
 import tyro
 
+from cnn_jax import distributed
 from cnn_jax.cache import cache_folder
 from cnn_jax.errors import RunFailed, UserError
 from cnn_jax.experiment import load_experiment
@@ -73,6 +74,7 @@ def run_door(main: Callable[[Sequence[str]], int]) -> NoReturn:
             stream.reconfigure(errors="backslashreplace")  # names of files and classes may be in any encoding
     try:
         code = main(sys.argv[1:])
+        distributed.leave()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = EXIT_USAGE
@@ -85,6 +87,12 @@ def run_door(main: Callable[[Sequence[str]], int]) -> NoReturn:
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_FAILED
+    except Exception as error:
+        if not distributed.joined():
+            raise
+        distributed.explain(error)
+        code = EXIT_FAILED
+    distributed.abandon(code)
     sys.exit(code)
 
 

@@ -3,16 +3,19 @@
     python -m cnn_jax.evaluate --checkpoint=runs/mobilenet_ft
     python -m cnn_jax.evaluate --checkpoint=runs/mobilenet_ft --compare=runs/other --flip-averaging
 
-Needs nothing but the run directory and the images. Prints tables, and writes evaluation-<split>.json and the
-predictions themselves, predictions-<split>.npz, into the run directory.
+Needs nothing but the run directory and the images. Prints tables, and writes evaluation-<split>.json, the predictions
+themselves, predictions-<split>.npz, and report.html into the run directory.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from cnn_jax import cli
+import tyro
+
+from cnn_jax import cli, distributed
+from cnn_jax.distributed import DistributedArguments
 from cnn_jax.errors import ConfigError
 from cnn_jax.evaluation.options import DataOptions
 
@@ -34,8 +37,12 @@ class Arguments:
     flip_averaging: bool = False
     """Take the mean of the probabilities of each image and its mirror image; it takes twice as long."""
     output: Path | None = None
-    """The .json file to write, and an .npz beside it; None is evaluation-<split>.json in the run directory."""
+    """The .json file to write, with an .npz and an .html (the report) beside it; None is evaluation-<split>.json in the
+    run directory, with predictions-<split>.npz and report.html."""
+    report: Annotated[bool, tyro.conf.FlagConversionOff] = True
+    """Write the report: one page with everything that is known of the run."""
     data: DataOptions = field(default_factory=DataOptions)
+    distributed: DistributedArguments = field(default_factory=DistributedArguments)
 
     def __post_init__(self) -> None:
         if self.output is not None and self.output.suffix != ".json":
@@ -49,8 +56,10 @@ def main(argv: Sequence[str]) -> int:
     arguments = cli.parse(
         Arguments, argv, door="evaluate", description="Measure a trained run on every example of a split."
     )
+    distributed.join(arguments.distributed)
     from cnn_jax.training import runs  # JAX and TensorFlow load only once the flags are right
     from cnn_jax.training.logs import Reporter
+    from cnn_jax.training.processes import is_main
     from cnn_jax.training.run_evaluation import evaluate_run
 
     reporter, run = Reporter(), runs.load(arguments.checkpoint)
@@ -59,7 +68,12 @@ def main(argv: Sequence[str]) -> int:
     show(evaluation, reporter)
     output = arguments.output or run.directory / f"evaluation-{evaluation.split}.json"
     beside = f"predictions-{evaluation.split}" if arguments.output is None else output.stem
-    write(evaluation, output, output.with_name(f"{beside}.npz"), reporter)
+    if is_main():
+        write(evaluation, output, output.with_name(f"{beside}.npz"), reporter)
+    if arguments.report and is_main():
+        from cnn_jax import report
+
+        report.attempt(run, evaluation, reporter.line, arguments.output)
     return 0
 
 

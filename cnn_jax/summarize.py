@@ -81,7 +81,7 @@ def summarise_config(config: Config, classes: int) -> "Summary":
     from cnn_jax.training.freezing import Freezing
 
     model = build(config.model, classes, config.train.precision)
-    freezing = Freezing.until(model, config.train.freeze_until).matching(config.train.frozen, model.shapes)
+    freezing = Freezing.configured(model, config.train)
     return summarise(model, lambda params: freezing.split(params)[0], config.data.batch_size)
 
 

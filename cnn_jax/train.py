@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from cnn_jax import STARTED, cli
+from cnn_jax import STARTED, cli, distributed
 from cnn_jax.config import Config
+from cnn_jax.distributed import DistributedArguments
 from cnn_jax.experiment import resolve_paths, to_json
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ class Arguments:
     """Print the configuration as JSON, and do nothing else."""
     find_learning_rate: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Try learning rates from 1e-7 to 1 on the trainable layers, draw the loss, suggest one, and do nothing else."""
+    report: Annotated[bool, tyro.conf.FlagConversionOff] = True
+    """At the end, measure the best checkpoint on the validation split, and write report.html."""
+    distributed: DistributedArguments = field(default_factory=DistributedArguments)
     config: Annotated[Config, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(default_factory=Config)
 
 
@@ -46,6 +50,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.print_config:
         print(to_json(config))
         return 0
+    distributed.join(arguments.distributed)
     from cnn_jax.training.logs import Reporter
     from cnn_jax.training.loop import fit  # JAX and TensorFlow load only once the command line is right
 
@@ -55,6 +60,10 @@ def main(argv: Sequence[str]) -> int:
     workdir = arguments.workdir or Path("runs") / config.name
     outcome = fit(config, workdir, reporter, STARTED)
     _conclude(outcome.result, workdir, reporter)
+    if arguments.report and outcome.result["status"] == "completed":
+        from cnn_jax import report
+
+        report.after_training(workdir, outcome.validation, reporter)
     if outcome.stopped_by is None:
         return 0
     return cli.EXIT_SIGTERM if outcome.stopped_by == signal.SIGTERM else cli.EXIT_SIGINT

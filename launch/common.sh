@@ -5,7 +5,7 @@ set -euo pipefail
 DRY_RUN=${DRY_RUN:-}
 REST=() # what followed -- on the command line
 
-say() { printf '%s\n' "$*"; }
+say() { [[ $DRY_RUN ]] || printf '%s\n' "$*"; } # with --dry-run nothing happened that could be told
 
 # fail CODE MESSAGE: exit codes are those of the doors, 1 failed while running, 2 wrong use.
 fail() {

@@ -18,7 +18,7 @@ launch/tpu_vm.sh COMMAND [--flag=value ...] [--dry-run] [-- flags of python -m c
   logs        follow the log of one worker
   stop        SIGTERM to the run: it saves and ends
   fetch       logs, and the run directory where it is not on gs://, to this machine
-  supervise   all of the above until training has ended; starts again after preemptions (exit code 143)
+  supervise   create to run, and watch until training has ended; starts again after preemptions (exit code 143)
   delete      the TPU and its request: the end of its costs; nothing where it is gone
 
   flag                     environment         default
@@ -239,7 +239,10 @@ status() {
     local current
     current=$(state) || exit
     say "$name: $current"
-    [[ $current != ACTIVE ]] || report || fail 1 "cannot reach the workers (above)"
+    [[ $current == ACTIVE ]] || return 0
+    local workers
+    workers=$(report) || fail 1 "cannot reach the workers (above): a new TPU needs tpu_vm.sh install first"
+    say "$workers"
 }
 
 stop() { on all stop || fail 1 "stop failed on a worker (above); the same command again"; }

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import warnings
 from pathlib import Path
+from typing import NoReturn
 
 CACHE = tempfile.mkdtemp(prefix="cnn_jax_tests_")  # the user's own stays out of it
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
@@ -26,9 +27,13 @@ import pytest  # noqa: E402
 
 def _real(variable: str, what: str) -> Path:
     folder = os.environ.get(variable)
-    if folder and Path(folder).is_dir():
-        return Path(folder)
-    reason = f"needs {what}: set {variable} to their folder"
+    if not folder or not Path(folder).is_dir():
+        _missing(f"needs {what}: set {variable} to their folder")
+    return Path(folder)
+
+
+def _missing(reason: str) -> NoReturn:
+    """Skip the test, or fail where nothing may be missing."""
     if os.environ.get("CNN_JAX_REQUIRE_REAL"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -44,6 +49,15 @@ def real_data() -> Path:
 def real_weights() -> Path:
     """A folder with Keras' MobileNet files."""
     return _real("CNN_JAX_TEST_WEIGHTS", "real pretrained weights")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """Debian's Chromium, or another one on the path."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        _missing("needs Chromium: apt-get install chromium")
+    return Path(found)
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:

@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 
 from cnn_jax.config import (
     AugmentConfig,
+    ColourJitterConfig,
     Config,
     DataConfig,
+    ErasingConfig,
     ModelConfig,
     OptimizerConfig,
+    RandAugmentConfig,
     TrainConfig,
     differences,
 )
@@ -56,11 +59,40 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     "data.resize": ["pad"],
     "data.interpolation": ["lanczos"],
     "data.augment.rotation": [-1.0, NAN, INFINITY],
-    "data.augment.width_shift": [-0.1, NAN, INFINITY],
-    "data.augment.height_shift": [-0.1, NAN, INFINITY],
+    "data.augment.width_shift": [-0.1, NAN, INFINITY, (), (0.1, -0.1), (NAN,)],
+    "data.augment.height_shift": [-0.1, NAN, INFINITY, (), (0.1, INFINITY)],
     "data.augment.shear": [-1.0, 90.0, NAN, INFINITY],
-    "data.augment.zoom": [-0.1, 1.0, NAN, INFINITY],
+    "data.augment.zoom": [
+        -0.1,
+        1.0,
+        NAN,
+        INFINITY,
+        (),
+        (0.9,),
+        (0.0, 1.0),
+        (1.2, 0.8),
+        (0.5, INFINITY),
+        (1.0, 1.0, 1.0),
+    ],
     "data.augment.fill_mode": ["mirror"],
+    "data.augment.fill_value": [-1.0, 256.0, NAN],
+    "data.augment.channel_shift": [-1.0, 256.0, NAN],
+    "data.augment.brightness": [(), (1.0,), (-0.1, 1.0), (1.2, 0.8), (0.5, INFINITY), (NAN, 1.0)],
+    "data.augment.compatibility": ["correct"],
+    "data.augment.crop_area": [(), (0.5,), (0.0, 1.0), (0.5, 0.2), (0.5, 1.1), (NAN, 1.0)],
+    "data.augment.crop_ratio": [(), (1.0,), (0.0, 1.0), (2.0, 1.0), (1.0, INFINITY)],
+    "data.augment.jitter.brightness": [-0.1, NAN, INFINITY],
+    "data.augment.jitter.contrast": [-0.1, NAN, INFINITY],
+    "data.augment.jitter.saturation": [-0.1, NAN, INFINITY],
+    "data.augment.jitter.hue": [-0.1, 0.6, NAN],
+    "data.augment.rand_augment.operations": [-1, 1.5],
+    "data.augment.rand_augment.magnitude": [-1.0, 10.5, NAN],
+    "data.augment.erasing.probability": [-0.1, 1.1, NAN],
+    "data.augment.erasing.area": [(), (0.1,), (0.0, 0.5), (0.5, 0.1), (0.5, 1.1), (NAN, 0.5)],
+    "data.augment.erasing.ratio": [(), (1.0,), (0.0, 1.0), (2.0, 1.0), (1.0, INFINITY)],
+    "data.augment.erasing.fill": ["mean"],
+    "data.augment.mixup": [-0.1, NAN, INFINITY],
+    "data.augment.cutmix": [-0.1, NAN, INFINITY],
     "optimizer.name": ["lion"],
     "optimizer.learning_rate": [0.0, -1e-3, NAN, INFINITY],
     "optimizer.schedule": ["triangle"],
@@ -102,6 +134,7 @@ EVERY_VALUE_IS_POSSIBLE = {
     "data.antialias",
     "data.data_dir",
     "data.augment.horizontal_flip",
+    "data.augment.vertical_flip",
     "optimizer.nesterov",
     "train.frozen",
     "train.tensorboard",
@@ -138,6 +171,7 @@ NUMBERS = st.integers(1, 10**6)
 SHARES_BELOW_ONE = st.floats(0, 1, exclude_max=True)
 POSITIVE = st.floats(0, exclude_min=True, allow_infinity=False)
 NOT_NEGATIVE = st.floats(0, allow_infinity=False)
+RANGES = st.tuples(POSITIVE, POSITIVE).map(sorted).map(tuple)
 TEXTS = st.text(min_size=1)
 
 CONFIGS = st.builds(
@@ -180,11 +214,15 @@ CONFIGS = st.builds(
             AugmentConfig,
             horizontal_flip=st.booleans(),
             rotation=NOT_NEGATIVE,
-            width_shift=NOT_NEGATIVE,
+            width_shift=NOT_NEGATIVE | st.lists(NOT_NEGATIVE, min_size=1, max_size=3).map(tuple),
             height_shift=NOT_NEGATIVE,
             shear=st.floats(0, 90, exclude_max=True),
-            zoom=SHARES_BELOW_ONE,
+            zoom=SHARES_BELOW_ONE | RANGES,
             fill_mode=st.sampled_from(["nearest", "reflect", "constant", "wrap"]),
+            brightness=st.none() | RANGES,
+            jitter=st.builds(ColourJitterConfig, brightness=NOT_NEGATIVE, hue=st.floats(0, 0.5)),
+            rand_augment=st.builds(RandAugmentConfig, operations=st.integers(0, 9), magnitude=st.floats(0, 10)),
+            erasing=st.builds(ErasingConfig, probability=st.floats(0, 1), ratio=RANGES),
         ),
     ),
     optimizer=st.builds(
@@ -248,6 +286,11 @@ def test_the_last_possible_values_are_possible(name: str, value: Any) -> None:
     for part in name.split("."):
         config = getattr(config, part)
     assert config == value
+
+
+def test_a_batch_of_one_image_has_nothing_to_mix_with() -> None:
+    with pytest.raises(ConfigError, match=r"^data\.batch_size=1 .* at least 2 where images are mixed"):
+        DataConfig(batch_size=1, augment=AugmentConfig(cutmix=1.0))
 
 
 def test_a_configuration_cannot_be_changed() -> None:

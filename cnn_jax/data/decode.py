@@ -8,7 +8,6 @@ smaller than the canvas, WebP.
 """
 
 import io
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,9 @@ MAX_PIXELS = 178_956_970
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 """What Pillow may decode; the content counts, not the suffix."""
 
-LOOKED_AT = 2**17
-"""Bytes in which EXIF is looked for. It should be the first segment of a JPEG file, and segments have up to 2**16."""
+LOOKED_AT = 2**14
+"""Bytes in which the name of an EXIF block is looked for: it is to be the first of a JPEG file's segments (EXIF 2.3,
+4.5.4), and what some programs put before it (JFIF, a colour profile) is a few kilobytes long."""
 
 PNG_HEADER = 24
 """Bytes up to the end of width and height, which begin at byte 16."""
@@ -73,47 +73,49 @@ def _decode_png(encoded: Any) -> Any:
 
 
 def _pillow(encoded: Any) -> Any:
-    return tf().ensure_shape(_in_python(_decode_with_pillow, encoded, tf().uint8), (None, None, 3))
+    pixels, reason = tf().numpy_function(_decode_with_pillow, [encoded], (tf().uint8, tf().string), stateful=False)
+    readable = tf().raw_ops.Assert(condition=tf().equal(reason, b""), data=[reason])
+    # None where it ran at once, outside of a graph
+    with tf().control_dependencies([] if readable is None else [readable]):
+        return tf().ensure_shape(tf().identity(pixels), (None, None, 3))
 
 
-def _in_python(function: Callable[[bytes], np.ndarray], encoded: Any, dtype: Any) -> Any:
-    """The result of a Python function; outside of graphs it would be given the bytes in an array without axes."""
-    unwrap = lambda content: content if isinstance(content, bytes) else content.item()  # noqa: E731
-    return tf().numpy_function(lambda content: function(unwrap(content)), [encoded], dtype, stateful=False)
-
-
-def _decode_with_pillow(encoded: bytes) -> np.ndarray:
+def _decode_with_pillow(encoded: bytes | np.ndarray) -> tuple[np.ndarray, bytes]:
+    """Pixels, and why there are none: TensorFlow would print the traceback of an error that is raised in here."""
     from PIL import Image
 
+    content, nothing = _content(encoded), np.zeros((0, 0, 3), np.uint8)
     try:
-        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            return np.asarray(image.convert("RGB"))
-    except Image.DecompressionBombError as error:
-        raise _unreadable(f"its header claims more than {MAX_PIXELS:,} pixels: make the picture smaller") from error
-    except Image.UnidentifiedImageError as error:
-        raise _unreadable("its content is none of JPEG, PNG, BMP, GIF, WebP" if encoded else "it is empty") from error
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return np.asarray(image.convert("RGB")), b""
+    except Image.DecompressionBombError:
+        reason = f"its header claims more than {MAX_PIXELS:,} pixels: make the picture smaller"
+    except Image.UnidentifiedImageError:
+        reason = "its content is none of JPEG, PNG, BMP, GIF, WebP" if content else "it is empty"
     except Exception as error:  # Pillow's decoders let errors of many kinds through where a file is damaged
-        raise _unreadable(str(error) or type(error).__name__) from error
+        reason = str(error) or type(error).__name__
+    return nothing, reason.encode("utf-8", "replace")
 
 
-def _unreadable(reason: str) -> Exception:
-    return tf().errors.InvalidArgumentError(None, None, reason)
+def _content(encoded: bytes | np.ndarray) -> bytes:
+    """The bytes, which TensorFlow gives as an array without axes when it runs outside of graphs."""
+    return encoded if isinstance(encoded, bytes) else encoded.item()
 
 
 def _turn_upright(pixels: Any, encoded: Any) -> Any:
-    turns = tf().ensure_shape(_in_python(_turns, encoded, tf().bool), (3,))
-    transpose, flip_rows, flip_columns = tf().unstack(turns)
+    turns = tf().numpy_function(_turns, [encoded], tf().bool, stateful=False)
+    transpose, flip_rows, flip_columns = tf().unstack(tf().ensure_shape(turns, (3,)))
     pixels = tf().cond(transpose, lambda: tf().transpose(pixels, (1, 0, 2)), lambda: pixels)
     pixels = tf().cond(flip_rows, lambda: tf().reverse(pixels, (0,)), lambda: pixels)
     return tf().cond(flip_columns, lambda: tf().reverse(pixels, (1,)), lambda: pixels)
 
 
-def _turns(encoded: bytes) -> np.ndarray:
+def _turns(encoded: bytes | np.ndarray) -> np.ndarray:
     """What brings the stored rows and columns upright: swap them, then mirror rows, then columns; bool[3].
 
     The numbers are those of EXIF 2.3, 4.6.4: 5 to 8 are stored lying down.
     """
-    number = _orientation(encoded)
+    number = _orientation(_content(encoded))
     return np.asarray([number >= 5, number in (3, 4, 7, 8), number in (2, 3, 6, 7)])
 
 

@@ -8,8 +8,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from scipy.special import betaincinv
 
 from cnn_jax.config import AugmentConfig
+
+QUANTILES = 4096
+"""Equal parts of the Beta distribution; within each it is taken for uniform."""
 
 
 class Mixed(NamedTuple):
@@ -47,36 +52,38 @@ def mix(images: jax.Array, labels: jax.Array, key: jax.Array, config: AugmentCon
         return Mixed(images, labels)
     ours = images.astype(jnp.float32)
     theirs = jnp.roll(ours, 1, axis=0)
-    for_kind, for_blend, for_cut = jax.random.split(key, 3)
     count, height, width = images.shape[:3]
-    everywhere = jnp.ones((count, height, width, 1), jnp.float32)
-    if config.mixup:
-        blended = jax.random.beta(for_blend, config.mixup, config.mixup, (count,))
-        weights = everywhere * blended[:, None, None, None]
-    if config.cutmix:
-        kept = _outside_a_rectangle(for_cut, config.cutmix, count, height, width)
-        if config.mixup:
-            cuts = jax.random.bernoulli(for_kind, shape=(count, 1, 1, 1))
-            weights = jnp.where(cuts, kept, weights)
-        else:
-            weights = kept
+    quantile, row, column, kind = jax.random.uniform(key, (4, count, 1, 1, 1))
+    blended = jnp.broadcast_to(_beta(quantile, config.mixup), (count, height, width, 1))
+    kept = _outside_a_rectangle(1 - _beta(quantile, config.cutmix), row, column, height, width)
+    if config.mixup and config.cutmix:
+        weights = jnp.where(kind < 0.5, blended, kept)
+    else:
+        weights = blended if config.mixup else kept
     shares = weights.mean((1, 2, 3))
     return Mixed(weights * ours + (1 - weights) * theirs, labels, jnp.roll(labels, 1), shares)
 
 
-def _outside_a_rectangle(key: jax.Array, alpha: float, count: int, height: int, width: int) -> jax.Array:
-    """float32[count, height, width, 1]: 0 in a rectangle of its own for each image, 1 elsewhere.
+def _beta(quantile: jax.Array, alpha: float) -> jax.Array:
+    """Numbers from Beta(alpha, alpha), at quantiles that are uniform in [0, 1); 1 for an alpha of 0.
 
-    The rectangle has the proportions of the image and a share 1 - Beta(alpha, alpha) of its area; its centre is
-    anywhere in the image, and what lies outside is cut off, as in the paper.
+    They are read off a table: `jax.random.beta` has loops that take seconds to compile.
     """
-    for_share, for_centre = jax.random.split(key)
-    side = jnp.sqrt(1 - jax.random.beta(for_share, alpha, alpha, (count, 1)))
-    centre = jax.random.uniform(for_centre, (2, count, 1))
+    if not alpha:
+        return jnp.ones_like(quantile)
+    table = jnp.asarray(betaincinv(alpha, alpha, np.linspace(0, 1, QUANTILES + 1)), jnp.float32)
+    place = quantile * QUANTILES
+    below = jnp.minimum(place.astype(jnp.int32), QUANTILES - 1)
+    return table[below] + (place - below) * (table[below + 1] - table[below])
 
-    def covered(extent: int, middle: jax.Array) -> jax.Array:
-        """bool[count, extent]: the pixels whose centre lies within."""
-        return jnp.abs((jnp.arange(extent) + 0.5) / extent - middle) < side / 2
 
-    rows, columns = covered(height, centre[0]), covered(width, centre[1])
-    return 1.0 - (rows[:, :, None] & columns[:, None, :])[..., None]
+def _outside_a_rectangle(area: jax.Array, row: jax.Array, column: jax.Array, height: int, width: int) -> jax.Array:
+    """float32[b, height, width, 1]: 0 in a rectangle of its own for each image, 1 elsewhere.
+
+    The rectangle has the proportions of the image, so large a share of its `area`, and its centre at `row` and
+    `column`; what lies outside of the image is cut off, as in the paper. All three: float32[b, 1, 1, 1] in 0 to 1.
+    """
+    half = jnp.sqrt(area) / 2
+    rows = jnp.abs((jnp.arange(height)[:, None, None] + 0.5) / height - row) < half
+    columns = jnp.abs((jnp.arange(width)[:, None] + 0.5) / width - column) < half
+    return 1.0 - (rows & columns)

@@ -36,8 +36,10 @@ class Resize:
         if self.fit == "crop":
             image = _middle_square(image)
         image = tf().image.resize(image, shape, self.interpolation, antialias=self.antialias)
-        if image.dtype != tf().uint8:
-            image = tf().saturate_cast(tf().round(image), tf().uint8)
+        if self.interpolation == "bilinear":  # stays between the values that it weighs
+            image = tf().cast(image + 0.5, tf().uint8)
+        elif self.interpolation == "bicubic":
+            image = tf().saturate_cast(image + 0.5, tf().uint8)
         return tf().ensure_shape(image, (*shape, 3))
 
     def __str__(self) -> str:

@@ -38,14 +38,27 @@ def preview(
     Raises:
         DataError: an image cannot be read; the message names the file.
     """
-    shown = split.take(np.unique(np.linspace(0, len(split) - 1, min(rows, len(split))).round().astype(np.int64)))
-    passes = [_images(shown, resize, None)]
-    for number in range(columns):
-        images = _images(shown, resize, View(config, seed, number))
+    return _grid(versions(spread(split, rows), resize, config, seed, columns))
+
+
+def spread(split: Split, count: int) -> Split:
+    """Up to `count` examples at even distances."""
+    return split.take(np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).round().astype(np.int64)))
+
+
+def versions(split: Split, resize: Resize, config: AugmentConfig, seed: int, count: int) -> np.ndarray:
+    """All images of a small split, and so many augmented versions of each; arguments as for `preview`.
+
+    Returns:
+        uint8[n, 1 + count, size, size, 3]: the image as it is comes first.
+    """
+    passes = [_images(split, resize, None)]
+    for number in range(count):
+        images = _images(split, resize, View(config, seed, number))
         key = jax.random.fold_in(jax.random.key(seed), number)
-        mixed = mix(jnp.asarray(images), jnp.asarray(shown.labels), key, config).images
+        mixed = mix(jnp.asarray(images), jnp.asarray(split.labels), key, config).images
         passes.append(np.asarray(mixed.round().astype(jnp.uint8)))
-    return _grid(np.stack(passes, 1))
+    return np.stack(passes, 1)
 
 
 def _images(split: Split, resize: Resize, view: View | None) -> np.ndarray:

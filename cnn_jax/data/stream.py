@@ -238,4 +238,5 @@ def _unreadable_message(split: Split, order: Iterator[int], error: Exception) ->
 
 def first_line(error: Exception) -> str:
     """The first line of a TensorFlow error, without the names of the graph's nodes."""
-    return re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:.*", "", str(getattr(error, "message", error))).splitlines()[0]
+    line = re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:.*", "", str(getattr(error, "message", error))).splitlines()[0]
+    return re.sub(r"^assertion failed: \[(.*)\]$", r"\1", line)

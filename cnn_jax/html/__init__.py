@@ -5,8 +5,10 @@ Everything that a template is given is escaped; class and file names may hold an
 
 import base64
 import functools
+import hashlib
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,30 @@ def _environment() -> Any:
 
 
 def render(template: str, **values: Any) -> str:
-    """The page that a template of `templates/` gives for these values, as HTML."""
-    return _environment().get_template(template).render(**values)
+    """The page that a template of `templates/` gives for these values, as HTML.
+
+    Bytes of file names that are no UTF-8 stand in it as escapes.
+    """
+    page = _environment().get_template(template).render(**values)
+    return page.encode("utf-8", "backslashreplace").decode()
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script of `templates/` for a page: it stands between <script> and </script> exactly as it is."""
+
+    text: Any
+    policy: str
+    """What the page's Content-Security-Policy names it by."""
+
+
+def script(name: str) -> Script:
+    """The script in the file `templates/NAME`."""
+    import markupsafe
+
+    text = (TEMPLATES / name).read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return Script(markupsafe.Markup(text), f"'sha256-{digest}'")  # noqa: S704  (a file of this package)
 
 
 def photograph(pixels: np.ndarray, longest_side: int | None = None) -> str:

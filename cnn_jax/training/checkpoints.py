@@ -8,16 +8,19 @@ state) and `meta` (configuration, class names, normalisation, versions, progress
 import json
 import logging
 import time
+import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from orbax.checkpoint.experimental import v1 as ocp
 
-from cnn_jax.errors import RunError, RunFailed
+from cnn_jax.errors import RunError, RunFailed, UserError
 from cnn_jax.models.chain import Variables
+from cnn_jax.training.processes import is_main, together
 
 Meta = dict[str, Any]
 
@@ -33,7 +36,10 @@ class Checkpoints:
     """The checkpoints in `directory`, by step. Close it, or use it as a context manager."""
 
     def __init__(self, directory: Path, keep: int = 2) -> None:
-        """`keep` is the number of newest checkpoints to keep; the best is kept besides."""
+        """`keep` is the number of newest checkpoints to keep; the best is kept besides.
+
+        Of several processes all call every method together, and process 0 writes what all have alike.
+        """
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every file that it touches
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # and each array of a damaged file on its own
         policies = ocp.training.preservation_policies
@@ -62,6 +68,8 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if jax.process_count() > 1 and not isinstance(error, UserError | RunFailed | None):
+            return  # closing waits for the other processes, and one of them may be gone
         try:
             self._checkpointer.close()
         except Exception as failed:  # of the last save in the background; see `wait`
@@ -95,6 +103,7 @@ class Checkpoints:
         if step in self.steps():
             return
         copied = jax.tree.map(jnp.copy, saved)
+        meta = {**meta, "checksums": {name: _checksum(tree) for name, tree in saved.items()}}
         try:
             self._checkpointer.save_checkpointables_async(step, {**copied, "meta": meta}, metrics=metrics)
         except Exception as error:  # Orbax and TensorStore have no common class for disks that are full
@@ -118,9 +127,11 @@ class Checkpoints:
     def set_aside(self, steps: list[int]) -> Path:
         """Move the checkpoints of these steps to the folder `damaged` beside this one, which is returned."""
         folder = self._directory.parent / "damaged"
-        folder.mkdir(exist_ok=True)
-        for step in steps:
-            (self._directory / str(step)).rename(folder / f"{step}-{time.time_ns()}")
+        with together():
+            if is_main():
+                folder.mkdir(exist_ok=True)
+                for step in steps:
+                    (self._directory / str(step)).rename(folder / f"{step}-{time.time_ns()}")
         self._checkpointer.reload()
         return folder
 
@@ -130,24 +141,46 @@ class Checkpoints:
         Raises:
             RunError: the checkpoint is damaged or of another structure.
         """
-        return self._load(step, jax.tree.map(_abstract, like))
+        return self._checked(step, jax.tree.map(_abstract, like))
 
     def restore_variables(self, step: int, like: Variables) -> Variables:
         """Only what inference needs, as `restore`."""
-        return self._load(step, {"variables": jax.tree.map(_abstract, like)})["variables"]
+        return self._checked(step, {"variables": jax.tree.map(_abstract, like)})["variables"]
 
     def meta(self, step: int) -> Meta:
         """The metadata saved at `step`, as `restore`."""
-        return self._load(step, {"meta": None})["meta"]
+        meta = self._load(step, {"meta": None})["meta"]
+        return {name: value for name, value in meta.items() if name != "checksums"}
+
+    def _checked(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
+        """`_load`, with the arrays held against their checksums: the files themselves have none."""
+        loaded = self._load(step, {**abstract, "meta": None})
+        expected = loaded.pop("meta")["checksums"]
+        for name, tree in loaded.items():
+            if _checksum(tree) != expected[name]:
+                where, others = self._directory / str(step), self._others(step)
+                raise RunError(f"the checkpoint {where} cannot be read: {name} are not what was saved{others}")
+        return loaded
 
     def _load(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
         try:
             return self._checkpointer.load_checkpointables(step, abstract)
         except Exception as error:  # Orbax and TensorStore have no common class for damaged files
-            others = [str(other) for other in self.steps() if other != step]
-            instead = f"; other checkpoints there: {', '.join(others)}" if others else ""
             where = self._directory / str(step)
-            raise RunError(f"the checkpoint {where} cannot be read: {_reason(error)}{instead}") from error
+            raise RunError(f"the checkpoint {where} cannot be read: {_reason(error)}{self._others(step)}") from error
+
+    def _others(self, step: int) -> str:
+        others = ", ".join(str(other) for other in self.steps() if other != step)
+        return f"; other checkpoints there: {others}" if others else ""
+
+
+def _checksum(tree: Any) -> int:
+    """CRC-32 over the bytes of all arrays, in the order of their paths."""
+    checksum = 0
+    for leaf in jax.tree.leaves(tree):
+        array = leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf  # all devices have all of it
+        checksum = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, checksum)
+    return checksum
 
 
 def _unrated(directory: Path) -> list[str]:

@@ -23,6 +23,7 @@ def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) ->
         f"train      {parameters['trainable']:,} of {parameters['total']:,} parameters "
         f"(freeze_until={config.train.freeze_until}), {config.train.epochs} epochs of {job.steps_per_epoch} steps "
         f"on {job.mesh.devices} {jax.default_backend()} device{'s' * (job.mesh.devices > 1)}"
+        + (f" of {job.mesh.processes} processes" if job.mesh.processes > 1 else "")
     )
     if len(job.phases) > 1:
         reporter.line(f"           the first {config.train.head_epochs} epochs train the classifier alone")

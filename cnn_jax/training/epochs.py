@@ -90,7 +90,8 @@ class Epochs:
         begun = time.perf_counter()
         self._compiled = self._jitted.lower(state, inputs, labels).compile()
         self._start.measure("compilation", begun)
-        self.flops = (self._compiled.cost_analysis() or {}).get("flops")
+        of_a_device = (self._compiled.cost_analysis() or {}).get("flops")
+        self.flops = of_a_device and of_a_device * self._job.mesh.devices
         begun = time.perf_counter()
         result = jax.block_until_ready(self._compiled(state, inputs, labels))
         self._start.measure("first step", begun)
@@ -123,13 +124,13 @@ class Epochs:
         with self._reporter.bar("validation", images, "images") as bar:
             self.predictions = predict_all(
                 lambda inputs: self._predict(variables, job.mesh.put_batch(inputs)),
-                self._feed.validation(),
+                job.mesh.with_all_labels(self._feed.validation()),
                 lambda count: bar.advance(count, items=count),
             )
         validation, seconds = accuracy_and_loss(self.predictions), time.perf_counter() - begun
         progress = progress.validated(epoch, validation)
         self._report(epoch, state, progress, validation, speed, images / max(seconds, 1e-9))
-        return replace(state, totals=jax.device_put(Totals.zero(), job.mesh.replicated)), progress
+        return replace(state, totals=job.mesh.replicate(Totals.zero())), progress
 
     def _report(
         self,

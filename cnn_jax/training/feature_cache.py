@@ -31,6 +31,7 @@ from cnn_jax.models.model import Model
 from cnn_jax.training.freezing import Freezing, digest
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.mesh import Mesh
+from cnn_jax.training.processes import all_of_them, together
 
 ABANDONED_SECONDS = 3600.0
 """After so long without a write, an unfinished file is one that a killed process left behind."""
@@ -185,19 +186,21 @@ class FeatureCache:
             return kept
         path = _folder() / f"{self._key(split, view)}.npy"
         found = _open(path, shape, self._plan.dtype)
-        if found is not None:
+        if all_of_them(found is not None):  # computing them takes all processes
             progress(len(split))
             os.utime(path)  # what was used last goes last
             return found
-        _make_room(path.parent, math.prod(shape) * _numpy_dtype(self._plan.dtype).itemsize, self._config)
+        with together():
+            _make_room(path.parent, math.prod(shape) * _numpy_dtype(self._plan.dtype).itemsize, self._config)
         if not _write(path, shape, self._plan.dtype, self._rows(split, view), progress, stopped):
             return None
         return _open(path, shape, self._plan.dtype)
 
     def _rows(self, split: Split, view: View | None) -> Iterable[np.ndarray]:
         """The features in the order of the split, batch by batch."""
-        size = self._config.data.eval_batch_size
-        for batch in evaluation_batches(split, self._resize, size, view=view):
+        size, mesh = self._config.data.eval_batch_size, self._mesh
+        parts = evaluation_batches(split, self._resize, size, mesh.process, mesh.processes, view)
+        for batch in mesh.with_all_labels(parts):
             yield np.asarray(self._run(self._variables, self._mesh.put_batch(batch["image"])))[batch["mask"]]
 
     def _key(self, split: Split, view: View | None) -> str:
@@ -209,7 +212,7 @@ class FeatureCache:
             [asdict(self._resize), model.normalisation, model.precision, self._plan.dtype],
             split.images.fingerprint(),
             None if view is None else asdict(view),
-            [jaxlib.__version__, jax.default_backend()],
+            [jaxlib.__version__, jax.default_backend(), self._mesh.devices, self._mesh.processes, self._mesh.process],
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

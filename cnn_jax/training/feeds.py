@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 
 from cnn_jax.data.rows import evaluation_rows, training_rows
+from cnn_jax.data.sources import Split
 from cnn_jax.data.stream import Batch, TrainStream, evaluation_batches, in_memory
 from cnn_jax.models.model import Model
 from cnn_jax.training.feature_cache import FeatureCache
@@ -21,6 +23,8 @@ class Feed:
     training: Callable[[int], Generator[Batch, None, None]]
     """The endless batches from a step on."""
     validation: Callable[[], Generator[Batch, None, None]]
+    examples: Split
+    """The validation images, decoded where they are kept in memory."""
 
 
 def make_feed(
@@ -33,19 +37,23 @@ def make_feed(
     """
     data, seed, resize = job.config.data, job.config.seed, job.resize
     training, validation = job.dataset.splits["train"], job.dataset.splits["validation"]
+    place = job.mesh.process, job.mesh.processes
     if phase.features is None:
-        budget = data.memory_megabytes * 2**20
-        validation = in_memory(validation, resize, budget)
-        if not data.augment.reads_originals:
-            training = in_memory(training, resize, budget)
-        stream = TrainStream(training, resize, data.batch_size, seed, data.augment)
-        return Feed(job.model, stream.batches, lambda: evaluation_batches(validation, resize, data.eval_batch_size))
+        if job.mesh.processes == 1:  # of several, each decodes its part alone, which is another one in every epoch
+            budget = data.memory_megabytes * 2**20
+            validation = in_memory(validation, resize, budget)
+            if not data.augment.reads_originals:
+                training = in_memory(training, resize, budget)
+        stream = TrainStream(training, resize, data.batch_size, seed, data.augment, *place)
+        batches = partial(evaluation_batches, validation, resize, data.eval_batch_size, *place)
+        return Feed(job.model, stream.batches, batches, validation)
     cache = FeatureCache(phase.features, job.config, job.model, state.variables, job.mesh)
     kept = cache.load(training, validation, reporter, stopped)
     if kept is None:
         return None
     return Feed(
         job.model.part(phase.features.layers),
-        lambda first: training_rows(kept.training, training.labels, data.batch_size, seed, first),
-        lambda: evaluation_rows(kept.validation, validation.labels, data.eval_batch_size),
+        lambda first: training_rows(kept.training, training.labels, data.batch_size, seed, first, *place),
+        lambda: evaluation_rows(kept.validation, validation.labels, data.eval_batch_size, *place),
+        validation,
     )

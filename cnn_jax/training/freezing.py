@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cnn_jax.config import TrainConfig
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.layers import BatchNorm, Dropout
@@ -38,6 +39,15 @@ class Freezing:
             ConfigError: no layer of the model has that name.
         """
         return cls(frozenset(model.layers_before(layer, "train.freeze_until")))
+
+    @classmethod
+    def configured(cls, model: Model, config: TrainConfig) -> "Freezing":
+        """What `config` freezes in the last phase of a run.
+
+        Raises:
+            ConfigError: see `until` and `matching`.
+        """
+        return cls.until(model, config.freeze_until).matching(config.frozen, model.shapes)
 
     def matching(self, patterns: Sequence[str], variables: Variables) -> "Freezing":
         """Freeze also the leaves whose whole path `layer/leaf` matches one of the regular expressions.

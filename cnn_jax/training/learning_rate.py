@@ -16,6 +16,7 @@ from cnn_jax.files import write_atomically
 from cnn_jax.training.feeds import make_feed
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.optimizer import make_optimizer
+from cnn_jax.training.processes import is_main, together
 from cnn_jax.training.setup import Job, set_up
 from cnn_jax.training.step import make_train_step
 
@@ -48,15 +49,17 @@ def find_learning_rate(config: Config, folder: Path, reporter: Reporter) -> Rang
         RunError: the loss diverged before anything could be seen.
     """
     # a few steps see few images: features of all of them would take longer than the test
-    job = set_up(replace(config, train=replace(config.train, feature_cache="off", head_epochs=0)), None)
+    with together():
+        job = set_up(replace(config, train=replace(config.train, feature_cache="off", head_epochs=0)), None)
     rates, losses = _run(job, reporter)
     if len(losses) < 10:
         raise RunError("the loss is not finite from the first steps on: look at the images and weights first")
     smoothed = smooth(losses)
     found = RangeTest(rates, losses, smoothed, suggest(rates, losses))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "learning_rate.json", json.dumps(asdict(found), indent=1))
-    write_learning_rate_plot(folder / "learning_rate.png", rates, losses, smoothed, found.suggestion)
+    if is_main():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "learning_rate.json", json.dumps(asdict(found), indent=1))
+        write_learning_rate_plot(folder / "learning_rate.png", rates, losses, smoothed, found.suggestion)
     return found
 
 

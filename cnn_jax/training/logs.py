@@ -22,25 +22,36 @@ SECONDS_BETWEEN_LINES = 30.0
 class MetricsLog:
     """metrics.jsonl, one object a line, and the same scalars as TensorBoard events."""
 
-    def __init__(self, workdir: Path, first_step: int, tensorboard: bool) -> None:
-        """Go on after `first_step`: lines of later steps, which a kill left behind, are dropped."""
+    def __init__(self, workdir: Path | None, first_step: int, tensorboard: bool) -> None:
+        """Go on after `first_step`: lines of later steps, which a kill left behind, are dropped.
+
+        Without a `workdir`, in a process that does not write, nothing is kept.
+        """
+        self._path, self._writer = None, None
+        if workdir is None:
+            return
         self._path = workdir / "metrics.jsonl"
         lines = self._path.read_text().splitlines() if self._path.exists() else []
         write_atomically(self._path, "".join(f"{line}\n" for line in lines if _step(line) <= first_step))
-        self._writer = None
         if tensorboard:
             self._writer = tf().summary.create_file_writer(str(workdir / "tensorboard"))
 
     def write(self, **values: Any) -> None:
         """Append one object; it has at least `step` and `split`."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(values) + "\n")
+        if self._path is not None:
+            with self._path.open("a") as file:
+                file.write(json.dumps(values) + "\n")
         if self._writer is not None:
             with self._writer.as_default(step=values["step"]):
                 for name, value in values.items():
                     if name not in ("step", "split") and isinstance(value, int | float):
                         tf().summary.scalar(f"{values['split']}/{name}", value)
             self._writer.flush()
+
+    @property
+    def shows_images(self) -> bool:
+        """Whether `images` go anywhere."""
+        return self._writer is not None
 
     def images(self, name: str, step: int, images: np.ndarray) -> None:
         """Show pictures in TensorBoard: uint8[n, h, w, 3]."""

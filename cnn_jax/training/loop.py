@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from cnn_jax.config import Config
 from cnn_jax.data import splits
+from cnn_jax.data.sources import Split
 from cnn_jax.errors import RunError, RunFailed
 from cnn_jax.files import write_atomically
 from cnn_jax.training import console, flops, pictures, runs
@@ -21,6 +20,7 @@ from cnn_jax.training.feeds import make_feed
 from cnn_jax.training.interrupts import Interrupts
 from cnn_jax.training.logs import MetricsLog, Reporter, StartUp
 from cnn_jax.training.phases import Phase
+from cnn_jax.training.processes import Vote, is_main, require_alike, together
 from cnn_jax.training.progress import Progress
 from cnn_jax.training.saving import Saver
 from cnn_jax.training.setup import Job, set_up
@@ -29,10 +29,14 @@ from cnn_jax.training.state import TrainState
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: what result.json holds, and the signal that stopped it, if one did."""
+    """How a run ended."""
 
     result: dict[str, Any]
+    """What result.json holds."""
     stopped_by: int | None
+    """The signal that stopped it, if one did."""
+    validation: Split
+    """What it was validated on, decoded where the images were kept in memory."""
 
 
 def fit(config: Config, workdir: Path, reporter: Reporter, started: float | None = None) -> Outcome:
@@ -52,26 +56,40 @@ def fit(config: Config, workdir: Path, reporter: Reporter, started: float | None
 def _fit(config: Config, workdir: Path, reporter: Reporter, started: float) -> Outcome:
     start = StartUp()
     start.measure("imports", started)
-    goes_on = runs.check(workdir, config)
-    job = set_up(config, workdir / "split.json" if goes_on else None, reporter)
+    job, goes_on = _set_up(config, workdir, reporter)
     start.seconds.update(job.seconds)
-    runs.create(workdir, config)
-    if not goes_on:
-        _write_records(job, workdir, reporter)
+    with together():
+        if is_main():
+            runs.create(workdir, config)
+            if not goes_on:
+                _write_records(job, workdir, reporter)
+    with together():
+        runs.require_visible(workdir)
     with (
         Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints,
-        Interrupts() as interrupts,
+        Interrupts(Vote(job.mesh)) as interrupts,
     ):
         state, progress, newest = _newest_state(job, checkpoints, reporter)
         console.describe(job, workdir, newest, reporter)
-        with MetricsLog(workdir, newest or 0, config.train.tensorboard) as log:
+        with MetricsLog(workdir if is_main() else None, newest or 0, config.train.tensorboard) as log:
             saver = Saver(job, checkpoints, started, progress)
             run = Run(job, saver, log, reporter, interrupts, start)
             state, progress = run.train(state, progress)
         checkpoints.wait()
         result = _result(job, state, saver.timed(progress), run)
-    write_atomically(workdir / "result.json", json.dumps(result, indent=2))
-    return Outcome(result, None if result["status"] == "completed" else interrupts.received)
+    if is_main():
+        write_atomically(workdir / "result.json", json.dumps(result, indent=2))
+    return Outcome(result, None if result["status"] == "completed" else interrupts.agreed, run.validation)
+
+
+def _set_up(config: Config, workdir: Path, reporter: Reporter) -> tuple[Job, bool]:
+    """The job, and whether it goes on from an earlier start; every process has the same or raises the same error."""
+    with together():
+        goes_on = runs.check(workdir, config)
+        job = set_up(config, workdir / "split.json" if goes_on else None, reporter)
+    if job.mesh.processes > 1:
+        require_alike(job.fingerprints())
+    return job, goes_on
 
 
 class Run:
@@ -81,13 +99,12 @@ class Run:
         self, job: Job, saver: Saver, log: MetricsLog, reporter: Reporter, interrupts: Interrupts, start: StartUp
     ) -> None:
         self._job, self._saver, self._log, self._reporter = job, saver, log, reporter
-        self._interrupts, self.start = interrupts, start
+        self._interrupted, self.start = interrupts.stopped, start
         self.flops: float | None = None
         """Of a step of the newest phase."""
         self.stopped_early = False
-
-    def _interrupted(self) -> bool:
-        return self._interrupts.received is not None
+        self.validation = job.dataset.splits["validation"]
+        """As the newest phase used it."""
 
     def train(self, state: TrainState, progress: Progress) -> tuple[TrainState, Progress]:
         """Go on from a state to the end of the run, or until an interrupt."""
@@ -108,6 +125,7 @@ class Run:
         feed = make_feed(self._job, phase, state, self._reporter, self._interrupted)
         if feed is None:
             return state, progress
+        self.validation = feed.examples
         self.start.measure("features" if phase.features else "decoding", begun)
         if int(state.step) == 0:
             pictures.log_inputs(self._job, self._log)
@@ -151,7 +169,7 @@ def is_enough(config: Config, phase: Phase, progress: Progress, epoch: int) -> b
 def enter(job: Job, state: TrainState, progress: Progress, phase: int) -> tuple[TrainState, Progress]:
     """Begin a phase: a new optimizer state, and the proof that the one before kept its frozen part."""
     chosen = job.phases[phase]
-    state = jax.device_put(state.enter(chosen.optimizer, chosen.freezing), job.mesh.replicated)
+    state = job.mesh.replicate(state.enter(chosen.optimizer, chosen.freezing))
     unchanged = progress.frozen_unchanged and _kept(job, state, progress)
     digest = chosen.freezing.digest(state.variables)
     return state, replace(progress, phase=phase, frozen_digest=digest, frozen_unchanged=unchanged)
@@ -171,10 +189,11 @@ def _newest_state(job: Job, checkpoints: Checkpoints, reporter: Reporter) -> tup
     bad: dict[int, RunError] = {}
     for step in reversed(checkpoints.steps()):
         try:
-            progress = Progress(**checkpoints.meta(step)["progress"])
-            like = job.initial_state(progress.phase)
-            freezing = job.phases[progress.phase].freezing
-            state = TrainState.from_checkpoint(checkpoints.restore(step, like.checkpoint(freezing)), freezing)
+            with together():
+                progress = Progress(**checkpoints.meta(step)["progress"])
+                like = job.initial_state(progress.phase)
+                freezing = job.phases[progress.phase].freezing
+                state = TrainState.from_checkpoint(checkpoints.restore(step, like.checkpoint(freezing)), freezing)
         except RunError as error:
             bad[step] = error
             continue

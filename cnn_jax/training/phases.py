@@ -38,7 +38,7 @@ def make_phases(config: Config, model: Model, images: dict[str, int], steps_per_
     Raises:
         ConfigError: a freeze point, pattern or feature cache that this model cannot have.
     """
-    main = Freezing.until(model, config.train.freeze_until).matching(config.train.frozen, model.shapes)
+    main = Freezing.configured(model, config.train)
     head_epochs, epochs = config.train.head_epochs, config.train.epochs
     parts = [(1, head_epochs, Freezing.until(model, HEAD)), (head_epochs + 1, epochs, main)]
     phases = []

@@ -13,7 +13,7 @@ SHOWN_IMAGES = 8
 
 def log_inputs(job: Job, log: MetricsLog) -> None:
     """Some training images, resized and augmented as in training."""
-    if not job.config.train.tensorboard:
+    if not log.shows_images:
         return
     split, data = job.dataset.splits["train"], job.config.data
     stream = TrainStream(split, job.resize, SHOWN_IMAGES, job.config.seed, data.augment)
@@ -23,6 +23,6 @@ def log_inputs(job: Job, log: MetricsLog) -> None:
 
 def log_confusion(job: Job, log: MetricsLog, step: int, predictions: Predictions) -> None:
     """The confusion matrix of a validation."""
-    if job.config.train.tensorboard:
+    if log.shows_images:
         picture = confusion_picture(confusion_matrix(predictions), job.dataset.classes)
         log.images("validation/confusion_matrix", step, picture[None])

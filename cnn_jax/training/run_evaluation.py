@@ -50,20 +50,45 @@ def evaluate_run(
         bad = unreadable(examples)
         left_out = [examples.ids[index] for index in bad]
         examples = examples.take(np.setdiff1d(np.arange(len(examples)), bad))
-    predictions = _predict(run, examples, data, flip_averaging, reporter, f"evaluate {name}")
-    record = {
-        "dataset": dataset.name,
-        "split": name,
-        "checkpoint_step": run.step,
-        "flip_averaging": flip_averaging,
-        "unreadable": left_out,
-        **summarise(predictions, run.classes, examples.ids),
-    }
+    evaluation = evaluate_examples(run, reporter, dataset.name, name, examples, data, flip_averaging, left_out)
     if other is not None and other_labels is not None:
         relabelled = replace(examples, labels=other_labels[examples.labels])
         others = _predict(other, relabelled, data, flip_averaging, reporter, f"compare {name}")
-        record["comparison"] = _comparison(other, dataset.name, examples.ids, predictions, others)
-    return Evaluation(name, examples, predictions, record)
+        evaluation.record["comparison"] = _comparison(other, dataset.name, examples.ids, evaluation.predictions, others)
+    return evaluation
+
+
+def evaluate_examples(
+    run: TrainedRun,
+    reporter: Reporter,
+    dataset: str,
+    split: str,
+    examples: Split,
+    data: DataOptions = OWN_DATA,
+    flip_averaging: bool = False,
+    left_out: Sequence[str] = (),
+) -> Evaluation:
+    """What `run` says of these examples, whose labels count in its classes, and all metrics of it.
+
+    Args:
+        dataset: the name of the data set that they are of.
+        split: and of the split.
+        flip_averaging: see `cnn_jax.evaluation.evaluator.flip_averaged`.
+        left_out: names of images that are not among them because they cannot be read.
+
+    Raises:
+        UserError: an image that cannot be read, or weights that give no numbers.
+    """
+    predictions = _predict(run, examples, data, flip_averaging, reporter, f"evaluate {split}")
+    record = {
+        "dataset": dataset,
+        "split": split,
+        "checkpoint_step": run.step,
+        "flip_averaging": flip_averaging,
+        "unreadable": list(left_out),
+        **summarise(predictions, run.classes, examples.ids),
+    }
+    return Evaluation(split, examples, predictions, record)
 
 
 def _open(run: TrainedRun, data: DataOptions) -> Dataset:
@@ -111,7 +136,9 @@ def _predict(
     """
     batch_size, mesh = data.batch_size or run.config.data.eval_batch_size, Mesh.create()
     mesh.check_batch_size(batch_size, "data.batch_size")
-    step, variables = make_predict(run.model, mesh), jax.device_put(run.variables, mesh.replicated)
+    step, variables = make_predict(run.model, mesh), mesh.replicate(run.variables)
+
+    parts = evaluation_batches(examples, run.resize, batch_size, mesh.process, mesh.processes)
 
     def predict(images: np.ndarray) -> jax.Array:
         return step(variables, mesh.put_batch(images))
@@ -119,7 +146,7 @@ def _predict(
     with reporter.bar(what, len(examples), "images") as bar:
         predictions = predict_all(
             flip_averaged(predict) if flip_averaging else predict,
-            evaluation_batches(examples, run.resize, batch_size),
+            mesh.with_all_labels(parts),
             lambda images: bar.advance(images, items=images),
         )
     finite = np.isfinite(predictions.logits).all(-1)

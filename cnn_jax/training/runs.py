@@ -18,6 +18,7 @@ from cnn_jax.files import write_atomically
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model, build
 from cnn_jax.training.checkpoints import Checkpoints
+from cnn_jax.training.mesh import Mesh
 
 VERSIONED = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow", "tensorflow-cpu", "numpy")
 
@@ -56,6 +57,12 @@ def create(workdir: Path, config: Config) -> None:
         write_atomically(workdir / "config.json", to_json(config))
     except OSError as error:
         raise RunError(f"--workdir={workdir} cannot be written: {error.strerror}") from error
+
+
+def require_visible(workdir: Path) -> None:
+    """Raise RunError where this process does not see the run directory that process 0 has made."""
+    if not (workdir / "config.json").exists():
+        raise RunError(f"--workdir={workdir} is not the folder that process 0 sees: put it where all processes see it")
 
 
 @functools.cache
@@ -122,9 +129,13 @@ def load(path: Path) -> TrainedRun:
                 f"the checkpoint {chosen} of {directory} has metadata that cannot be read: {error}"
             ) from error
         model = build(config.model, len(classes), config.train.precision)
-        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), model.shapes)
-        return TrainedRun(directory, chosen, config, classes, model, checkpoints.restore_variables(chosen, like), meta)
+        place: Any = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        if jax.process_count() > 1:
+            place = Mesh.create().replicated
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), model.shapes)
+        restored = checkpoints.restore_variables(chosen, like)
+        variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), restored)
+        return TrainedRun(directory, chosen, config, classes, model, variables, meta)
 
 
 def directory(path: Path) -> Path:

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 
 from cnn_jax.training.checkpoints import Checkpoints
 from cnn_jax.training.freezing import Freezing
+from cnn_jax.training.processes import Vote
 from cnn_jax.training.progress import Metrics, Progress
 from cnn_jax.training.setup import Job
 from cnn_jax.training.state import TrainState
@@ -17,15 +18,17 @@ class Saver:
         """`started` is the `time.perf_counter` of this start, `progress` what it goes on from."""
         self._settings, self._description = job.config.checkpoint, job.description()
         self._checkpoints, self._started, self._seconds_before = checkpoints, started, progress.seconds
-        self._saved_at = time.perf_counter()
+        self._saved_at, self._vote = time.perf_counter(), Vote(job.mesh)
         self.newest = checkpoints.latest()
         """The step of the newest checkpoint."""
 
     def due(self, step: int) -> bool:
         """Whether to save after this step, in the middle of an epoch."""
         steps, minutes = self._settings.every_steps, self._settings.every_minutes
+        if steps is not None and step % steps == 0:
+            return True
         waited = time.perf_counter() - self._saved_at
-        return (steps is not None and step % steps == 0) or (minutes is not None and waited >= 60 * minutes)
+        return minutes is not None and bool(self._vote(waited >= 60 * minutes))  # the processes' clocks differ
 
     def due_after(self, epoch: int) -> bool:
         """Whether to save after this epoch, even if it is not the best."""

@@ -18,7 +18,7 @@ from cnn_jax.errors import DataError
 from cnn_jax.models.chain import Variables, depthwise_layers
 from cnn_jax.models.model import Model, build
 from cnn_jax.training import runs
-from cnn_jax.training.freezing import count
+from cnn_jax.training.freezing import count, digest
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.loss import resolve_class_weights
 from cnn_jax.training.mesh import Mesh
@@ -78,7 +78,17 @@ class Job:
         variables, chosen = jax.tree.map(jnp.array, self.variables), self.phases[phase]
         averaged = self.config.train.ema_decay is not None
         state = TrainState.create(variables, chosen.optimizer, chosen.freezing, averaged)
-        return jax.device_put(state, self.mesh.replicated)
+        return self.mesh.replicate(state)
+
+    def fingerprints(self) -> dict[str, str]:
+        """What all processes of a run must have alike."""
+        images = {name: (split.ids, split.labels.tolist()) for name, split in self.dataset.splits.items()}
+        return {
+            "configuration": repr(self.config),
+            "list of images": repr((self.dataset.classes, images)),
+            "initial weights": digest(self.variables),
+            "set of package versions": repr(runs.versions()),
+        }
 
     def description(self) -> dict[str, Any]:
         """What every checkpoint says of its run, so that it can be read with nothing beside it."""

@@ -27,7 +27,7 @@ ALONE = {
     "brightness": AugmentConfig(brightness=(0.5, 1.5)),
     "crop": AugmentConfig(crop_area=(0.1, 0.9)),
     "jitter": AugmentConfig(jitter=ColourJitterConfig(0.4, 0.4, 0.4, 0.1)),
-    "rand_augment": AugmentConfig(rand_augment=RandAugmentConfig(operations=2)),
+    "rand_augment": AugmentConfig(rand_augment=RandAugmentConfig(operations=1)),
     "erasing": AugmentConfig(erasing=ErasingConfig(probability=0.7)),
 }
 """Each operation by itself."""
@@ -46,7 +46,7 @@ EVERYTHING = AugmentConfig(
     brightness=(0.8, 1.2),
     crop_area=(0.2, 1.0),
     jitter=ColourJitterConfig(0.2, 0.2, 0.2, 0.05),
-    rand_augment=RandAugmentConfig(operations=2, magnitude=6),
+    rand_augment=RandAugmentConfig(operations=1, magnitude=6),
     erasing=ErasingConfig(probability=0.5),
 )
 

@@ -4,6 +4,7 @@ A generator with a state of its own, TensorFlow's or Python's, is found three wa
 calls in another order and from several threads, and by resuming.
 """
 
+import functools
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -29,6 +30,7 @@ def config(request: pytest.FixtureRequest) -> AugmentConfig:
     return CONFIGS[request.param]
 
 
+@functools.cache
 def traced(config: AugmentConfig) -> Any:
     """The augmentation as one graph, of images of any size where it takes such."""
     shape = (None, None, 3) if config.reads_originals else (SIZE, SIZE, 3)

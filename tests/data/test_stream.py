@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
@@ -66,6 +67,24 @@ def test_batches_do_not_depend_on_the_number_of_threads() -> None:
     one, eight = take(source, 9, parallel_calls=1), take(source, 9, parallel_calls=8)
     assert_equal(eight, one)
     assert_equal(take(source, 9), one)
+
+
+@pytest.mark.parametrize("kind", ["every format", "shapes"])
+def test_decoded_and_drawn_images_do_not_depend_on_threads_or_the_first_step(tmp_path: Path, kind: str) -> None:
+    config = DataConfig(dataset="shapes", shapes_examples=12, shapes_size=16)
+    if kind == "every format":
+        config = DataConfig(dataset=f"folder:{tmp_path}")
+        lying, rng = PIL.Image.Exif(), np.random.default_rng(0)
+        lying[0x0112] = 6
+        for i, (name, mode) in enumerate([("jpg", "RGB"), ("png", "P"), ("bmp", "P"), ("gif", "P"), ("jpeg", "CMYK")]):
+            for class_name in ("a", "b"):
+                picture = PIL.Image.fromarray(rng.integers(0, 256, (14, 18, 3), dtype=np.uint8)).convert(mode)
+                (tmp_path / class_name).mkdir(exist_ok=True)
+                picture.save(tmp_path / class_name / f"{i}.{name}", **({"exif": lying} if name == "jpg" else {}))
+    source = TrainStream(open_dataset(config).splits["all"], RESIZE, 4, 3, STRONG)
+    one = take(source, 7, parallel_calls=1)
+    assert_equal(take(source, 7, parallel_calls=8), one)
+    assert_equal(take(source, 3, first_step=4, parallel_calls=8), one[4:])
 
 
 class SlowImages:
@@ -273,6 +292,9 @@ def test_among_good_images_none_is_found_that_cannot_be_read() -> None:
 def test_exactly_the_files_that_cannot_be_read_are_found(tmp_path: Path) -> None:
     spoiled = dict(zip(("a0", "a3", "b0", "b1", "b5"), BAD_FILES, strict=True))
     split = files(tmp_path, **spoiled)
+    seen: list[int] = []
+    unreadable(split, seen.append)
+    assert sum(seen) == len(split)
     assert [split.ids[i] for i in unreadable(split)] == [f"{name[0]}/{name[1:]}.png" for name in spoiled]
     bad = set(unreadable(split))
     kept = split.take([i for i in range(len(split)) if i not in bad])

@@ -1,5 +1,7 @@
 """Calibration against plain loops and SciPy's minimiser."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -80,3 +82,11 @@ def test_loss_and_error_at_the_temperature_are_those_of_the_divided_logits() -> 
     divided = Predictions(predictions.logits.astype(np.float64) / found["temperature"], predictions.labels)
     assert found["ece_at_temperature"] == expected_calibration_error(reliability_bins(divided))
     assert found["ece_at_temperature"] < found["ece"]
+
+
+def test_predictions_that_are_as_often_right_as_they_say_keep_their_temperature() -> None:
+    logits = np.asarray([[math.log(3), 0]] * 4, np.float32)  # three quarters for the first class
+    found = calibration(Predictions(logits, np.asarray([0, 0, 0, 1], np.int32)))
+    assert found["temperature"] == pytest.approx(1, abs=1e-6)
+    assert found["ece"] == pytest.approx(0, abs=1e-6)
+    assert found["loss_at_temperature"] == pytest.approx(-0.75 * math.log(0.75) - 0.25 * math.log(0.25), rel=1e-6)

@@ -49,6 +49,21 @@ def test_arrays_of_any_size_give_the_softmax_of_the_logits(
     assert classifier.classes == tuple("0123456789")
 
 
+def test_a_run_resizes_whatever_it_sees_as_it_was_trained(tmp_path: Path) -> None:
+    config = with_(SMALL_CNN, train={"epochs": 1}, data={"resize": "crop", "interpolation": "nearest"})
+    train(config, tmp_path / "run")
+    image = np.random.default_rng(0).integers(0, 256, (9, 30, 3), dtype=np.uint8)
+    write_image(tmp_path / "wide.png", image)
+    loaded, classifier = runs.load(tmp_path / "run"), cnn_jax.load(tmp_path / "run")
+    assert loaded.resize == Resize(8, "crop", "nearest")
+    assert loaded.meta["resize"] == {"size": 8, "fit": "crop", "interpolation": "nearest", "antialias": False}
+    rows = (np.arange(8) * 2 + 1) * 9 // 16
+    cropped = image[rows][:, 10 + rows]
+    expected = classifier(cropped).probabilities
+    for given in (image, tmp_path / "wide.png"):
+        np.testing.assert_array_equal(classifier(given).probabilities, expected)
+
+
 def test_one_image_and_no_image_are_arrays_too(classifier: Classifier) -> None:
     image = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
     np.testing.assert_array_equal(classifier(image).probabilities, classifier(image[None]).probabilities)

@@ -18,22 +18,7 @@ import pytest
 
 HERE = Path(__file__).parent
 LAUNCH = HERE.parent.parent / "launch"
-PROGRAMS = (
-    "awk",
-    "basename",
-    "bash",
-    "cat",
-    "cp",
-    "cut",
-    "date",
-    "dirname",
-    "env",
-    "flock",
-    "git",
-    "grep",
-    "head",
-    "id",
-)
+PROGRAMS = ("awk", "basename", "bash", "cat", "cp", "cut", "date", "dirname", "env", "flock", "git", "grep", "head")
 PROGRAMS += ("id", "kill", "ln", "ls", "mkdir", "mktemp", "mv", "nproc", "rm", "sed", "setsid", "sh", "sleep", "sort")
 PROGRAMS += ("tail", "taskset", "timeout", "touch", "tr", "true", "wc")
 TARGET = ("--name=cats", "--project=my-project", "--zone=us-west4-a")

@@ -6,8 +6,6 @@ beside the record says what goes wrong: see `Cloud` in conftest.py.
 
 import json
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -39,6 +37,8 @@ def queued_resources(scenario: dict, action: str, arguments: list[str]) -> None:
     if states[0] == "ABSENT":
         end(1, f"{prefix} NOT_FOUND: Resource '{name}' was not found. This command is authenticated as me.")
     if action == "delete":
+        import shutil  # here and below, where needed: most calls only read the state, and there are hundreds
+
         path.write_text('["ABSENT"]')
         shutil.rmtree(CLOUD / "workers", ignore_errors=True)
         end(0, f"Delete request issued for: [{arguments[0]}]")
@@ -64,6 +64,8 @@ def workers(arguments: list[str], scenario: dict) -> list[Path]:
 
 
 def ssh(scenario: dict, arguments: list[str]) -> None:
+    import subprocess
+
     codes = []
     command = flag(arguments, "command")
     path = CLOUD / "states.json"
@@ -95,6 +97,8 @@ def ssh(scenario: dict, arguments: list[str]) -> None:
 
 
 def scp(scenario: dict, arguments: list[str]) -> None:
+    import shutil
+
     *sources, target = [a for a in arguments if not a.startswith("--")]
     copy = shutil.copytree if "--recurse" in arguments else shutil.copy
     for home in workers(arguments, scenario):

@@ -1,6 +1,10 @@
 """launch/tpu_vm.sh, command by command: what gcloud is given, what a second call does, what each failure says."""
 
+import json
+import os
 import shlex
+import signal
+import subprocess
 
 import pytest
 
@@ -333,7 +337,7 @@ def test_dry_run_prints_the_commands_and_runs_none(cloud: Cloud, command: str, v
     assert spoken.code == 0, spoken.err
     assert not (cloud.folder / "calls.jsonl").exists()
     assert not (cloud.folder / "workers").exists()
-    printed = [shlex.split(line)[3:] for line in spoken.out.splitlines() if line.startswith("gcloud ")]
+    printed = [shlex.split(line)[3:] for line in spoken.out.splitlines()]
     words = [call[1] if call[1] != "ssh" else call[-1].split()[2] for call in printed]
     assert words == verbs
     if command == "run":
@@ -392,6 +396,25 @@ def test_without_gcloud_the_fix_is_named(machine: Machine) -> None:
     assert done.err == (
         "error: gcloud is not installed: https://cloud.google.com/sdk/docs/install, then gcloud auth login\n"
     )
+
+
+def test_ctrl_c_says_what_is_left(cloud: Cloud) -> None:
+    cloud.states("PROVISIONING")
+    (cloud.folder / "scenario.json").write_text(json.dumps(cloud.scenario))
+    waiting = subprocess.Popen(
+        ["bash", str(LAUNCH / "tpu_vm.sh"), "wait", *TARGET],
+        env={"PATH": str(cloud.bin), **cloud.environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert waiting.stdout
+    assert "PROVISIONING" in waiting.stdout.readline()
+    os.killpg(waiting.pid, signal.SIGINT)  # as a terminal does
+    rest, _ = waiting.communicate(timeout=30)
+    assert waiting.returncode == 130
+    assert "interrupted in wait: the same command again is safe; delete ends the costs" in rest
 
 
 def test_help_names_every_command(machine: Machine) -> None:

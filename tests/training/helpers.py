@@ -11,7 +11,16 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_jax.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+from cnn_jax.config import (
+    AugmentConfig,
+    ColourJitterConfig,
+    Config,
+    DataConfig,
+    ErasingConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 from cnn_jax.data.stream import Batch
 from cnn_jax.experiment import to_json
 from cnn_jax.training.checkpoints import Checkpoints
@@ -25,7 +34,17 @@ SMALL_CNN = Config(
     name="small",
     model=ModelConfig(name="simple_cnn", weights="none", image_size=8, filters=(4, 8), dropout=0.2),
     data=DataConfig(
-        dataset="digits", batch_size=16, steps_per_epoch=6, augment=AugmentConfig(rotation=10, width_shift=0.1)
+        dataset="digits",
+        batch_size=16,
+        steps_per_epoch=6,
+        augment=AugmentConfig(
+            rotation=10,
+            width_shift=0.1,
+            jitter=ColourJitterConfig(0.1),
+            erasing=ErasingConfig(0.1),
+            mixup=0.1,
+            cutmix=1.0,
+        ),
     ),
     optimizer=OptimizerConfig(learning_rate=3e-3, clip_norm=1.0),
     train=TrainConfig(epochs=3, tensorboard=False),

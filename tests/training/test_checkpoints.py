@@ -1,6 +1,7 @@
 """Checkpoints: what is kept, what is refused."""
 
 import gc
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,21 @@ def test_the_newest_two_and_the_best_are_kept_even_when_the_best_is_old(state: T
     assert _steps(tmp_path) == [2, 5, 6]
     with Checkpoints(tmp_path) as reopened:
         assert (reopened.latest(), reopened.best()) == (6, 2)
+
+
+def test_arrays_that_are_not_what_was_saved_are_noticed(state: TrainState, tmp_path: Path) -> None:
+    """Files of the same form with other numbers: what a flipped bit, or a mix of two folders, leaves behind."""
+    other = jax.tree.map(lambda leaf: leaf + jnp.ones_like(leaf), state)
+    for folder, saved in (("ours", _saved(state, 1)), ("other", _saved(other, 1))):
+        with Checkpoints(tmp_path / folder) as checkpoints:
+            checkpoints.save(1, saved, META, None)
+    shutil.rmtree(tmp_path / "ours" / "1" / "training")
+    shutil.copytree(tmp_path / "other" / "1" / "training", tmp_path / "ours" / "1" / "training")
+    with Checkpoints(tmp_path / "ours") as checkpoints:
+        with pytest.raises(RunError, match="1 cannot be read: training are not what was saved"):
+            checkpoints.restore(1, state.checkpoint(NOTHING))
+        kept = checkpoints.restore_variables(1, state.variables)
+    jax.tree.map(np.testing.assert_array_equal, kept, state.variables)
 
 
 def test_of_equal_accuracies_the_lower_loss_is_best(state: TrainState, tmp_path: Path) -> None:
@@ -103,8 +119,12 @@ def test_a_damaged_checkpoint_is_one_error_that_names_it(tmp_path: Path) -> None
     for path in (tmp_path / "run" / "checkpoints" / "18" / "variables").rglob("*"):
         if path.is_file() and path.stat().st_size > 100:
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(RunError, match=r"checkpoints/18 cannot be read"):
+    with pytest.raises(RunError, match=r"checkpoints/18 cannot be read: .*; other checkpoints there: 12") as caught:
         runs.load(tmp_path / "run" / "checkpoints" / "18")
+    assert len(str(caught.value)) < 700
+    (tmp_path / "run" / "checkpoints" / "18" / "metrics" / "metrics").write_bytes(b"")
+    with pytest.raises(RunError, match=r"cannot be read: .* Move the damaged one away: 18"):
+        runs.load(tmp_path / "run")
 
 
 def test_paths_that_are_no_run_say_what_they_should_be(tmp_path: Path) -> None:

@@ -213,6 +213,10 @@ def test_auto_keeps_features_only_where_that_changes_nothing_and_pays() -> None:
     assert "nothing is frozen" in reason(with_(auto, train={"freeze_until": "conv1"}))
     assert "train.feature_views=k" in reason(with_(auto, data={"augment": augment}))
     assert reason(with_(auto, data={"augment": augment}, train={"feature_views": 1})) == ""
+    brighter = AugmentConfig(brightness=(0.5, 1.5))
+    assert "train.feature_views=k" in reason(with_(auto, data={"augment": brighter}))
+    mixed = AugmentConfig(mixup=0.2)
+    assert "data.augment.mixup" in reason(with_(auto, data={"augment": mixed}, train={"feature_views": 1}))
     assert "too seldom" in reason(with_(auto, train={"epochs": 1}))
     assert "too seldom" in reason(with_(auto, data={"augment": augment}, train={"feature_views": 3}))
     small = with_(auto, train={"feature_memory_megabytes": 0, "feature_disk_megabytes": 0})
@@ -225,6 +229,7 @@ def test_auto_keeps_features_only_where_that_changes_nothing_and_pays() -> None:
     [
         ({"train": {"freeze_until": "none"}}, "nothing is frozen"),
         ({"data": {"augment": AugmentConfig(rotation=5)}}, "train.feature_views=k"),
+        ({"data": {"augment": AugmentConfig(cutmix=1.0)}}, "data.augment.cutmix"),
         ({"train": {"feature_memory_megabytes": 0, "feature_disk_megabytes": 0}}, "they need"),
     ],
 )

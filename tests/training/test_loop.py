@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.config import Config
+from cnn_jax.data.sources import FileImages
 from cnn_jax.errors import ConfigError, DataError, RunError, WeightsError
 from cnn_jax.experiment import from_json
 from cnn_jax.training.setup import set_up
@@ -199,7 +199,9 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_run_that_never_saved_may_begin_anew_with_other_settings(image_folder: Path, tmp_path: Path) -> None:
+def test_a_run_that_never_saved_may_begin_anew_with_other_settings(
+    image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bad = image_folder / "train" / "red" / "zz.jpg"
     bad.write_text("not an image")
     config = with_(SMALL_CNN, data={"dataset": f"folder:{image_folder}"}, train={"epochs": 1})
@@ -208,7 +210,14 @@ def test_a_run_that_never_saved_may_begin_anew_with_other_settings(image_folder:
     skipping = with_(config, data={"unreadable": "skip"})
     assert train(skipping, tmp_path / "run").result["status"] == "completed"
     assert json.loads((tmp_path / "run" / "unreadable.json").read_text())["train"] == ["train/red/zz.jpg"]
+
+    def decode(*_: object) -> None:
+        raise AssertionError("nothing is left to train")
+
+    monkeypatch.setattr(FileImages, "load", decode)
+    written = (tmp_path / "run" / "classes.json").stat().st_mtime_ns
     assert train(skipping, tmp_path / "run").result["status"] == "completed"
+    assert (tmp_path / "run" / "classes.json").stat().st_mtime_ns == written
 
 
 def test_images_added_later_do_not_join_a_run_and_images_removed_stop_it(image_folder: Path, tmp_path: Path) -> None:
@@ -238,44 +247,6 @@ def test_wrong_settings_name_the_fix_and_create_nothing(
     with pytest.raises(error, match=message):
         train(with_(SMALL_CNN, **sections), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_a_batch_that_does_not_divide_over_the_devices_names_the_nearest_sizes() -> None:
-    program = (
-        "from cnn_jax.training.mesh import Mesh\n"
-        "mesh = Mesh.create(); assert mesh.devices == 4\n"
-        "mesh.check_batch_size(32, 'data.batch_size')\n"
-        "try: mesh.check_batch_size(30, 'data.batch_size')\n"
-        "except Exception as error: print(error)\n"
-    )
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
-    assert "data.batch_size=30 does not divide over 4 devices; the nearest that do: 28, 32" in done.stdout, done.stderr
-
-
-def test_loss_and_statistics_of_a_step_do_not_depend_on_the_number_of_devices(tmp_path: Path) -> None:
-    program = (
-        "import sys, pathlib\n"
-        "from tests.training.helpers import *\n"
-        "import numpy\n"
-        "config = with_(SMALL_FROZEN, data={'steps_per_epoch': 1}, train={'epochs': 1, 'freeze_until': 'none'})\n"
-        "train(config, pathlib.Path(sys.argv[1]))\n"
-        "state = final_state(config, pathlib.Path(sys.argv[1]))\n"
-        "statistics = {path: value for path, value in state.items() if 'batch_stats' in path}\n"
-        "numpy.savez(sys.argv[1] + '.npz', **statistics)\n"
-    )
-    losses, statistics = [], []
-    for devices in (1, 4):
-        environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-        command = [sys.executable, "-c", program, str(tmp_path / str(devices))]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        lines = (tmp_path / str(devices) / "metrics.jsonl").read_text().splitlines()
-        losses.append(json.loads(lines[0])["loss"])
-        statistics.append(dict(np.load(tmp_path / f"{devices}.npz")))
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
-    for path, value in statistics[0].items():
-        np.testing.assert_allclose(value, statistics[1][path], rtol=1e-4, atol=1e-5, err_msg=path)
 
 
 def test_interrupts_leave_the_handlers_as_they_were(tmp_path: Path) -> None:

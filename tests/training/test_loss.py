@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
+from cnn_jax.data.mixing import Mixed
 from cnn_jax.errors import ConfigError
-from cnn_jax.training.loss import losses, resolve_class_weights
+from cnn_jax.training.loss import losses, mixed_losses, resolve_class_weights
 
 CLASSES = 5
 
@@ -31,6 +32,32 @@ def test_each_examples_loss_is_keras_from_logits(smoothing: float, size: float) 
     result = losses(logits, labels, smoothing, None)
     assert result.dtype == jnp.float32
     np.testing.assert_allclose(result, expected, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_of_a_shared_target_is_keras(smoothing: float) -> None:
+    logits, labels = examples()
+    rng = np.random.default_rng(1)
+    partners, shares = np.roll(labels, 1), rng.uniform(size=len(labels)).astype(np.float32)
+    eye = np.eye(CLASSES, dtype=np.float32)
+    targets = shares[:, None] * eye[labels] + (1 - shares[:, None]) * eye[partners]
+    reference = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing, reduction=None)
+    batch = Mixed(jnp.zeros(()), *map(jnp.asarray, (labels, partners, shares)))
+    result = mixed_losses(logits, batch, smoothing, None)
+    np.testing.assert_allclose(result, reference(targets, logits).numpy(), rtol=2e-6, atol=2e-6)
+
+
+def test_each_share_of_a_target_has_the_weight_of_its_class() -> None:
+    logits, labels = examples()
+    shares, partners = np.full(len(labels), 0.25, np.float32), np.roll(labels, 1)
+    weights = np.arange(1, CLASSES + 1, dtype=np.float32)
+    log_softmax = logits - np.log(np.exp(logits.astype(np.float64)).sum(1, keepdims=True))
+    rows = np.arange(len(labels))
+    expected = -(
+        0.25 * weights[labels] * log_softmax[rows, labels] + 0.75 * weights[partners] * log_softmax[rows, partners]
+    )
+    batch = Mixed(jnp.zeros(()), *map(jnp.asarray, (labels, partners, shares)))
+    np.testing.assert_allclose(mixed_losses(logits, batch, 0.0, jnp.asarray(weights)), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])

@@ -7,10 +7,12 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.extend.core import jaxprs_in_params
 
-from cnn_jax.config import ModelConfig, OptimizerConfig
+from cnn_jax.config import AugmentConfig, ModelConfig, OptimizerConfig
+from cnn_jax.data.mixing import mix
 from cnn_jax.models.chain import Chain, Variables, layer_names
 from cnn_jax.models.model import HEAD, Model, build, normalise
 from cnn_jax.training.freezing import Freezing, merge
@@ -18,7 +20,7 @@ from cnn_jax.training.loss import losses
 from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.optimizer import make_optimizer, make_schedule
 from cnn_jax.training.state import TrainState, moving
-from cnn_jax.training.step import StepOptions, make_predict, make_train_step
+from cnn_jax.training.step import MIXING, StepOptions, make_predict, make_train_step
 
 CLASSES, SIZE, BATCH = 4, 32, 8
 NOTHING, PLAIN = Freezing(frozenset()), StepOptions()
@@ -60,6 +62,10 @@ def start(model: Model, config: OptimizerConfig, freezing: Freezing = NOTHING, o
     return state, make_train_step(model, optimizer, freezing, 0, Mesh.create(), options)
 
 
+def optimizer(model: Model) -> optax.GradientTransformation:
+    return make_optimizer(SGD, make_schedule(SGD, 100, 10), model.parameter_shapes)
+
+
 def copied(tree):
     """On the host, since the next step consumes the arrays."""
     return jax.tree.map(np.array, tree)
@@ -99,6 +105,44 @@ def test_microbatches_give_the_update_and_the_sums_of_the_whole_batch() -> None:
     assert (int(totals_k.count), int(totals_k.steps)) == (3 * BATCH, 3)
     assert int(totals_k.correct) == int(totals.correct)
     assert totals_k.means() == pytest.approx(totals.means(), rel=1e-5)
+
+
+MIXED = StepOptions(mixing=AugmentConfig(mixup=0.4, cutmix=1.0))
+
+
+def test_microbatches_mix_as_the_whole_batch_does() -> None:
+    model, results = small_cnn(), []
+    for options in (MIXED, replace(MIXED, microbatches=4)):
+        state, step = start(model, SGD, options=options)
+        for batch in batches(model, 3):
+            state, _ = step(state, *batch)
+        results.append((copied(state.params), state.totals.means()))
+    (params, means), (params_k, means_k) = results
+    assert_near(params_k, params, rtol=1e-5, atol=1e-6)
+    assert means_k == pytest.approx(means, rel=1e-5)
+
+
+def test_mixed_steps_report_the_loss_and_accuracy_of_what_the_step_number_mixes() -> None:
+    """Also of a step that begins anew from the state of the one before: nothing else is remembered."""
+    model = small_cnn()
+    state, step = start(model, SGD, options=MIXED)
+    images, labels = next(batches(model))
+    losses_seen, expected, right = [], [], 0
+    for number in range(4):
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), number), MIXING)
+        mixed = mix(jnp.asarray(images), jnp.asarray(labels), key, MIXED.mixing)
+        logits = np.asarray(model.logits(state.variables, mixed.images), np.float64)
+        log_softmax = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+        rows, shares = np.arange(BATCH), np.asarray(mixed.shares)
+        target = shares * log_softmax[rows, labels] + (1 - shares) * log_softmax[rows, np.roll(labels, 1)]
+        expected.append(-target.mean())
+        right += int((logits.argmax(1) == np.where(shares >= 0.5, labels, np.roll(labels, 1))).sum())
+        if number == 2:
+            step = make_train_step(model, optimizer(model), NOTHING, 0, Mesh.create(), MIXED)
+        state, report = step(state, images, labels)
+        losses_seen.append(float(report["loss"]))
+    np.testing.assert_allclose(losses_seen, expected, rtol=1e-5)
+    assert state.totals.means()["accuracy"] == right / (4 * BATCH)
 
 
 def test_the_report_and_the_totals_are_sums_over_the_batches_in_float64() -> None:

@@ -1,0 +1,54 @@
+"""The report at the end of a door: what is already done never fails because of it."""
+
+import contextlib
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+from cnn_jax.data.sources import Split
+from cnn_jax.evaluation import record
+from cnn_jax.evaluation.record import Evaluation
+from cnn_jax.report.page import write
+from cnn_jax.training import runs
+from cnn_jax.training.logs import Reporter
+from cnn_jax.training.processes import is_main
+from cnn_jax.training.run_evaluation import evaluate_examples
+from cnn_jax.training.runs import TrainedRun
+
+Say = Callable[[str], None]
+
+
+def attempt(run: TrainedRun, evaluation: Evaluation, say: Say, output: Path | None = None) -> None:
+    """Write the report of an evaluation and say where it is, or in one line why it could not be written.
+
+    Args:
+        output: where the evaluation is, see `cnn_jax.report.write`.
+    """
+    with _told(say):
+        found = evaluation
+        path = write(run, found.split, found.examples, found.predictions, found.record, output)
+        say(f"report     {path}")
+
+
+def after_training(workdir: Path, validation: Split, reporter: Reporter) -> None:
+    """Evaluate the best checkpoint of a completed run, and write evaluation-validation.json and the report.
+
+    Args:
+        validation: the validation split of the run; decoded already, it is not decoded again.
+    """
+    with _told(reporter.line):
+        run = runs.load(workdir)
+        evaluation = evaluate_examples(run, reporter, run.config.data.dataset, "validation", validation)
+        if is_main():
+            files = (run.directory / name for name in ("evaluation-validation.json", "predictions-validation.npz"))
+            record.write(evaluation, *files)
+            attempt(run, evaluation, reporter.line)
+
+
+@contextlib.contextmanager
+def _told(say: Say) -> Generator[None, None, None]:
+    """An error becomes a line. It may be of any kind: the run, or the evaluation, is whole without its report."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        say(f"report     not written: {type(error).__name__}: {reason}")

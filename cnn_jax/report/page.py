@@ -1,0 +1,74 @@
+"""report.html: everything that is known of a run, in one file."""
+
+from pathlib import Path
+from typing import Any
+
+from cnn_jax import html
+from cnn_jax.data.sources import Split
+from cnn_jax.evaluation.metrics import Predictions
+from cnn_jax.files import write_atomically
+from cnn_jax.report import augmentation, calibration, cases, curves, galleries, network, record, tables
+from cnn_jax.training.runs import TrainedRun
+
+FILE = "report.html"
+
+
+def write(
+    run: TrainedRun,
+    split: str,
+    examples: Split,
+    predictions: Predictions,
+    evaluation: dict[str, Any],
+    output: Path | None = None,
+) -> Path:
+    """Write the report of a run as one HTML file.
+
+    Args:
+        run: the checkpoint that was measured.
+        split: the name of what it was measured on.
+        examples: the split itself, for the photographs.
+        predictions: of every example, in the order of the split.
+        evaluation: what the evaluation's JSON holds of them.
+        output: that JSON file, for a report of the same name beside it; None is evaluation-<split>.json in the run
+            directory, with report.html beside it.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: it cannot be written.
+        DataError: an image can no longer be read.
+    """
+    path = run.directory / FILE if output is None else output.with_suffix(".html")
+    name = f"evaluation-{split}.json" if output is None else output.name
+    page = html.render("report.html", **view(run, name, split, examples, predictions, evaluation))
+    write_atomically(path, page)
+    return path
+
+
+def view(
+    run: TrainedRun, name: str, split: str, examples: Split, predictions: Predictions, evaluation: dict[str, Any]
+) -> dict[str, Any]:
+    """The sections of the page, as the template takes them; `name` is of the evaluation's JSON, see `write`."""
+    known = record.read(run, name, evaluation)
+    describer = galleries.Describer(examples, predictions, run.classes)
+    return {
+        "title": run.directory.resolve().name,
+        "script": html.script("report.js"),
+        "split": split,
+        "dataset": known.get(name, "dataset"),
+        "step": run.step,
+        "missing": known.missing,
+        "evaluation_file": name,
+        "augmented": augmentation.augmentation(run, examples),
+        "headline": tables.headline(known),
+        "curves": curves.curves(known),
+        "confusion": galleries.confusion(known, examples, describer, run.resize),
+        "cases": cases.cases(run, known, examples, describer),
+        "classes": tables.classes(known),
+        "calibration": calibration.calibration(known),
+        "network": network.network(run, known),
+        "settings": tables.configuration(run.config),
+        "versions": tables.versions(run),
+        "timing": tables.timing(known),
+    }

@@ -1,0 +1,51 @@
+"""The picture of originals beside augmented images."""
+
+import numpy as np
+import pytest
+
+from cnn_jax.config import AugmentConfig
+from cnn_jax.data.preprocess import resize
+from cnn_jax.data.preview import GAP, MARGIN, preview
+from cnn_jax.data.sources import ArrayImages, Split
+from cnn_jax.data.stream import View, evaluation_batches
+
+SIZE = 10
+
+
+def split(count: int) -> Split:
+    pixels = np.random.default_rng(0).integers(0, 200, (count, 16, 12, 3), dtype=np.uint8)
+    return Split(tuple(map(str, range(count))), np.arange(count, dtype=np.int32), ArrayImages(pixels))
+
+
+def cell(picture: np.ndarray, row: int, column: int) -> np.ndarray:
+    left = column * (SIZE + GAP) + (MARGIN - GAP if column else 0)
+    return picture[row * (SIZE + GAP) :, left:][:SIZE, :SIZE]
+
+
+def test_the_first_column_has_the_originals_spread_over_the_split_and_the_rest_what_the_seed_makes_of_them() -> None:
+    config, source = AugmentConfig(rotation=40, horizontal_flip=True), split(9)
+    picture = preview(source, SIZE, config, seed=3, rows=3, columns=2)
+    assert picture.dtype == np.uint8
+    assert picture.shape == (3 * SIZE + 2 * GAP, 3 * SIZE + MARGIN + GAP, 3)
+    shown = source.take([0, 4, 8])
+    for row in range(3):
+        np.testing.assert_array_equal(cell(picture, row, 0), resize(shown.images.load(row), SIZE).numpy())
+    for number in range(2):
+        (batch,) = evaluation_batches(shown, SIZE, 3, view=View(config, 3, number))
+        for row in range(3):
+            np.testing.assert_array_equal(cell(picture, row, number + 1), batch["image"][row])
+    assert (picture[SIZE : SIZE + GAP] == 255).all()
+    assert (picture[:, SIZE : SIZE + MARGIN] == 255).all()
+
+
+@pytest.mark.parametrize(("count", "rows"), [(1, 1), (2, 2), (20, 4)])
+def test_a_small_split_gives_fewer_rows(count: int, rows: int) -> None:
+    picture = preview(split(count), SIZE, AugmentConfig(), seed=0, rows=4, columns=1)
+    assert len(picture) == rows * (SIZE + GAP) - GAP
+
+
+def test_mixed_images_are_shown_mixed() -> None:
+    picture = preview(split(2), SIZE, AugmentConfig(mixup=100.0), seed=0, rows=2, columns=1)
+    half = (cell(picture, 0, 0).astype(float) + cell(picture, 1, 0)) / 2
+    assert np.abs(cell(picture, 0, 1) - half).max() < 40
+    assert (cell(picture, 0, 1) != cell(picture, 0, 0)).any()
