@@ -4,6 +4,7 @@ import functools
 import hashlib
 import io
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -141,13 +142,24 @@ def small_picture(content: bytes, header: Header | None, smallest: int = SMALLES
         one of `read_errors()`: training cannot read it.
     """
     fits = 1 if header is None else min(header.width, header.height) // smallest
-    return _decoder(max(ratio for ratio in (1, 2, 4, 8) if ratio <= max(fits, 1)))(content).numpy()
+    decoder = _decoder(max(ratio for ratio in (1, 2, 4, 8) if ratio <= max(fits, 1)))
+    return decoder(tf().constant(content)).numpy()
+
+
+def _decoder(ratio: int) -> Any:
+    with _one_traces:
+        return _trace(ratio)
+
+
+_one_traces = threading.Lock()
+"""Threads that ask for the same graph at the same time would each make one."""
 
 
 @functools.cache
-def _decoder(ratio: int) -> Any:
+def _trace(ratio: int) -> Any:
     """`decode` as a graph: the checks of the content are many small operations."""
-    return tf().function(lambda content: decode(content, ratio), input_signature=[tf().TensorSpec((), tf().string)])
+    graph = tf().function(lambda content: decode(content, ratio))
+    return graph.get_concrete_function(tf().TensorSpec((), tf().string))
 
 
 def suffix_of(id_: str) -> str:
