@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 import cnn_jax
 from cnn_jax import evaluate
-from cnn_jax.data.preprocess import resize
+from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import open_dataset
 from cnn_jax.errors import ConfigError, DataError, RunError
 from cnn_jax.training import runs
@@ -57,7 +57,7 @@ def test_the_numbers_are_those_of_training_and_of_a_plain_loop_over_the_images(r
     whole = open_dataset(loaded.config.data).splits["all"]
     ids = json.loads((run / "split.json").read_text())["splits"]["validation"]
     rows = [whole.ids.index(id_) for id_ in ids]
-    images = np.stack([resize(whole.images.load(row), 8).numpy() for row in rows])
+    images = np.stack([Resize(8)(whole.images.load(row)).numpy() for row in rows])
     logits = np.asarray(loaded.model.logits(loaded.variables, images), np.float64)
     labels = whole.labels[rows]
     probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
