@@ -38,12 +38,7 @@ SMALL_CNN = Config(
         batch_size=16,
         steps_per_epoch=6,
         augment=AugmentConfig(
-            rotation=10,
-            width_shift=0.1,
-            jitter=ColourJitterConfig(0.1),
-            erasing=ErasingConfig(0.1),
-            mixup=0.1,
-            cutmix=1.0,
+            rotation=10, width_shift=0.1, jitter=ColourJitterConfig(brightness=0.1), erasing=ErasingConfig(0.1)
         ),
     ),
     optimizer=OptimizerConfig(learning_rate=3e-3, clip_norm=1.0),

@@ -14,10 +14,12 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_jax.config import Config
-from cnn_jax.data.sources import FileImages
+from cnn_jax.config import AugmentConfig, Config
+from cnn_jax.data.sources import FileImages, Split
 from cnn_jax.errors import ConfigError, DataError, RunError, WeightsError
 from cnn_jax.experiment import from_json
+from cnn_jax.training import feeds
+from cnn_jax.training.logs import Reporter
 from cnn_jax.training.setup import set_up
 from tests.conftest import write_image
 from tests.training.helpers import (
@@ -32,6 +34,8 @@ from tests.training.helpers import (
     train,
     with_,
 )
+
+MIXING = with_(SMALL_CNN, data={"augment": replace(SMALL_CNN.data.augment, mixup=0.2, cutmix=1.0)})
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +125,16 @@ def test_images_kept_in_memory_change_nothing(image_folder: Path, tmp_path: Path
     assert_identical(final_state(config, tmp_path / "kept"), final_state(decoding, tmp_path / "decoded"))
 
 
-@pytest.mark.parametrize(("config", "last_step"), [(SMALL_CNN, 2), (SMALL_CNN, 6), (SMALL_CNN, 9), (SMALL_FROZEN, 9)])
+def test_images_that_are_cropped_are_not_kept_resized(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    augment = AugmentConfig(crop_area=(0.1, 1.0))
+    job = set_up(with_(SMALL_CNN, data={"dataset": f"folder:{image_folder}", "augment": augment}), None)
+    kept: list[Split] = []
+    monkeypatch.setattr(feeds, "in_memory", lambda split, *rest: kept.append(split) or split)
+    assert feeds.make_feed(job, job.phases[0], job.initial_state(), Reporter(), lambda: False) is not None
+    assert [split.ids for split in kept] == [job.dataset.splits["validation"].ids]
+
+
+@pytest.mark.parametrize(("config", "last_step"), [(SMALL_CNN, 2), (SMALL_CNN, 6), (MIXING, 9), (SMALL_FROZEN, 9)])
 def test_a_run_stopped_by_a_signal_goes_on_bit_exactly(
     config: Config, last_step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
