@@ -63,7 +63,7 @@ def start(config: Any, platform: str, deterministic: bool) -> dict[str, Any]:
     environment = dict(os.environ)
     if platform == "cpu":
         environment["JAX_PLATFORMS"] = "cpu"
-    elif deterministic:
+    if deterministic:
         environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {DETERMINISTIC}"
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(to_json(config))
