@@ -297,6 +297,8 @@ def test_the_mass_of_a_map_lies_on_the_shape_in_the_corner(looker: tuple[Model, 
 
 
 def test_what_an_occluded_network_misses_lies_on_the_shape_in_the_corner(looker: tuple[Model, Variables]) -> None:
-    images, labels, corners = _shapes(6, seed=2)
+    images, labels, corners = _shapes(24, seed=2)
     drops = [saliency.occlusion(*looker, image, [label], 8, 4)[0] for image, label in zip(images, labels, strict=True)]
-    assert _shares(np.maximum(drops, 0), corners).mean() > 0.7
+    shares = _shares(np.maximum(drops, 0), corners)
+    assert shares.mean() > 0.7
+    assert shares.min() > 0.4
