@@ -12,6 +12,7 @@ import cnn_jax
 from cnn_jax import explain
 from cnn_jax.errors import ConfigError, DataError, RunError
 from cnn_jax.evaluation import saliency
+from cnn_jax.evaluation.feature_maps import enlarged
 from tests.conftest import write_image
 from tests.training.helpers import SMALL_CNN, train, with_
 
@@ -70,7 +71,7 @@ def test_a_map_in_the_folder_is_that_of_the_predicted_class(run: Path, photos: P
     best = int(classifier(pixels).probabilities[0].argmax())
     maps = saliency.grad_cam(classifier.model, classifier.variables, pixels[None], np.array([best]), "relu2")
     found = np.asarray(Image.open(written / "03-c" / f"grad-cam-{best}-{best}-relu2.png"))
-    np.testing.assert_array_equal(found, saliency.overlay(pixels, maps[0]))
+    np.testing.assert_array_equal(found, saliency.overlay(enlarged(pixels, 176), maps[0]))
 
 
 def test_the_captions_give_sizes_ranges_and_zeros(run: Path, photos: Path, written: Path) -> None:
@@ -137,5 +138,6 @@ def test_real_weights_explain_a_real_photograph(
     assert explain.main([*flags, "--methods", "grad-cam", "--", str(photo)]) == 0
     page = tmp_path / "index.html"
     assert page.stat().st_size < 5e6 / 4
+    assert len(list((tmp_path / f"01-{photo.stem}").glob("grad-cam-*.png"))) == 5  # the last layer of each resolution
     first_class = int(re.findall(r"Where it sees class (\d+)", page.read_text())[0])
     assert 151 <= first_class <= 268  # the breeds of dogs

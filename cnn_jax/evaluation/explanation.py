@@ -23,8 +23,8 @@ METHODS = {"grad-cam": "Grad-CAM", "grad-cam++": "Grad-CAM++", "occlusion": "occ
 """Flags and names of the maps for a class."""
 SHOWN_FILTERS = 64
 """Of the first layer, at most."""
-STEP_SIDE = 176
-"""Pixels of a picture of one step along the chain."""
+LEAST_SIDE = 176
+"""Pixels of a picture of one step along the chain, and of a photograph at least."""
 NAMED_CLASSES = 5
 """Classes in the table beside each photograph."""
 
@@ -99,19 +99,20 @@ class Explainer:
             self.failed.append(path)
             return {"path": path, "error": str(error)}
         album = self.album.below(f"{number:02d}-{file_name(Path(path).stem)}")
-        probabilities = np.asarray(self._probabilities(self.classifier.variables, pixels[None]))[0]
         names = self.classifier.classes
         outputs = self._outputs(self.classifier.variables, pixels[None])
         outputs = {name: np.asarray(output, np.float32) for name, output in outputs.items()}
+        probabilities = np.asarray(jax.nn.softmax(outputs[self._taps[-1]][0]))
         size = self.classifier.model.image_size
+        photo = feature_maps.enlarged(pixels, max(size, LEAST_SIDE))
         return {
             "path": path,
             "error": None,
-            "photo": album.add("image", pixels, f"As the network sees it: {size} x {size} pixels."),
+            "photo": album.add("image", photo, f"As the network sees it: {size} x {size} pixels."),
             "top": [(names[index], share) for index, share in top(probabilities, NAMED_CLASSES)],
             "stages": [self._stage(name, outputs, album) for name in self.choices.layers],
             "features": [self._features(name, outputs, album) for name in self.choices.layers],
-            "classes": self._classes(pixels, probabilities, album),
+            "classes": self._classes(pixels, photo, probabilities, album),
             "walk": chain_walk.layer_outputs(self._model, outputs),
         }
 
@@ -129,7 +130,7 @@ class Explainer:
                 f"from {output.min():.3g} to {output.max():.3g}; {(output == 0).mean():.1%} are 0."
             )
             label = file_name(f"stage-{name}-{len(pictures) + 1}-{step}")
-            pictures.append(album.add(label, feature_maps.enlarged(colours, STEP_SIDE), caption))
+            pictures.append(album.add(label, feature_maps.enlarged(colours, LEAST_SIDE), caption))
         return {"layer": name, "channel": channel, "steps": pictures}
 
     def _features(self, name: str, outputs: dict[str, np.ndarray], album: Album) -> Picture:
@@ -142,8 +143,10 @@ class Explainer:
         )
         return album.add(file_name(f"features-{name}"), feature_maps.feature_grid(output, channels), caption)
 
-    def _classes(self, pixels: np.ndarray, probabilities: np.ndarray, album: Album) -> list[dict[str, Any]]:
-        """The maps for each class."""
+    def _classes(
+        self, pixels: np.ndarray, photo: np.ndarray, probabilities: np.ndarray, album: Album
+    ) -> list[dict[str, Any]]:
+        """The maps for each class, over `photo`."""
         chosen = self.choices.classes
         if chosen is None:
             chosen = [index for index, _ in top(probabilities, self.choices.likely)]
@@ -154,10 +157,9 @@ class Explainer:
                 "name": self.classifier.classes[index],
                 "probability": float(probabilities[index]),
                 "maps": [
-                    self._map(method, layer, index, values[i], pixels, album)
-                    for (layer, method), values in maps.items()
+                    self._map(method, layer, index, values[i], photo, album) for (layer, method), values in maps.items()
                 ],
-                "occlusion": None if drops is None else self._occlusion(index, drops[i], pixels, album),
+                "occlusion": None if drops is None else self._occlusion(index, drops[i], photo, album),
             }
             for i, index in enumerate(chosen)
         ]
@@ -180,22 +182,20 @@ class Explainer:
         model, variables = self.classifier.model, self.classifier.variables
         return saliency.occlusion(model, variables, pixels, classes, self.choices.patch, self.choices.stride)
 
-    def _map(
-        self, method: str, layer: str, index: int, values: np.ndarray, pixels: np.ndarray, album: Album
-    ) -> Picture:
+    def _map(self, method: str, layer: str, index: int, values: np.ndarray, photo: np.ndarray, album: Album) -> Picture:
         name, (height, width) = self.classifier.classes[index], values.shape
         says = f"bright places speak for {name}" if values.any() else f"nothing here speaks for {name}"
         caption = f"{METHODS[method]} at {layer} ({height} x {width}): {says}."
         label = file_name(f"{method}-{index}-{name}-{layer}")
-        return album.add(label, saliency.overlay(pixels, values), caption)
+        return album.add(label, saliency.overlay(photo, values), caption)
 
-    def _occlusion(self, index: int, drops: np.ndarray, pixels: np.ndarray, album: Album) -> Picture:
+    def _occlusion(self, index: int, drops: np.ndarray, photo: np.ndarray, album: Album) -> Picture:
         name, patch, highest = self.classifier.classes[index], self.choices.patch, float(drops.max())
         says = "covering a bright place" if highest > 0 else "covering any place"
         fall = f"lowers the probability of {name} by up to {highest:.2g}" if highest > 0 else "does not lower it"
         caption = f"Occlusion: {says} with a grey square of {patch} x {patch} pixels {fall}."
         scaled = drops / highest if highest > 0 else np.zeros_like(drops)
-        return album.add(file_name(f"occlusion-{index}-{name}"), saliency.overlay(pixels, scaled), caption)
+        return album.add(file_name(f"occlusion-{index}-{name}"), saliency.overlay(photo, scaled), caption)
 
     def _tap(self, name: str) -> str:
         """Where the output of a layer is found in the network with separate rectifiers."""
@@ -213,10 +213,6 @@ class Explainer:
     @functools.cached_property
     def _outputs(self) -> Any:
         return jax.jit(functools.partial(self._model.activations, names=self._taps))
-
-    @functools.cached_property
-    def _probabilities(self) -> Any:
-        return jax.jit(self.classifier.model.probabilities)
 
     @functools.cached_property
     def _summaries(self) -> dict[str, LayerSummary]:

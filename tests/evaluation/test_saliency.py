@@ -288,7 +288,7 @@ def _shares(maps: np.ndarray, corners: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_mass_of_a_map_lies_on_the_shape_in_the_corner(looker: tuple[Model, Variables], method: str) -> None:
     model, variables = looker
-    images, labels, corners = _shapes(120, seed=1)
+    images, labels, corners = _shapes(48, seed=1)
     logits = jax.jit(model.logits)(variables, images)
     assert (np.asarray(logits).argmax(-1) == labels).mean() > 0.9
     shares = _shares(METHODS[method](model, variables, images, labels), corners)
@@ -297,6 +297,8 @@ def test_the_mass_of_a_map_lies_on_the_shape_in_the_corner(looker: tuple[Model, 
 
 
 def test_what_an_occluded_network_misses_lies_on_the_shape_in_the_corner(looker: tuple[Model, Variables]) -> None:
-    images, labels, corners = _shapes(12, seed=2)
+    images, labels, corners = _shapes(24, seed=2)
     drops = [saliency.occlusion(*looker, image, [label], 8, 4)[0] for image, label in zip(images, labels, strict=True)]
-    assert _shares(np.maximum(drops, 0), corners).mean() > 0.7
+    shares = _shares(np.maximum(drops, 0), corners)
+    assert shares.mean() > 0.7
+    assert shares.min() > 0.4
