@@ -35,8 +35,10 @@ def _rank(metrics: Meta) -> tuple[float, float]:
 class Checkpoints:
     """The checkpoints in `directory`, by step. Close it, or use it as a context manager."""
 
-    def __init__(self, directory: Path, keep: int = 2) -> None:
+    def __init__(self, directory: Path, keep: int = 2, *, reading: bool = False) -> None:
         """`keep` is the number of newest checkpoints to keep; the best is kept besides.
+
+        With `reading`, what looks abandoned is left alone: the run may be saving at this moment.
 
         Of several processes all call every method together, and process 0 writes what all have alike.
         """
@@ -54,7 +56,7 @@ class Checkpoints:
                         policies.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False),
                     ]
                 ),
-                cleanup_tmp_directories=True,
+                cleanup_tmp_directories=not reading,
             )
         except (OSError, ValueError) as error:  # it reads the accuracies of all of them
             raise RunError(

@@ -116,7 +116,7 @@ def load(path: Path) -> TrainedRun:
         RunError: there is no such run, it has no checkpoint yet, or the checkpoint is damaged.
     """
     directory, step = _locate(path)
-    with Checkpoints(directory / "checkpoints") as checkpoints:
+    with Checkpoints(directory / "checkpoints", reading=True) as checkpoints:
         chosen = checkpoints.best() if step is None else step
         if chosen is None:
             raise RunError(f"{path} has no checkpoint: train it first, or wait for the end of the first epoch")

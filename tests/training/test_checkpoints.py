@@ -19,7 +19,7 @@ from cnn_jax.training import runs
 from cnn_jax.training.checkpoints import Checkpoints
 from cnn_jax.training.freezing import Freezing
 from cnn_jax.training.state import TrainState
-from tests.training.helpers import SMALL_CNN, train
+from tests.training.helpers import SMALL_CNN, train, with_
 
 META = {"classes": ["a", "b"]}
 NOTHING = Freezing(frozenset())
@@ -63,6 +63,14 @@ def test_arrays_that_are_not_what_was_saved_are_noticed(state: TrainState, tmp_p
             checkpoints.restore(1, state.checkpoint(NOTHING))
         kept = checkpoints.restore_variables(1, state.variables)
     jax.tree.map(np.testing.assert_array_equal, kept, state.variables)
+
+
+def test_reading_a_run_leaves_a_checkpoint_that_is_being_written_alone(tmp_path: Path) -> None:
+    train(with_(SMALL_CNN, train={"epochs": 1}, data={"steps_per_epoch": 1}), tmp_path)
+    unfinished = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp-1"
+    shutil.copytree(tmp_path / "checkpoints" / "1", unfinished)
+    assert runs.load(tmp_path).step == 1
+    assert unfinished.is_dir()
 
 
 def test_of_equal_accuracies_the_lower_loss_is_best(state: TrainState, tmp_path: Path) -> None:

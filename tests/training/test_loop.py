@@ -95,7 +95,8 @@ def test_metrics_have_a_line_for_each_split_of_each_epoch(finished: Path) -> Non
 
 
 def test_training_learns(tmp_path: Path) -> None:
-    config = with_(SMALL_CNN, data={"steps_per_epoch": None}, train={"epochs": 2})
+    gently = AugmentConfig(rotation=10, width_shift=0.1)
+    config = with_(SMALL_CNN, data={"steps_per_epoch": None, "augment": gently}, train={"epochs": 2})
     assert train(config, tmp_path / "run").result["best"]["accuracy"] > 0.7
 
 
