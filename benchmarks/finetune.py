@@ -26,6 +26,7 @@ def run_here(directory: Path, weights: Path, alpha: float, epochs: int, freeze_u
         command = [sys.executable, "-m", "cnn_jax.train", "--exp=mobilenet_ft", f"--workdir={folder}/run"]
         command += [f"--data.dataset=folder:{directory}", f"--model.alpha={alpha}", f"--model.weights={weights}"]
         command += [f"--train.epochs={epochs}", f"--train.freeze_until={freeze_until}"]
+        command += ["--report=False"]  # Keras' script writes none
         started = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         seconds = time.perf_counter() - started

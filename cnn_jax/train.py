@@ -59,11 +59,15 @@ def main(argv: Sequence[str]) -> int:
         return _find_learning_rate(config, arguments.workdir or Path("runs") / f"{config.name}-learning-rate", reporter)
     workdir = arguments.workdir or Path("runs") / config.name
     outcome = fit(config, workdir, reporter, STARTED)
-    _conclude(outcome.result, workdir, reporter)
+    _conclude(outcome.result, reporter)
     if arguments.report and outcome.result["status"] == "completed":
         from cnn_jax import report
 
         report.after_training(workdir, outcome.validation, reporter)
+    if outcome.result["status"] == "completed":
+        reporter.line(f"next       python -m cnn_jax.evaluate --checkpoint={workdir}")
+    else:
+        reporter.line(f"stopped    after step {outcome.result['steps']}, saved; the same command goes on from there")
     if outcome.stopped_by is None:
         return 0
     return cli.EXIT_SIGTERM if outcome.stopped_by == signal.SIGTERM else cli.EXIT_SIGINT
@@ -78,7 +82,7 @@ def _find_learning_rate(config: Config, folder: Path, reporter: "Reporter") -> i
     return 0
 
 
-def _conclude(result: dict[str, Any], workdir: Path, reporter: "Reporter") -> None:
+def _conclude(result: dict[str, Any], reporter: "Reporter") -> None:
     if result["best"] is not None:
         best = result["best"]
         reporter.line(
@@ -94,10 +98,6 @@ def _conclude(result: dict[str, Any], workdir: Path, reporter: "Reporter") -> No
         share = f"{step / full:.0%} of training every layer"
         reporter.line(f"work       {step / 1e9:.2f} of {full / 1e9:.2f} GFLOP a step, {share}")
     reporter.line(f"time       {result['wall_seconds']:.1f} s, {result['images_per_second']:.0f} training images/s")
-    if result["status"] == "completed":
-        reporter.line(f"next       python -m cnn_jax.evaluate --checkpoint={workdir}")
-    else:
-        reporter.line(f"stopped    after step {result['steps']}, saved; the same command goes on from there")
 
 
 if __name__ == "__main__":
