@@ -110,6 +110,7 @@ def timed_steps(arguments: argparse.Namespace, devices: int) -> tuple[list[float
 
     from cnn_jax.config import Config, DataConfig, ModelConfig, TrainConfig
     from cnn_jax.data import splits
+    from cnn_jax.data.preprocess import Resize
     from cnn_jax.data.sources import open_dataset
     from cnn_jax.data.stream import TrainStream
     from cnn_jax.models.model import build
@@ -130,7 +131,7 @@ def timed_steps(arguments: argparse.Namespace, devices: int) -> tuple[list[float
     optimizer = make_optimizer(config.optimizer, make_schedule(config.optimizer, 1, 1), model.parameter_shapes)
     state = mesh.replicate(TrainState.create(model.init(0), optimizer, freezing))
     waits, times = [], []
-    stream = TrainStream(dataset.splits["train"], arguments.image_size, arguments.batch, 0)
+    stream = TrainStream(dataset.splits["train"], Resize(arguments.image_size), arguments.batch, 0)
     with contextlib.closing(stream.batches()) as batches:
         for number in range(arguments.warm_up + arguments.steps):
             started = time.perf_counter()

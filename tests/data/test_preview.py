@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.config import AugmentConfig
-from cnn_jax.data.preprocess import resize
+from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.preview import GAP, MARGIN, preview
 from cnn_jax.data.sources import ArrayImages, Split
 from cnn_jax.data.stream import View, evaluation_batches
@@ -24,12 +24,12 @@ def cell(picture: np.ndarray, row: int, column: int) -> np.ndarray:
 
 def test_the_first_column_has_the_originals_spread_over_the_split_and_the_rest_what_the_seed_makes_of_them() -> None:
     config, source = AugmentConfig(rotation=40, horizontal_flip=True), split(9)
-    picture = preview(source, SIZE, config, seed=3, rows=3, columns=2)
+    picture = preview(source, Resize(SIZE), config, seed=3, rows=3, columns=2)
     assert picture.dtype == np.uint8
     assert picture.shape == (3 * SIZE + 2 * GAP, 3 * SIZE + MARGIN + GAP, 3)
     shown = source.take([0, 4, 8])
     for row in range(3):
-        np.testing.assert_array_equal(cell(picture, row, 0), resize(shown.images.load(row), SIZE).numpy())
+        np.testing.assert_array_equal(cell(picture, row, 0), Resize(SIZE)(shown.images.load(row)).numpy())
     for number in range(2):
         (batch,) = evaluation_batches(shown, SIZE, 3, view=View(config, 3, number))
         for row in range(3):
@@ -40,12 +40,12 @@ def test_the_first_column_has_the_originals_spread_over_the_split_and_the_rest_w
 
 @pytest.mark.parametrize(("count", "rows"), [(1, 1), (2, 2), (20, 4)])
 def test_a_small_split_gives_fewer_rows(count: int, rows: int) -> None:
-    picture = preview(split(count), SIZE, AugmentConfig(), seed=0, rows=4, columns=1)
+    picture = preview(split(count), Resize(SIZE), AugmentConfig(), seed=0, rows=4, columns=1)
     assert len(picture) == rows * (SIZE + GAP) - GAP
 
 
 def test_mixed_images_are_shown_mixed() -> None:
-    picture = preview(split(2), SIZE, AugmentConfig(mixup=100.0), seed=0, rows=2, columns=1)
+    picture = preview(split(2), Resize(SIZE), AugmentConfig(mixup=100.0), seed=0, rows=2, columns=1)
     half = (cell(picture, 0, 0).astype(float) + cell(picture, 1, 0)) / 2
     assert np.abs(cell(picture, 0, 1) - half).max() < 40
     assert (cell(picture, 0, 1) != cell(picture, 0, 0)).any()

@@ -16,7 +16,7 @@ from scipy.special import softmax
 
 from cnn_jax import evaluate, report, summarize, train
 from cnn_jax.config import AugmentConfig, Config, ModelConfig
-from cnn_jax.data.preprocess import resize
+from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import ArrayImages, Split, open_dataset
 from cnn_jax.evaluation.metrics import Predictions
 from cnn_jax.evaluation.record import summarise
@@ -104,7 +104,7 @@ def test_a_cell_holds_the_photographs_that_were_taken_so(digits_run: Path, page:
             assert own == ([] if true == guess else [pytest.approx(probabilities[index, int(true)], rel=1e-6)])
         first = figures[0].one("img")
         original = everything.images.load(everything.ids.index(str(first.attributes["alt"])))
-        np.testing.assert_array_equal(_pixels(first), resize(original, 16).numpy())
+        np.testing.assert_array_equal(_pixels(first), Resize(16)(original).numpy())
 
 
 def _pixels(image: Element) -> np.ndarray:

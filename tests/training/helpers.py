@@ -64,12 +64,12 @@ def train(config: Config, workdir: Path) -> Outcome:
 
 
 def command(config: Config, workdir: Path) -> list[str]:
-    """The command that trains in a process of its own; the experiment lies beside the run directory."""
+    """The command that trains in a process of its own, without a report; the experiment lies beside `workdir`."""
     experiment = workdir.with_suffix(".py")
     experiment.write_text(
         f"from cnn_jax.experiment import from_json\n\nconfig = from_json({to_json(config)!r}, 'the experiment')\n"
     )
-    return [sys.executable, "-m", "cnn_jax.train", f"--exp={experiment}", f"--workdir={workdir}"]
+    return [sys.executable, "-m", "cnn_jax.train", f"--exp={experiment}", f"--workdir={workdir}", "--report=False"]
 
 
 def newest_checkpoint(workdir: Path) -> int:
