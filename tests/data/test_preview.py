@@ -31,7 +31,7 @@ def test_the_first_column_has_the_originals_spread_over_the_split_and_the_rest_w
     for row in range(3):
         np.testing.assert_array_equal(cell(picture, row, 0), Resize(SIZE)(shown.images.load(row)).numpy())
     for number in range(2):
-        (batch,) = evaluation_batches(shown, SIZE, 3, view=View(config, 3, number))
+        (batch,) = evaluation_batches(shown, Resize(SIZE), 3, view=View(config, 3, number))
         for row in range(3):
             np.testing.assert_array_equal(cell(picture, row, number + 1), batch["image"][row])
     assert (picture[SIZE : SIZE + GAP] == 255).all()
