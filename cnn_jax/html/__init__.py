@@ -7,7 +7,6 @@ import base64
 import functools
 import hashlib
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,10 +79,3 @@ def _embedded(image: Any, kind: str, **options: Any) -> str:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def polyline(values: Sequence[float], width: float, height: float, low: float, high: float) -> str:
-    """Values from left to right as the points of an SVG polyline; `low` is at the bottom, `high` at the top."""
-    across = width / max(len(values) - 1, 1)
-    scale = height / ((high - low) or 1)
-    return " ".join(f"{i * across:.1f},{height - (value - low) * scale:.1f}" for i, value in enumerate(values))

@@ -82,7 +82,7 @@ class Job:
 
     def fingerprints(self) -> dict[str, str]:
         """What all processes of a run must have alike."""
-        images = {name: (split.ids, split.labels.tolist()) for name, split in self.dataset.splits.items()}
+        images = {name: (list(split.ids), split.labels.tolist()) for name, split in self.dataset.splits.items()}
         return {
             "configuration": repr(self.config),
             "list of images": repr((self.dataset.classes, images)),
