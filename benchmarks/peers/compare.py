@@ -2,6 +2,8 @@
 
     python benchmarks/peers/compare.py                              (needs PyTorch: pip install 'cnn_jax[bench]')
     python benchmarks/peers/compare.py --tasks mobilenet-inference --rounds=5 --sides cnn_jax keras
+    python benchmarks/peers/compare.py --memory                     (peak memory of a process for each task instead)
+    python benchmarks/peers/compare.py --sides cnn_jax pytorch-compiled --precision=bfloat16 --batch=256   (on a GPU)
 
 Each side is a process of its own that lives through the whole comparison and works only when it is its turn. The
 last column is the median of the rounds' ratios, the fastest peer's time over cnn_jax's: above 1, cnn_jax is ahead.
@@ -11,6 +13,7 @@ import argparse
 import importlib
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -23,11 +26,17 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "mobilenet-inference": ("inference", {"name": "mobilenet"}),
     "mobilenet-from-conv_pw_10": ("training", {"name": "mobilenet", "freeze_until": "conv_pw_10"}),
     "mobilenet-training": ("training", {"name": "mobilenet", "freeze_until": "none"}),
+    "mobilenet-from-head": ("training", {"name": "mobilenet", "freeze_until": "head"}),
     "mobilenet-prefix-conv_pw_10": ("prefix", {"name": "mobilenet", "freeze_until": "conv_pw_10"}),
     "simple_cnn-training": ("training", {"name": "simple_cnn", "freeze_until": "none"}),
     "vgg16-prefix": ("prefix", {"name": "vgg16", "freeze_until": "head"}),
     "vgg16-head": ("head", {"name": "vgg16"}),
+    "vgg16-inference": ("inference", {"name": "vgg16"}),
+    "vgg16-from-block5_conv1": ("training", {"name": "vgg16", "freeze_until": "block5_conv1"}),
+    "vgg16-training": ("training", {"name": "vgg16", "freeze_until": "none"}),
 }
+DEFAULT_TASKS = tuple(name for name in TASKS if name not in ("vgg16-training", "mobilenet-from-head"))
+"""Those whose step is not too long for a CPU, nor nearly another's."""
 VGG16_FEATURES = 512
 SECONDS = 3.0
 """How long a side works in its turn, at least, and at least three batches."""
@@ -65,15 +74,17 @@ def work(side: str) -> None:
             started = time.perf_counter()
             tasks[key]()
             times.append(1e3 * (time.perf_counter() - started))
-        print(json.dumps({"milliseconds": statistics.median(times)}), flush=True)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"milliseconds": statistics.median(times), "megabytes": peak}), flush=True)
 
 
 class Side:
     """A process that works on demand."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, precision: str) -> None:
         environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
         environment["PEERS_TORCH_COMPILE"] = str(int(name == "pytorch-compiled"))
+        environment["PEERS_PRECISION"] = precision
         if name == "cnn_jax":
             from cnn_jax import cli
 
@@ -82,40 +93,28 @@ class Side:
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, text=True)
 
-    def measure(self, task: str, batch: int, size: int) -> float:
-        """Milliseconds of a batch."""
+    def measure(self, task: str, batch: int, size: int) -> dict[str, float]:
+        """Milliseconds of a batch, and megabytes of the process at its largest so far."""
         assert self._process.stdin
         assert self._process.stdout
         print(json.dumps({"task": task, "batch": batch, "size": size}), file=self._process.stdin, flush=True)
-        return json.loads(self._process.stdout.readline())["milliseconds"]
+        return json.loads(self._process.stdout.readline())
 
     def close(self) -> None:
         """End the process."""
         self._process.communicate()
 
 
-def main() -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", choices=tuple(TASKS), default=list(TASKS))
-    parser.add_argument("--sides", nargs="+", choices=tuple(SIDES), default=["cnn_jax", "keras", "pytorch"])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--size", type=int, default=224, help="pixels")
-    parser.add_argument("--work", choices=tuple(SIDES), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.work:
-        work(arguments.work)
-        return
-    sides = {name: Side(name) for name in arguments.sides}
-    print(f"batch {arguments.batch}, {arguments.size} pixels, float32; ms a batch, median of {arguments.rounds} rounds")
+def compare_speed(arguments: argparse.Namespace) -> None:
+    """Print a row of milliseconds and ratios for each task."""
+    sides = {name: Side(name, arguments.precision) for name in arguments.sides}
     print(f"| task | {' | '.join(sides)} | fastest peer / cnn_jax | lowest to highest |")
     print("|" + "---|" * (len(sides) + 3))
     for task in arguments.tasks:
         times: dict[str, list[float]] = {name: [] for name in sides}
         for _ in range(arguments.rounds):
             for name, side in sides.items():
-                times[name].append(side.measure(task, arguments.batch, arguments.size))
+                times[name].append(side.measure(task, arguments.batch, arguments.size)["milliseconds"])
         peers = [min(of_round) for of_round in zip(*(v for k, v in times.items() if k != "cnn_jax"), strict=True)]
         ratios = [peer / ours for peer, ours in zip(peers, times.get("cnn_jax", peers), strict=True)]
         cells = [f"{statistics.median(values):.1f}" for values in times.values()]
@@ -123,6 +122,42 @@ def main() -> None:
         print(f"| {task} | {' | '.join(cells)} | {statistics.median(ratios):.2f} | {spread} |", flush=True)
     for side in sides.values():
         side.close()
+
+
+def compare_memory(arguments: argparse.Namespace) -> None:
+    """Print a row of peak megabytes for each task; every figure is of a process of its own."""
+    print(f"| task | {' | '.join(f'{name} MB' for name in arguments.sides)} |")
+    print("|" + "---|" * (len(arguments.sides) + 1))
+    for task in arguments.tasks:
+        cells = []
+        for name in arguments.sides:
+            side = Side(name, arguments.precision)
+            cells.append(f"{side.measure(task, arguments.batch, arguments.size)['megabytes']:.0f}")
+            side.close()
+        print(f"| {task} | {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", choices=tuple(TASKS), default=list(DEFAULT_TASKS))
+    parser.add_argument("--sides", nargs="+", choices=tuple(SIDES), default=["cnn_jax", "keras", "pytorch"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--size", type=int, default=224, help="pixels")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="not for Keras")
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of time")
+    parser.add_argument("--work", choices=tuple(SIDES), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.work:
+        work(arguments.work)
+        return
+    print(f"batch {arguments.batch}, {arguments.size} pixels, {arguments.precision}")
+    if arguments.memory:
+        compare_memory(arguments)
+    else:
+        print(f"milliseconds a batch, median of {arguments.rounds} rounds")
+        compare_speed(arguments)
 
 
 if __name__ == "__main__":

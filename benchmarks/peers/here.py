@@ -1,5 +1,6 @@
 """The tasks of `compare.py` in cnn_jax, as the doors run them."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,23 +16,26 @@ from cnn_jax.training.state import TrainState
 from cnn_jax.training.step import make_predict, make_train_step
 
 Task = Callable[[], Any]
+PRECISION: Any = os.environ.get("PEERS_PRECISION", "float32")
 
 
 def inference(name: str, batch: np.ndarray, **settings: Any) -> Task:
     """Logits of a batch of images uint8[b, s, s, 3]."""
-    model = build(ModelConfig(name=name, weights="none", image_size=batch.shape[1], **settings), 2)
+    model = _built(name, batch.shape[1], **settings)
     return _prediction(model, model.init(0), batch)
 
 
 def training(name: str, freeze_until: str, batch: np.ndarray, labels: np.ndarray, **settings: Any) -> Task:
     """A step of Adam on a batch of images, with the layers before `freeze_until` frozen."""
-    model = build(ModelConfig(name=name, weights="none", image_size=batch.shape[1], dropout=0.0, **settings), 2)
+    model = build(
+        ModelConfig(name=name, weights="none", image_size=batch.shape[1], dropout=0.0, **settings), 2, PRECISION
+    )
     return _step(model, Freezing.until(model, freeze_until), model.init(0), batch, labels)
 
 
 def prefix(name: str, freeze_until: str, batch: np.ndarray, **settings: Any) -> Task:
     """The output of the layers before `freeze_until`, as the feature cache computes it."""
-    model = build(ModelConfig(name=name, weights="none", image_size=batch.shape[1], **settings), 2)
+    model = _built(name, batch.shape[1], **settings)
     names = [layer.name for layer in model.layers]
     part = model.part(0, names.index(freeze_until))
     return _prediction(part, model.init(0), batch)
@@ -39,9 +43,13 @@ def prefix(name: str, freeze_until: str, batch: np.ndarray, **settings: Any) -> 
 
 def head(name: str, features: np.ndarray, labels: np.ndarray, image_size: int, **settings: Any) -> Task:
     """A step of the classifier alone on kept features."""
-    model = build(ModelConfig(name=name, weights="none", image_size=image_size, dropout=0.0, **settings), 2)
+    model = _built(name, image_size, dropout=0.0, **settings)
     freezing = Freezing.until(model, "head")
     return _step(model.part(freezing.prefix(model)), freezing, model.init(0), features, labels)
+
+
+def _built(name: str, image_size: int, **settings: Any) -> Model:
+    return build(ModelConfig(name=name, weights="none", image_size=image_size, **settings), 2, PRECISION)
 
 
 def _prediction(model: Model, variables: Any, batch: np.ndarray) -> Task:

@@ -1,4 +1,7 @@
-"""The tasks of `compare.py` in PyTorch: images as channels last, oneDNN's kernels, eager or through `torch.compile`."""
+"""The tasks of `compare.py` in PyTorch: channels last, eager or through `torch.compile`, bfloat16 by autocast.
+
+On the CPU with oneDNN's kernels, on a GPU with cuDNN's.
+"""
 
 import os
 from collections.abc import Callable
@@ -10,6 +13,8 @@ from torch import nn
 
 Task = Callable[[], Any]
 COMPILED = os.environ.get("PEERS_TORCH_COMPILE") == "1"
+MIXED = os.environ.get("PEERS_PRECISION") == "bfloat16"
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 VGG16 = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 MOBILENET = (
     *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)),
@@ -94,27 +99,36 @@ def _simple_cnn(size: int, alpha: float) -> tuple[dict[str, nn.Module], int]:
     return {**found, "flatten": nn.Flatten()}, width * (size // 4) ** 2
 
 
+def _here(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(array).to(DEVICE)
+
+
+def _mixed() -> torch.autocast:
+    return torch.autocast(DEVICE, torch.bfloat16, enabled=MIXED)
+
+
 def _prediction(model: nn.Module, batch: np.ndarray) -> Task:
-    model = model.to(memory_format=torch.channels_last).eval()
+    model = model.to(DEVICE, memory_format=torch.channels_last).eval()
     run = torch.compile(model) if COMPILED else model
 
     def task() -> None:
-        with torch.inference_mode():
-            run(torch.from_numpy(batch)).numpy()
+        with torch.inference_mode(), _mixed():
+            run(_here(batch)).cpu()
 
     return task
 
 
 def _step(frozen: nn.Module, model: nn.Module, batch: np.ndarray, labels: np.ndarray) -> Task:
-    frozen, model = (part.to(memory_format=torch.channels_last) for part in (frozen.eval(), model.train()))
+    frozen, model = (part.to(DEVICE, memory_format=torch.channels_last) for part in (frozen.eval(), model.train()))
     optimizer = torch.optim.Adam(model.parameters(), 1e-4)
     run_frozen, run = (torch.compile(part) if COMPILED and len(part) else part for part in (frozen, model))
 
     def task() -> None:
-        with torch.no_grad():
-            x = run_frozen(torch.from_numpy(batch))
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(run(x), torch.from_numpy(labels).long())
+        with _mixed():
+            with torch.no_grad():
+                x = run_frozen(_here(batch))
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(run(x), _here(labels).long())
         loss.backward()
         optimizer.step()
         loss.item()
