@@ -27,9 +27,7 @@ def inference(name: str, batch: np.ndarray, **settings: Any) -> Task:
 
 def training(name: str, freeze_until: str, batch: np.ndarray, labels: np.ndarray, **settings: Any) -> Task:
     """A step of Adam on a batch of images, with the layers before `freeze_until` frozen."""
-    model = build(
-        ModelConfig(name=name, weights="none", image_size=batch.shape[1], dropout=0.0, **settings), 2, PRECISION
-    )
+    model = _built(name, batch.shape[1], dropout=0.0, **settings)
     return _step(model, Freezing.until(model, freeze_until), model.init(0), batch, labels)
 
 
