@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.models.layers import Activation, Add, BatchNorm, DepthwiseConv, Layer
+from cnn_jax.models.layers import Activation, Add, BatchNorm, Conv, DepthwiseConv, Layer
 from cnn_jax.validation import near
 
 Variables = dict[str, Any]
@@ -22,6 +22,8 @@ class Chain(nn.Module):
     """Runs `layers` in order; the variables of each are stored under its name.
 
     A residual connection is a layer of its own: `Add` takes the output of the layer before and that of its source.
+    Where only the result counts, a batch normalisation runs together with its neighbours: the rectifier after it, and
+    in inference the convolution before it, whose kernel takes its factor. What is tapped is computed one by one.
     """
 
     layers: tuple[Layer, ...]
@@ -51,19 +53,26 @@ class Chain(nn.Module):
         Returns:
             The output of the last layer, and the tapped outputs by name.
         """
-        x, rectified = images, False
+        x, rectified, folded = images, False, False
         sources = {layer.source for layer in self.layers if isinstance(layer, Add)}
         outputs = {self.preceding: x} if self.preceding in sources else {}
         for layer, following in zip(self.layers, (*self.layers[1:], None), strict=True):
             layer_train = train and layer.name not in inference_layers
             wanted = layer.name in taps or layer.name in sources
-            if isinstance(layer, BatchNorm) and isinstance(following, Activation) and not wanted:
-                x = layer(x, layer_train, activation=following.kind)
-                rectified = True
-            elif rectified:
+            if rectified:
                 rectified = False
+            elif isinstance(layer, BatchNorm):
+                activation = following.kind if isinstance(following, Activation) and not wanted else None
+                x = layer(x, layer_train, activation, folded)
+                rectified, folded = activation is not None, False
             elif isinstance(layer, Add):
                 x = layer(x, layer_train, other=outputs[layer.source])
+            elif isinstance(layer, Conv | DepthwiseConv):
+                factor = None
+                if isinstance(following, BatchNorm) and layer.is_linear and not wanted:
+                    constant = not train or following.name in inference_layers
+                    factor = following.factor(layer.channels(x)) if constant else None
+                x, folded = layer(x, layer_train, factor), factor is not None
             else:
                 x = layer(x, layer_train)
             if offsets and layer.name in offsets:

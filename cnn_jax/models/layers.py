@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from cnn_jax.models.batch_norm import batch_norm_inference, batch_norm_training
 from cnn_jax.models.convolution import conv
 from cnn_jax.models.depthwise import depthwise_conv
+from cnn_jax.models.pooling import max_pool
 from cnn_jax.models.rectifier import Rectifier, rectify
 from cnn_jax.models.shifts import Pads, explicit_pads
 
@@ -28,7 +29,10 @@ class Layer(nn.Module):
 
 
 class Conv(Layer):
-    """Convolution; parameters `kernel` float[kh, kw, in, features] and, with `use_bias`, `bias` float[features]."""
+    """Convolution; parameters `kernel` float[kh, kw, in, features] and, with `use_bias`, `bias` float[features].
+
+    Where a batch normalisation follows, the chain may pass its `factor`, float[features], for the kernel.
+    """
 
     features: int
     kernel_size: tuple[int, int] = (3, 3)
@@ -37,9 +41,19 @@ class Conv(Layer):
     use_bias: bool = True
     activation: Rectifier | None = None
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether a factor of the output can go into the kernel."""
+        return not self.use_bias and self.activation is None
+
+    def channels(self, x: jax.Array) -> int:
+        """Of the output."""
+        return self.features
+
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool, factor: jax.Array | None = None) -> jax.Array:
         kernel = self.param("kernel", _SHAPE_ONLY, (*self.kernel_size, x.shape[-1], self.features))
+        kernel = kernel if factor is None else kernel * factor
         y = conv(x, kernel.astype(x.dtype), self.strides, self.padding)
         if self.use_bias:
             y += self.param("bias", _SHAPE_ONLY, (self.features,)).astype(x.dtype)
@@ -47,16 +61,21 @@ class Conv(Layer):
 
 
 class DepthwiseConv(Layer):
-    """One filter a channel, no bias; parameter `kernel` float[kh, kw, 1, c]."""
+    """One filter a channel, no bias; parameter `kernel` float[kh, kw, 1, c], and `factor` as for `Conv`."""
 
     kernel_size: tuple[int, int] = (3, 3)
     strides: tuple[int, int] = (1, 1)
     padding: str | Pads = "SAME"
+    is_linear = True
+
+    def channels(self, x: jax.Array) -> int:
+        """Of the output."""
+        return x.shape[-1]
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        channels = x.shape[-1]
-        kernel = self.param("kernel", _SHAPE_ONLY, (*self.kernel_size, 1, channels))
+    def __call__(self, x: jax.Array, train: bool, factor: jax.Array | None = None) -> jax.Array:
+        kernel = self.param("kernel", _SHAPE_ONLY, (*self.kernel_size, 1, x.shape[-1]))
+        kernel = kernel if factor is None else kernel * factor
         return depthwise_conv(x, kernel.astype(x.dtype), self.strides, self.padding)
 
 
@@ -64,19 +83,25 @@ class BatchNorm(Layer):
     """Batch normalisation as in Keras: statistics over b, h, w; biased variance in the moving average too.
 
     Parameters `scale` (Keras' gamma) and `bias` (beta), statistics `mean` and `var`, each float32[c].
-    The chain passes the `activation` of a rectifier that follows, so that both run, and differentiate, in one pass.
+    The chain passes the `activation` of a rectifier that follows, so that both run, and differentiate, in one pass. In
+    inference it may give the `factor` to the convolution before; what is left to do then is `folded`.
     """
 
     epsilon: float = 1e-3
     momentum: float = 0.99
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool, activation: Rectifier | None = None) -> jax.Array:
-        shape = (x.shape[-1],)
-        scale = self.param("scale", _SHAPE_ONLY, shape)
-        bias = self.param("bias", _SHAPE_ONLY, shape)
-        mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
-        var = self.variable("batch_stats", "var", jnp.zeros, shape)
+    def _leaves(self, channels: int) -> tuple[jax.Array, jax.Array, nn.Variable, nn.Variable]:
+        scale, bias = (self.param(name, _SHAPE_ONLY, (channels,)) for name in ("scale", "bias"))
+        mean, var = (self.variable("batch_stats", name, jnp.zeros, (channels,)) for name in ("mean", "var"))
+        return scale, bias, mean, var
+
+    def __call__(
+        self, x: jax.Array, train: bool, activation: Rectifier | None = None, folded: bool = False
+    ) -> jax.Array:
+        scale, bias, mean, var = self._leaves(x.shape[-1])
+        if folded:
+            return rectify(x + (bias - mean.value * self.factor(x.shape[-1])), activation).astype(x.dtype)
         if not train:
             return batch_norm_inference(x, scale, bias, mean.value, var.value, self.epsilon, activation)
         y, batch_mean, batch_var = batch_norm_training(x, scale, bias, mean.value, self.epsilon, activation)
@@ -84,6 +109,11 @@ class BatchNorm(Layer):
             mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
             var.value = self.momentum * var.value + (1 - self.momentum) * batch_var
         return y
+
+    def factor(self, channels: int) -> jax.Array:
+        """What inference multiplies each channel by: float[channels]."""
+        scale, _, _, var = self._leaves(channels)
+        return scale * jax.lax.rsqrt(var.value + self.epsilon)
 
 
 class Activation(Layer):
@@ -122,7 +152,7 @@ class MaxPool(Layer):
     padding: str = "VALID"
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        return nn.max_pool(x, self.pool_size, self.strides, self.padding)
+        return max_pool(x, self.pool_size, self.strides, self.padding)
 
 
 class GlobalAveragePool(Layer):

@@ -260,3 +260,21 @@ def test_the_small_network_with_random_weights_equals_the_same_keras_model(setti
     expected = np.asarray(reference(images.astype(np.float32) / 127.5 - 1, training=False))
     logits = model.logits(variables, jnp.asarray(images))
     np.testing.assert_allclose(logits, expected, atol=1e-5 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("name", ["mobilenet", "mobilenet_v2"])
+def test_folding_batch_norm_into_the_kernels_changes_nothing_beyond_rounding(name: str) -> None:
+    model = build(ModelConfig(name=name, alpha=0.35 if name == "mobilenet_v2" else 0.25, image_size=64), 3)
+    rng, variables = np.random.default_rng(0), model.init(0)
+    for layer, leaves in variables["batch_stats"].items():
+        for leaf in ("scale", "bias"):
+            shape = variables["params"][layer][leaf].shape
+            variables["params"][layer][leaf] = rng.uniform(0.5, 1.5, shape).astype(np.float32)
+        leaves["mean"] = rng.normal(size=leaves["mean"].shape).astype(np.float32)
+        leaves["var"] = rng.uniform(0.2, 2, leaves["var"].shape).astype(np.float32)
+    images = rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    unfolded = model.activations(variables, images, layer_names(model.layers))["head"]
+    logits = model.logits(variables, images)
+    scale = np.abs(unfolded).max()
+    np.testing.assert_allclose(logits / scale, unfolded / scale, rtol=0, atol=1e-5)
+    assert not np.array_equal(logits, unfolded)  # it was folded

@@ -1,0 +1,165 @@
+"""The same work here, in Keras on TensorFlow and in PyTorch: milliseconds a batch, in turn, and the ratios.
+
+    python benchmarks/peers/compare.py                              (needs PyTorch: pip install 'cnn_jax[bench]')
+    python benchmarks/peers/compare.py --tasks mobilenet-inference --rounds=5 --sides cnn_jax keras
+    python benchmarks/peers/compare.py --memory                     (peak memory of a process for each task instead)
+    python benchmarks/peers/compare.py --sides cnn_jax pytorch-compiled --precision=bfloat16 --batch=256   (on a GPU)
+
+Each side is a process of its own that lives through the whole comparison and works only when it is its turn. The
+last column is the median of the rounds' ratios, the fastest peer's time over cnn_jax's: above 1, cnn_jax is ahead.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+SIDES = {"cnn_jax": "here", "keras": "keras_side", "pytorch": "torch_side", "pytorch-compiled": "torch_side"}
+TASKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mobilenet-inference": ("inference", {"name": "mobilenet"}),
+    "mobilenet-from-conv_pw_10": ("training", {"name": "mobilenet", "freeze_until": "conv_pw_10"}),
+    "mobilenet-training": ("training", {"name": "mobilenet", "freeze_until": "none"}),
+    "mobilenet-from-head": ("training", {"name": "mobilenet", "freeze_until": "head"}),
+    "mobilenet-prefix-conv_pw_10": ("prefix", {"name": "mobilenet", "freeze_until": "conv_pw_10"}),
+    "simple_cnn-training": ("training", {"name": "simple_cnn", "freeze_until": "none"}),
+    "vgg16-prefix": ("prefix", {"name": "vgg16", "freeze_until": "head"}),
+    "vgg16-head": ("head", {"name": "vgg16"}),
+    "vgg16-inference": ("inference", {"name": "vgg16"}),
+    "vgg16-from-block5_conv1": ("training", {"name": "vgg16", "freeze_until": "block5_conv1"}),
+    "vgg16-training": ("training", {"name": "vgg16", "freeze_until": "none"}),
+}
+DEFAULT_TASKS = tuple(name for name in TASKS if name not in ("vgg16-training", "mobilenet-from-head"))
+"""Those whose step is not too long for a CPU, nor nearly another's."""
+VGG16_FEATURES = 512
+SECONDS = 3.0
+"""How long a side works in its turn, at least, and at least three batches."""
+
+
+def make_task(side: str, name: str, batch: int, size: int) -> Any:
+    """A function without arguments that does the task once and waits for its end."""
+    import numpy as np
+
+    kind, settings = TASKS[name]
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, batch).astype(np.int32)
+    if kind == "head":
+        inputs = {"features": rng.random((batch, VGG16_FEATURES), np.float32), "labels": labels, "image_size": size}
+    else:
+        inputs = {"batch": rng.integers(0, 256, (batch, size, size, 3), dtype=np.uint8)}
+        if kind == "training":
+            inputs["labels"] = labels
+    return getattr(importlib.import_module(SIDES[side]), kind)(**settings, **inputs)
+
+
+def work(side: str) -> None:
+    """The process of a side: reads the names of tasks, answers with the median milliseconds of a batch."""
+    tasks: dict[str, Any] = {}
+    for line in sys.stdin:
+        request = json.loads(line)
+        key = json.dumps(request)
+        if key not in tasks:
+            tasks.clear()  # one at a time: their memory would add up
+            tasks[key] = make_task(side, request["task"], request["batch"], request["size"])
+            for _ in range(2):
+                tasks[key]()
+        times, begun = [], time.perf_counter()
+        while len(times) < 3 or time.perf_counter() - begun < SECONDS:
+            started = time.perf_counter()
+            tasks[key]()
+            times.append(1e3 * (time.perf_counter() - started))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"milliseconds": statistics.median(times), "megabytes": peak}), flush=True)
+
+
+class Side:
+    """A process that works on demand."""
+
+    def __init__(self, name: str, precision: str) -> None:
+        environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment["PEERS_TORCH_COMPILE"] = str(int(name == "pytorch-compiled"))
+        environment["PEERS_PRECISION"] = precision
+        if name == "cnn_jax":
+            from cnn_jax import cli
+
+            environment.setdefault("GLIBC_TUNABLES", cli.MALLOC_TUNABLES)  # as the doors start themselves
+        command = [sys.executable, __file__, "--work", name]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, text=True)
+
+    def measure(self, task: str, batch: int, size: int) -> dict[str, float]:
+        """Milliseconds of a batch, and megabytes of the process at its largest so far."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print(json.dumps({"task": task, "batch": batch, "size": size}), file=self._process.stdin, flush=True)
+        return json.loads(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+def compare_speed(arguments: argparse.Namespace) -> None:
+    """Print a row of milliseconds and ratios for each task."""
+    sides = {name: Side(name, arguments.precision) for name in arguments.sides}
+    print(f"| task | {' | '.join(sides)} | fastest peer / cnn_jax | lowest to highest |")
+    print("|" + "---|" * (len(sides) + 3))
+    for task in arguments.tasks:
+        times: dict[str, list[float]] = {name: [] for name in sides}
+        for _ in range(arguments.rounds):
+            for name, side in sides.items():
+                times[name].append(side.measure(task, arguments.batch, arguments.size)["milliseconds"])
+        peers = [min(of_round) for of_round in zip(*(v for k, v in times.items() if k != "cnn_jax"), strict=True)]
+        ratios = [peer / ours for peer, ours in zip(peers, times.get("cnn_jax", peers), strict=True)]
+        cells = [f"{statistics.median(values):.1f}" for values in times.values()]
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        print(f"| {task} | {' | '.join(cells)} | {statistics.median(ratios):.2f} | {spread} |", flush=True)
+    for side in sides.values():
+        side.close()
+
+
+def compare_memory(arguments: argparse.Namespace) -> None:
+    """Print a row of peak megabytes for each task; every figure is of a process of its own."""
+    print(f"| task | {' | '.join(f'{name} MB' for name in arguments.sides)} |")
+    print("|" + "---|" * (len(arguments.sides) + 1))
+    for task in arguments.tasks:
+        cells = []
+        for name in arguments.sides:
+            side = Side(name, arguments.precision)
+            cells.append(f"{side.measure(task, arguments.batch, arguments.size)['megabytes']:.0f}")
+            side.close()
+        print(f"| {task} | {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", choices=tuple(TASKS), default=list(DEFAULT_TASKS))
+    parser.add_argument("--sides", nargs="+", choices=tuple(SIDES), default=["cnn_jax", "keras", "pytorch"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--size", type=int, default=224, help="pixels")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="not for Keras")
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of time")
+    parser.add_argument("--work", choices=tuple(SIDES), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.work:
+        work(arguments.work)
+        return
+    print(f"batch {arguments.batch}, {arguments.size} pixels, {arguments.precision}")
+    if arguments.memory:
+        compare_memory(arguments)
+    else:
+        print(f"milliseconds a batch, median of {arguments.rounds} rounds")
+        compare_speed(arguments)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    main()

@@ -1,0 +1,69 @@
+"""The tasks of `compare.py` in cnn_jax, as the doors run them."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from cnn_jax.config import ModelConfig
+from cnn_jax.models.model import Model, build
+from cnn_jax.training.freezing import Freezing
+from cnn_jax.training.mesh import Mesh
+from cnn_jax.training.state import TrainState
+from cnn_jax.training.step import make_predict, make_train_step
+
+Task = Callable[[], Any]
+PRECISION: Any = os.environ.get("PEERS_PRECISION", "float32")
+
+
+def inference(name: str, batch: np.ndarray, **settings: Any) -> Task:
+    """Logits of a batch of images uint8[b, s, s, 3]."""
+    model = _built(name, batch.shape[1], **settings)
+    return _prediction(model, model.init(0), batch)
+
+
+def training(name: str, freeze_until: str, batch: np.ndarray, labels: np.ndarray, **settings: Any) -> Task:
+    """A step of Adam on a batch of images, with the layers before `freeze_until` frozen."""
+    model = _built(name, batch.shape[1], dropout=0.0, **settings)
+    return _step(model, Freezing.until(model, freeze_until), model.init(0), batch, labels)
+
+
+def prefix(name: str, freeze_until: str, batch: np.ndarray, **settings: Any) -> Task:
+    """The output of the layers before `freeze_until`, as the feature cache computes it."""
+    model = _built(name, batch.shape[1], **settings)
+    names = [layer.name for layer in model.layers]
+    part = model.part(0, names.index(freeze_until))
+    return _prediction(part, model.init(0), batch)
+
+
+def head(name: str, features: np.ndarray, labels: np.ndarray, image_size: int, **settings: Any) -> Task:
+    """A step of the classifier alone on kept features."""
+    model = _built(name, image_size, dropout=0.0, **settings)
+    freezing = Freezing.until(model, "head")
+    return _step(model.part(freezing.prefix(model)), freezing, model.init(0), features, labels)
+
+
+def _built(name: str, image_size: int, **settings: Any) -> Model:
+    return build(ModelConfig(name=name, weights="none", image_size=image_size, **settings), 2, PRECISION)
+
+
+def _prediction(model: Model, variables: Any, batch: np.ndarray) -> Task:
+    mesh = Mesh.create()
+    variables, predict = mesh.replicate(variables), make_predict(model, mesh)
+    return lambda: jax.block_until_ready(predict(variables, mesh.put_batch(batch)))
+
+
+def _step(model: Model, freezing: Freezing, variables: Any, batch: np.ndarray, labels: np.ndarray) -> Task:
+    mesh, optimizer = Mesh.create(), optax.adam(1e-4)
+    state = mesh.replicate(TrainState.create(variables, optimizer, freezing))
+    step = make_train_step(model, optimizer, freezing, 0, mesh)
+
+    def task() -> None:
+        nonlocal state
+        state, report = step(state, mesh.put_batch(batch), mesh.put_batch(labels))
+        jax.block_until_ready((state, report))
+
+    return task

@@ -1,0 +1,49 @@
+"""From the command to the first step: cold and with warm caches, and where the time goes.
+
+    python benchmarks/start.py cats_and_dogs mobilenet_7_5_224_tf.h5 --alpha=0.75 --freeze-until none conv_pw_10 head
+
+Each freeze point is started twice in an empty cache folder: the first start compiles everything, the second finds the
+programs and features of the first. Prints what the run itself measured, and the wall time of the whole process for
+an epoch of one step.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+
+def start(arguments: argparse.Namespace, freeze_until: str, cache: str, workdir: str) -> tuple[float, str]:
+    """Wall seconds of a run of one step, and what it says of its start."""
+    command = [sys.executable, "-m", "cnn_jax.train", "--exp=mobilenet_ft", f"--workdir={workdir}", "--report=False"]
+    command += [f"--data.dataset=folder:{arguments.directory}", f"--model.weights={arguments.weights}"]
+    command += [f"--model.alpha={arguments.alpha}", f"--train.freeze_until={freeze_until}", "--train.epochs=1"]
+    command += ["--data.steps_per_epoch=1", "--train.feature_cache=off", "--data.memory_megabytes=0"]
+    started = time.perf_counter()
+    environment = {**os.environ, "CNN_JAX_CACHE": cache}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    seconds = time.perf_counter() - started
+    return seconds, next(line for line in done.stdout.splitlines() if line.startswith("start ")).split(maxsplit=1)[1]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path, help="has train and validation")
+    parser.add_argument("weights", type=Path, help="Keras' .h5 file for this alpha")
+    parser.add_argument("--alpha", type=float, default=1.0)
+    parser.add_argument("--freeze-until", nargs="+", default=["conv_pw_10"])
+    arguments = parser.parse_args()
+    print("| freeze_until | caches | whole process s | of it |\n|---|---|---|---|")
+    for freeze_until in arguments.freeze_until:
+        with tempfile.TemporaryDirectory() as folder:
+            for state in ("empty", "warm"):
+                seconds, parts = start(arguments, freeze_until, f"{folder}/cache", f"{folder}/{state}")
+                print(f"| {freeze_until} | {state} | {seconds:.1f} | {parts} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
