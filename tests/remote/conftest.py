@@ -1,6 +1,5 @@
 """A Google Cloud Storage on this machine, which the processes of these tests take for the real one."""
 
-import os
 from collections.abc import Iterator
 
 import pytest

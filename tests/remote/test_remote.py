@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 import cnn_jax
-from cnn_jax import check_data, cli, evaluate, explain, export, files, predict
+from cnn_jax import check_data, evaluate, files, predict
 from cnn_jax.config import CheckpointConfig
 from cnn_jax.data.paths import expand
 from cnn_jax.data.sources import open_dataset
-from cnn_jax.errors import ConfigError, DataError, RemoteError, RunError, RunFailed, WeightsError
+from cnn_jax.errors import ConfigError, DataError, RemoteError, RunError, WeightsError
 from cnn_jax.training import runs
 from cnn_jax.weights.locate import locate
 from tests.remote.fake_gcs import Bucket, FakeGcs
@@ -101,7 +101,155 @@ def test_a_run_on_gs_is_the_run_on_this_machine_and_so_is_all_that_is_done_with_
         classifier(f"gs://bucket/{photo}").probabilities,
         local(photos.parent / photo.replace("photos", "images")).probabilities,
     )
-    assert explain.main([f"gs://bucket/{photo}", f"--checkpoint={RUN}", "--methods", "grad-cam"]) == 0
-    assert "explain/index.html" in bucket.names("runs/first/")
-    assert export.main([f"--checkpoint={RUN}", "--format=stablehlo"]) == 0
-    assert "small.stablehlo" in bucket.names("runs/first/")
+
+
+def test_a_run_that_is_killed_while_it_saves_goes_on_from_the_checkpoint_before(
+    gcs: FakeGcs, bucket: Bucket, tmp_path: Path
+) -> None:
+    config = replace(with_(SMALL_CNN, train={"epochs": 3}), checkpoint=CheckpointConfig(every_steps=2))
+    whole = train(config, tmp_path / "whole").result
+    start = [*command(config, tmp_path / "run")[:-2], f"--workdir={RUN}", "--report=False"]
+    process = subprocess.Popen(start, env={**os.environ, "CNN_JAX_NO_TUNING": "1"})
+    committed = "runs/first/checkpoints/{}/commit_success.txt"
+    begun = "runs/first/checkpoints/{}/"
+    try:
+        while not any(
+            committed.format(step - 2) in bucket.blobs
+            and any(name.startswith(begun.format(step)) for name in list(bucket.blobs))
+            and committed.format(step) not in bucket.blobs
+            for step in range(4, 18, 2)
+        ):
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+    with pytest.raises(RunError, match="another configuration"):
+        train(with_(config, train={"epochs": 4}), RUN)
+    result = train(config, RUN).result
+    assert result["steps"] == whole["steps"]
+    assert_identical(final_state(config, tmp_path / "whole"), final_state(config, RUN))
+    assert metrics(tmp_path / "whole") == metrics(RUN)
+
+
+def test_what_a_kill_left_before_the_first_whole_checkpoint_is_no_run_to_go_on_with(bucket: Bucket) -> None:
+    bucket.put("runs/first/config.json", b"{}")
+    bucket.put("runs/first/checkpoints/2/variables/_METADATA", b"{}")
+    assert not runs.check(RUN, SMALL_CNN)
+    bucket.put("runs/first/checkpoints/2/commit_success.txt", b"")
+    with pytest.raises(RunError, match="another configuration"):
+        runs.check(RUN, SMALL_CNN)
+    with pytest.raises(RunError, match="is not a run directory"):
+        runs.check(files.as_path("gs://bucket/runs"), SMALL_CNN)
+
+
+def test_a_data_set_is_listed_as_on_this_machine(bucket: Bucket, photos: Path, tmp_path: Path) -> None:
+    (photos / "train" / "blue" / "more").mkdir()
+    shutil.copy(photos / "train" / "blue" / "00.png", photos / "train" / "blue" / "more" / "copy.png")
+    (photos / "train" / "red" / "notes.txt").write_text("no image")
+    (photos / "train" / "red" / ".hidden.png").write_bytes(b"")
+    bucket.upload(photos, "photos")
+    (tmp_path / "exclude.txt").write_text("train/red/01.png\n")
+    bucket.put("exclude.txt", b"gs://bucket/photos/train/red/01.png\n")
+    config = ON_PHOTOS.data
+    there = open_dataset(replace(config, exclude="gs://bucket/exclude.txt"))
+    here = open_dataset(replace(config, dataset=f"folder:{photos}", exclude=str(tmp_path / "exclude.txt")))
+    for name, split in here.splits.items():
+        assert list(there.splits[name].ids) == list(split.ids)
+        assert there.splits[name].labels.tolist() == split.labels.tolist()
+        np.testing.assert_array_equal(there.splits[name].images.load(3), split.images.load(3))
+    before = there.splits["train"].images.fingerprint()
+    bucket.put("photos/train/red/00.png", (photos / "train" / "red" / "00.png").read_bytes() + b" ")
+    assert open_dataset(config).splits["train"].take(np.arange(13)).images.fingerprint() != before
+
+    reports = []
+    for dataset, file in ((f"folder:{photos}", tmp_path / "here.json"), (config.dataset, tmp_path / "there.json")):
+        bucket.put("photos/train/red/00.png", (photos / "train" / "red" / "00.png").read_bytes())
+        code = check_data.main([dataset, f"--json={file}"])
+        reports.append((code, json.loads(file.read_text()) | {"dataset": None, "folder": None}))
+    assert reports[0] == reports[1]
+
+
+def test_images_are_named_one_by_one_by_folder_and_by_pattern(bucket: Bucket, photos: Path) -> None:
+    folder = "gs://bucket/photos/validation"
+    assert expand([f"{folder}/red/00.png"]) == [f"{folder}/red/00.png"]
+    both = [f"{folder}/{name}/{i:02d}.png" for name in ("blue", "red") for i in range(5)]
+    assert expand([folder]) == both
+    assert expand([f"{folder}/*/0[12].png"]) == [both[i] for i in (1, 2, 6, 7)]
+    assert expand([f"{folder}/r*"]) == both[5:]
+    with pytest.raises(DataError, match=r"\*\* is for patterns of this machine"):
+        expand([f"{folder}/**/*.png"])
+    with pytest.raises(DataError, match="there is no such image"):
+        expand([f"{folder}/none"])
+
+
+def test_a_weights_file_is_copied_once_and_again_when_it_has_changed(bucket: Bucket) -> None:
+    model = replace(SMALL_CNN.model, weights="gs://bucket/weights/small.h5")
+    bucket.put("weights/small.h5", b"first")
+    copy = locate(model)
+    assert copy is not None
+    assert (copy.name, copy.read_bytes()) == ("small.h5", b"first")
+    bucket.requests.clear()
+    assert locate(model) == copy
+    assert not any(request.startswith("GET /bucket/") for request in bucket.requests), "it was read again"
+    bucket.put("weights/small.h5", b"other")
+    again = locate(model)
+    assert again is not None
+    assert again.read_bytes() == b"other"
+    with pytest.raises(WeightsError, match="no such file or run"):
+        locate(replace(model, weights="gs://bucket/weights/none.h5"))
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(bucket: Bucket) -> None:
+    path = files.as_path("gs://bucket/folder/file.txt")
+    files.write_atomically(path, "one\n")
+    files.append(path, "two\n")
+    assert path.read_text() == "one\ntwo\n"
+    with pytest.raises(ZeroDivisionError), files.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    with files.replacing(path):
+        pass
+    assert path.read_text() == "one\ntwo\n"
+    assert bucket.names() == ["folder/file.txt"]
+
+
+# ---- errors ----
+
+
+def test_a_storage_that_refuses_or_is_not_there_is_one_error(bucket: Bucket, photos: Path) -> None:
+    with pytest.raises(DataError, match="there is no folder gs://nowhere/photos"):
+        open_dataset(replace(ON_PHOTOS.data, dataset="folder:gs://nowhere/photos"))
+    with pytest.raises(RunError, match="cannot be written: there is no such bucket; `gcloud storage buckets create"):
+        train(SMALL_CNN, files.as_path("gs://nowhere/runs/first"))
+    bucket.refuses = re.compile("GET .*/photos|runs%2F|/runs/|name=runs")
+    with pytest.raises(DataError, match="(?s)data.dataset=folder:gs://bucket/photos cannot be read: .*403.*log in"):
+        open_dataset(ON_PHOTOS.data)
+    with pytest.raises(RunError, match="(?s)--workdir=gs://bucket/runs/first cannot be read: .*403.*log in"):
+        train(SMALL_CNN, RUN)
+    with pytest.raises(RemoteError, match="403"):
+        runs.load(RUN)
+
+
+def test_without_a_network_the_error_says_so(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("https_proxy")
+    monkeypatch.setenv("no_proxy", "*")
+    with pytest.raises(DataError, match="cannot be read: .*Is there a network"):
+        open_dataset(ON_PHOTOS.data)
+
+
+def test_storages_of_other_kinds_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match="s3://bucket/photos is not possible: it must be a path of this machine, or gs"
+    ):
+        open_dataset(replace(ON_PHOTOS.data, dataset="folder:s3://bucket/photos"))
+    with pytest.raises(ConfigError, match="gs:// is not possible"):
+        files.as_path("gs://")
+
+
+def test_the_package_that_checkpoints_need_is_named(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "google.cloud.storage", None)
+    with pytest.raises(RunError, match="pip install google-cloud-storage"):
+        train(SMALL_CNN, RUN)
+    assert not bucket.names()

@@ -40,11 +40,11 @@ def passed_by_flat(folder: Path) -> Iterator[Finding]:
 
 def _in_class(folder: Path, path: str) -> Iterator[Finding]:
     try:
-        entries = entries(path)
+        found = entries(path)
     except OSError as error:
         yield Finding("ignored_image", (below(folder, path) + "/",), f"cannot be opened: {error.strerror}")
         return
-    for entry in entries:
+    for entry in found:
         if not entry.is_dir():
             if not is_image_name(entry.name):
                 yield _file(folder, entry)
