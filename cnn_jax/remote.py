@@ -9,7 +9,6 @@ import errno
 import functools
 import hashlib
 import os
-import shutil
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -80,12 +79,6 @@ class RemotePath(PosixGPath):
         with _explained(self), tf().io.gfile.GFile(str(self), "wb") as file:
             file.write(data)
         return len(data)
-
-    def open(self, mode: str = "rb", **options: Any) -> Any:
-        """For reading bytes from any place."""
-        assert mode == "rb"
-        assert not options
-        return tf().io.gfile.GFile(str(self), mode)
 
     def rename(self, target: Any) -> "RemotePath":
         """One object after the other where it is a folder."""
@@ -161,10 +154,28 @@ def fetch(path: Path, folder: Path) -> Path:
     key = hashlib.sha256(f"{path} {size} {changed}".encode()).hexdigest()[:16]
     copy = folder / key / path.name
     if not copy.is_file():
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(copy) as temporary, temporary.open("wb") as file, path.open("rb") as source, _explained(path):
-            shutil.copyfileobj(source, file, 2**24)
+        _copy(str(path), copy)
     return copy
+
+
+def mirror(source: Path, target: Path) -> None:
+    """Copy all objects below a folder that have not been copied, or have another length, to a folder of this machine.
+
+    Raises:
+        OSError: an object cannot be read, or the copy cannot be written.
+    """
+    paths = [f"{parent}/{name}" for parent, _, names in walk(str(source)) for name in names]
+    for path, (size, _) in zip(paths, stamps(paths), strict=True):
+        copy = target / path.removeprefix(f"{source}/")
+        if not copy.is_file() or copy.stat().st_size != size:
+            _copy(path, copy)
+
+
+def _copy(source: str, target: Path) -> None:
+    """Bring one object to this machine, whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as temporary, _explained(source):
+        tf().io.gfile.copy(source, str(temporary), overwrite=True)
 
 
 @functools.cache

@@ -17,12 +17,13 @@ import pytest
 
 import cnn_jax
 from cnn_jax import check_data, evaluate, files, predict
-from cnn_jax.config import CheckpointConfig
+from cnn_jax.config import CheckpointConfig, DataConfig
 from cnn_jax.data.paths import expand
 from cnn_jax.data.sources import open_dataset
 from cnn_jax.errors import ConfigError, DataError, RemoteError, RunError, WeightsError
 from cnn_jax.training import runs
 from cnn_jax.weights.locate import locate
+from tests.data.test_sources import assert_holds_tfds_pixels, prepare_tfds
 from tests.remote.fake_gcs import Bucket, FakeGcs
 from tests.training.helpers import (
     SMALL_CNN,
@@ -106,7 +107,7 @@ def test_a_run_on_gs_is_the_run_on_this_machine_and_so_is_all_that_is_done_with_
 def test_a_run_that_is_killed_while_it_saves_goes_on_from_the_checkpoint_before(
     gcs: FakeGcs, bucket: Bucket, tmp_path: Path
 ) -> None:
-    config = replace(with_(SMALL_CNN, train={"epochs": 3}), checkpoint=CheckpointConfig(every_steps=2))
+    config = replace(with_(SMALL_CNN, train={"epochs": 2}), checkpoint=CheckpointConfig(every_steps=3))
     whole = train(config, tmp_path / "whole").result
     start = [*command(config, tmp_path / "run")[:-2], f"--workdir={RUN}", "--report=False"]
     process = subprocess.Popen(start, env={**os.environ, "CNN_JAX_NO_TUNING": "1"})
@@ -114,10 +115,10 @@ def test_a_run_that_is_killed_while_it_saves_goes_on_from_the_checkpoint_before(
     begun = "runs/first/checkpoints/{}/"
     try:
         while not any(
-            committed.format(step - 2) in bucket.blobs
+            committed.format(step - 3) in bucket.blobs
             and any(name.startswith(begun.format(step)) for name in list(bucket.blobs))
             and committed.format(step) not in bucket.blobs
-            for step in range(4, 18, 2)
+            for step in range(6, 13, 3)
         ):
             assert process.poll() is None
             time.sleep(0.001)
@@ -126,7 +127,7 @@ def test_a_run_that_is_killed_while_it_saves_goes_on_from_the_checkpoint_before(
         process.kill()
         process.wait()
     with pytest.raises(RunError, match="another configuration"):
-        train(with_(config, train={"epochs": 4}), RUN)
+        train(with_(config, train={"epochs": 3}), RUN)
     result = train(config, RUN).result
     assert result["steps"] == whole["steps"]
     assert_identical(final_state(config, tmp_path / "whole"), final_state(config, RUN))
@@ -206,9 +207,14 @@ def test_a_file_is_replaced_whole_or_not_at_all(bucket: Bucket) -> None:
     files.write_atomically(path, "one\n")
     files.append(path, "two\n")
     assert path.read_text() == "one\ntwo\n"
-    with pytest.raises(ZeroDivisionError), files.replacing(path) as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
+
+    def fails() -> None:
+        with files.replacing(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
     with files.replacing(path):
         pass
     assert path.read_text() == "one\ntwo\n"
@@ -224,9 +230,9 @@ def test_a_storage_that_refuses_or_is_not_there_is_one_error(bucket: Bucket, pho
     with pytest.raises(RunError, match="cannot be written: there is no such bucket; `gcloud storage buckets create"):
         train(SMALL_CNN, files.as_path("gs://nowhere/runs/first"))
     bucket.refuses = re.compile("GET .*/photos|runs%2F|/runs/|name=runs")
-    with pytest.raises(DataError, match="(?s)data.dataset=folder:gs://bucket/photos cannot be read: .*403.*log in"):
+    with pytest.raises(DataError, match=r"(?s)data.dataset=folder:gs://bucket/photos cannot be read: .*403.*log in"):
         open_dataset(ON_PHOTOS.data)
-    with pytest.raises(RunError, match="(?s)--workdir=gs://bucket/runs/first cannot be read: .*403.*log in"):
+    with pytest.raises(RunError, match=r"(?s)--workdir=gs://bucket/runs/first cannot be read: .*403.*log in"):
         train(SMALL_CNN, RUN)
     with pytest.raises(RemoteError, match="403"):
         runs.load(RUN)
@@ -235,13 +241,13 @@ def test_a_storage_that_refuses_or_is_not_there_is_one_error(bucket: Bucket, pho
 def test_without_a_network_the_error_says_so(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("https_proxy")
     monkeypatch.setenv("no_proxy", "*")
-    with pytest.raises(DataError, match="cannot be read: .*Is there a network"):
+    with pytest.raises(DataError, match=r"cannot be read: .*Is there a network"):
         open_dataset(ON_PHOTOS.data)
 
 
 def test_storages_of_other_kinds_are_refused() -> None:
     with pytest.raises(
-        ConfigError, match="s3://bucket/photos is not possible: it must be a path of this machine, or gs"
+        ConfigError, match=r"s3://bucket/photos is not possible: it must be a path of this machine, or gs"
     ):
         open_dataset(replace(ON_PHOTOS.data, dataset="folder:s3://bucket/photos"))
     with pytest.raises(ConfigError, match="gs:// is not possible"):
@@ -253,3 +259,14 @@ def test_the_package_that_checkpoints_need_is_named(bucket: Bucket, monkeypatch:
     with pytest.raises(RunError, match="pip install google-cloud-storage"):
         train(SMALL_CNN, RUN)
     assert not bucket.names()
+
+
+@pytest.mark.parametrize("form", ["tfrecord", "array_record"])
+def test_a_prepared_tfds_data_set_is_copied_once(form: str, bucket: Bucket, tmp_path: Path) -> None:
+    prepare_tfds(tmp_path, "made_up", {"train": 5, "test": 3}, file_format=form)
+    bucket.upload(tmp_path, f"tfds/{form}")
+    config = DataConfig(dataset="tfds:made_up", data_dir=f"gs://bucket/tfds/{form}")
+    assert_holds_tfds_pixels(open_dataset(config).splits["train"], "train", 5)
+    bucket.requests.clear()
+    assert_holds_tfds_pixels(open_dataset(config).splits["test"], "test", 3)
+    assert not any("made_up-test" in request and "/o/" not in request for request in bucket.requests)
