@@ -7,7 +7,7 @@ import pytest
 from tests.remote.fake_gcs import Bucket, FakeGcs
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeGcs]:
     with FakeGcs(tmp_path_factory.mktemp("gcs")) as server, pytest.MonkeyPatch.context() as patched:
         for name, value in server.environment.items():
@@ -16,7 +16,7 @@ def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeGcs]:
 
 
 @pytest.fixture
-def bucket(gcs: FakeGcs, request: pytest.FixtureRequest) -> Iterator[Bucket]:
+def bucket(gcs: FakeGcs) -> Iterator[Bucket]:
     """An empty bucket called `bucket`."""
     gcs.buckets.clear()
     yield gcs.bucket("bucket")

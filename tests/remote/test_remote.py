@@ -134,6 +134,17 @@ def test_a_run_that_is_killed_while_it_saves_goes_on_from_the_checkpoint_before(
     assert metrics(tmp_path / "whole") == metrics(RUN)
 
 
+def test_a_damaged_checkpoint_is_moved_away_and_the_one_before_is_gone_on_from(bucket: Bucket) -> None:
+    config = with_(SMALL_CNN, train={"epochs": 2})
+    train(config, RUN)
+    for name in bucket.names():
+        if name.startswith("runs/first/checkpoints/12/variables/"):
+            bucket.put(name, b"damaged")
+    assert train(config, RUN).result["status"] == "completed"
+    assert any(name.startswith("12-") for name in bucket.names("runs/first/damaged/"))
+    assert (RUN / "checkpoints" / "12" / "commit_success.txt").exists()
+
+
 def test_what_a_kill_left_before_the_first_whole_checkpoint_is_no_run_to_go_on_with(bucket: Bucket) -> None:
     bucket.put("runs/first/config.json", b"{}")
     bucket.put("runs/first/checkpoints/2/variables/_METADATA", b"{}")
