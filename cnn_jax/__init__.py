@@ -23,10 +23,9 @@ def load(run: str | os.PathLike[str]) -> "Classifier":
     Raises:
         cnn_jax.errors.RunError: there is no such run, it has no checkpoint yet, or the checkpoint is damaged.
     """
-    from pathlib import Path  # what takes long to import loads only when it is used
-
-    from cnn_jax.evaluation.classifier import Classifier
+    from cnn_jax.evaluation.classifier import Classifier  # what takes long to import loads only when it is used
+    from cnn_jax.files import as_path
     from cnn_jax.training import runs
 
-    loaded = runs.load(Path(run))
+    loaded = runs.load(as_path(run))
     return Classifier(loaded.model, loaded.variables, loaded.classes, loaded.resize)

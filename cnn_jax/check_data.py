@@ -18,7 +18,7 @@ from cnn_jax import cli
 from cnn_jax.config import Config
 from cnn_jax.console_text import printable
 from cnn_jax.errors import ConfigError, DataError
-from cnn_jax.files import replacing, write_atomically
+from cnn_jax.files import can_hold, replacing, write_atomically
 
 if TYPE_CHECKING:
     from cnn_jax.data.health.check import Report
@@ -49,7 +49,7 @@ class Arguments:
         if self.preview is not None and self.preview.suffix != ".png":
             raise ConfigError(f"--preview={self.preview}: the name must end with .png")
         for path in (self.json, self.html, self.write_exclude, self.preview):
-            if path is not None and not path.absolute().parent.is_dir():
+            if path is not None and not can_hold(path):
                 raise ConfigError(f"{path}: there is no folder {path.parent} to write it into")
 
 

@@ -5,14 +5,17 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path, PurePath
 from typing import Any, NoReturn, TypeVar
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from cnn_jax import distributed
 from cnn_jax.cache import cache_folder
 from cnn_jax.errors import RunFailed, UserError
 from cnn_jax.experiment import load_experiment
+from cnn_jax.files import as_path
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -26,6 +29,22 @@ NO_TUNING = "CNN_JAX_NO_TUNING"
 """Environment variable: set to anything to start without `MALLOC_TUNABLES`."""
 
 Arguments = TypeVar("Arguments")
+
+PATHS = ConstructorRegistry()
+"""How flags of type `Path` are read: `pathlib` makes gs:/ of gs://."""
+
+
+@PATHS.primitive_rule
+def _path(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
+    if kind.type is not Path:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda texts: as_path(texts[0]),
+        is_instance=lambda value: isinstance(value, PurePath),
+        str_from_instance=lambda path: [str(path)],
+    )
 
 
 def parse(
@@ -43,7 +62,8 @@ def parse(
     """
     prog = f"python -m cnn_jax.{door}"
     given: dict[str, Any] = {} if default is None else {"default": default}
-    return tyro.cli(arguments, args=list(argv), prog=prog, description=description, **given)
+    with PATHS:
+        return tyro.cli(arguments, args=list(argv), prog=prog, description=description, **given)
 
 
 def parse_with_experiment(

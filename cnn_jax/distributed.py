@@ -5,14 +5,18 @@ word ends the others too, in bounded time: their next collective operation fails
 heartbeat and aborts them.
 """
 
+import contextlib
 import ctypes
+import functools
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from cnn_jax.errors import ConfigError, RunFailed
 from cnn_jax.validation import check_types, require
@@ -69,6 +73,7 @@ def join(arguments: DistributedArguments) -> None:
     settings = _settings(arguments)
     if settings is None:
         return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what the runtime logs of a lost process is said once, below
     import jax
     from jax._src.distributed import global_state
 
@@ -76,12 +81,13 @@ def join(arguments: DistributedArguments) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     _explain_aborts()
     try:
-        jax.distributed.initialize(
-            **settings,
-            initialization_timeout=arguments.start_seconds,
-            heartbeat_timeout_seconds=arguments.lost_seconds,
-            shutdown_timeout_seconds=SHUTDOWN_SECONDS,
-        )
+        with _told_of_lost_processes():
+            jax.distributed.initialize(
+                **settings,
+                initialization_timeout=arguments.start_seconds,
+                heartbeat_timeout_seconds=arguments.lost_seconds,
+                shutdown_timeout_seconds=SHUTDOWN_SECONDS,
+            )
     except (RuntimeError, ValueError) as error:
         raise RunFailed(
             f"the processes of this run did not meet within {arguments.start_seconds} seconds: {_first_line(error)}\n"
@@ -114,13 +120,10 @@ def explain(error: Exception) -> None:
     import jax
 
     if isinstance(error, jax.errors.JaxRuntimeError):
-        print(
-            f"error: a computation failed, most likely because another process of this run ended: {_first_line(error)}"
-            f"\n  {_GO_ON}",
-            file=sys.stderr,
-        )
+        what = f"a computation failed, most likely because another process of this run ended: {_first_line(error)}"
+        _say_once(f"error: {what}\n  {_GO_ON}\n")
     else:
-        traceback.print_exception(error)
+        _say_once("".join(traceback.format_exception(error)))
 
 
 def abandon(code: int) -> None:
@@ -169,18 +172,43 @@ def _settings(arguments: DistributedArguments) -> dict[str, Any] | None:
 
 
 _GO_ON = "What was saved stays: start all processes again with the same command, and they go on from there"
+_saying = threading.Lock()
+"""Held from the first message on."""
 _exit_code: int | None = None
 """Of a process that is on its way out."""
 
 
+@contextlib.contextmanager
+def _told_of_lost_processes() -> Generator[None, None, None]:
+    """Have JAX's runtime call `_on_lost` where it would print a trace and abort.
+
+    `jax.distributed.initialize` has no argument for it, the function that it calls has.
+    """
+    from jaxlib import _jax
+
+    make_client = _jax.get_distributed_runtime_client
+    _jax.get_distributed_runtime_client = functools.partial(make_client, missed_heartbeat_callback=_on_lost)
+    try:
+        yield
+    finally:
+        _jax.get_distributed_runtime_client = make_client
+
+
+def _on_lost(reason: object) -> None:
+    """The end of a process whose others are gone; called in a thread of the runtime's own."""
+    _end()
+
+
 def _explain_aborts() -> None:
-    """Turn an abort by JAX's runtime, its answer to a lost process, into a message and exit code 1.
+    """Turn an abort by JAX's runtime, its answer to other errors, into a message and exit code 1.
 
     The runtime calls abort() from a thread of its own, which Python's signal handlers do not see.
     """
     libc = ctypes.CDLL(None)
     libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, (ctypes.c_int, _Handler)
     libc.signal(signal.SIGABRT, _on_abort)
+    with contextlib.suppress(OSError, AttributeError):  # without it, the runtime's two lines stand before the message
+        ctypes.CDLL("libstdc++.so.6")._ZSt13set_terminatePFvvE(_on_terminate)
 
 
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
@@ -188,9 +216,32 @@ _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 
 @_Handler
 def _on_abort(number: int) -> None:
+    _end()
+
+
+@ctypes.CFUNCTYPE(None)
+def _on_terminate() -> None:
+    """C++ has an error that nobody catches: jaxlib 0.10 cannot hand over the reason for which it calls `_on_lost`."""
+    library = ctypes.CDLL("libstdc++.so.6")
+    library.__cxa_current_exception_type.restype = ctypes.POINTER(ctypes.c_char_p)
+    kind = library.__cxa_current_exception_type()
+    if kind and kind[1] == b"St8bad_cast":  # std::type_info is a table of functions, then the name
+        _end()
+    library._ZN9__gnu_cxx27__verbose_terminate_handlerEv()
+
+
+def _end() -> NoReturn:
     if _exit_code is None:
-        os.write(2, f"error: another process of this run ended, so this one cannot go on.\n  {_GO_ON}\n".encode())
+        _say_once(f"error: another process of this run ended, so this one cannot go on.\n  {_GO_ON}\n")
     os._exit(1 if _exit_code is None else _exit_code)
+
+
+def _say_once(text: str) -> None:
+    """An error, unless one was said: a lost process is noticed in several threads at about the same time."""
+    if _saying.acquire(blocking=False):
+        os.write(2, text.encode(errors="backslashreplace"))
+    else:
+        time.sleep(0.2)  # for the other thread's to be written
 
 
 def _first_line(error: Exception) -> str:

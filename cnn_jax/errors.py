@@ -21,5 +21,12 @@ class RunError(UserError):
     """A run directory or checkpoint that cannot be used."""
 
 
+class RemoteError(UserError, OSError):
+    """Remote storage that cannot be reached or refuses; as an OSError it has `errno`, `strerror` and `filename`."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}" if self.filename else str(self.args[0])
+
+
 class RunFailed(Exception):  # noqa: N818  (named for what happened)
     """Training could not go on, by no fault of the command line: the doors print the message and exit with code 1."""

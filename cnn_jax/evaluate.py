@@ -18,6 +18,7 @@ from cnn_jax import cli, distributed
 from cnn_jax.distributed import DistributedArguments
 from cnn_jax.errors import ConfigError
 from cnn_jax.evaluation.options import DataOptions
+from cnn_jax.files import can_hold
 
 if TYPE_CHECKING:
     from cnn_jax.evaluation.record import Evaluation
@@ -47,7 +48,7 @@ class Arguments:
     def __post_init__(self) -> None:
         if self.output is not None and self.output.suffix != ".json":
             raise ConfigError(f"--output={self.output}: the name must end with .json")
-        if self.output is not None and not self.output.parent.is_dir():
+        if self.output is not None and not can_hold(self.output):
             raise ConfigError(f"--output={self.output}: there is no folder {self.output.parent}")
 
 

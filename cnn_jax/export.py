@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cnn_jax import cli
 from cnn_jax.errors import RunError
-from cnn_jax.files import replacing, write_atomically
+from cnn_jax.files import is_remote, replacing, write_atomically
 
 if TYPE_CHECKING:
     from cnn_jax.training.runs import TrainedRun
@@ -59,15 +59,18 @@ def main(argv: Sequence[str]) -> int:
     try:
         with replacing(output) as temporary:
             write(run, arguments.format, temporary)
+            written = temporary.stat().st_size
         write_atomically(classes, json.dumps(run.classes, indent=1))
     except OSError as error:
         raise RunError(f"--output={output} cannot be written: {error.strerror or error}") from error
     size = run.model.image_size
-    print(f"written    {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    print(f"written    {output} ({written / 1e6:.1f} MB)")
     print(f"           {classes}")
     print(f"resize     {run.resize}, as in training, before you hand images over")
     print(f"takes      images [b, {size}, {size}, 3] of 0 to 255; gives probabilities [b, {len(run.classes)}]")
-    print(f"use        {_usage(arguments.format, output)}")
+    if is_remote(output):
+        print(f"fetch      gcloud storage cp {output} .")
+    print(f"use        {_usage(arguments.format, Path(output.name) if is_remote(output) else output)}")
     return 0
 
 

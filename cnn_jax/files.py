@@ -1,17 +1,61 @@
-"""Files that are replaced in one step: a reader, or a kill, meets the old content or the new."""
+"""Paths of this machine and of Google Cloud Storage alike, and files that are replaced in one step.
+
+A path with `://` in it is a `remote.RemotePath`, which has the methods of `pathlib.Path` that this package uses;
+nothing of that is imported for any other.
+"""
 
 import os
-from collections.abc import Generator
+import tempfile
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
+
+from cnn_jax.errors import ConfigError
+
+REMOTE = "gs://"
+"""How remote paths begin."""
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """The path that the text names, with ~ for the home folder; `gs://BUCKET/…` is on Google Cloud Storage.
+
+    Raises:
+        ConfigError: it is on a storage of another kind.
+    """
+    text = os.fspath(path)
+    if not is_remote(text):
+        return Path(text).expanduser()
+    if not text.startswith(REMOTE) or not text.removeprefix(REMOTE).strip("/"):
+        raise ConfigError(f"{text} is not possible: it must be a path of this machine, or {REMOTE}BUCKET/…")
+    from cnn_jax.remote import RemotePath  # which takes its time
+
+    return RemotePath(text)
+
+
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Whether it is not a path of this machine."""
+    return "://" in os.fspath(path)
+
+
+def can_hold(path: Path) -> bool:
+    """Whether there is a folder to write the file `path` into; remote ones come with what is written."""
+    return is_remote(path) or path.absolute().parent.is_dir()
 
 
 @contextmanager
 def replacing(path: Path) -> Generator[Path, None, None]:
-    """A temporary name beside `path`; what was written there takes its place at the end, unless an error came.
+    """A temporary file of this machine; what was written there takes the place of `path`, unless an error came.
 
-    Where nothing was written, `path` stays as it is.
+    A reader, or a kill, meets the old content or the new. Where nothing was written, `path` stays as it is.
     """
+    if is_remote(path):
+        with tempfile.TemporaryDirectory(prefix="cnn_jax-") as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            if temporary.exists():
+                path.write_bytes(temporary.read_bytes())
+        return
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -25,3 +69,60 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace a file, text as UTF-8."""
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def append(path: Path, text: str) -> None:
+    """Write at the end of a file; a remote one is replaced by a longer one, since objects do not grow."""
+    if is_remote(path):
+        write_atomically(path, (path.read_text() if path.exists() else "") + text)
+        return
+    with path.open("a") as file:
+        file.write(text)
+
+
+class Entry(Protocol):
+    """What lies in a folder, as far as `os.DirEntry` is used."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def path(self) -> str: ...
+
+    def is_dir(self) -> bool: ...
+
+    def is_symlink(self) -> bool: ...
+
+
+def entries(folder: str | os.PathLike[str]) -> list[Entry]:
+    """What lies in a folder, in the order of the characters of the names; no file is opened or asked for.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if is_remote(folder):
+        from cnn_jax import remote
+
+        return sorted(remote.entries(os.fspath(folder)), key=lambda entry: entry.name)
+    return sorted(os.scandir(folder), key=lambda entry: entry.name)
+
+
+def walk(folder: str | os.PathLike[str]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As `os.walk`."""
+    if not is_remote(folder):
+        return os.walk(os.fspath(folder))
+    from cnn_jax import remote
+
+    return remote.walk(os.fspath(folder))
+
+
+def stamps(folder: str, names: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Bytes and time of the last change, in nanoseconds, of each of these files below the folder."""
+    paths = (os.path.join(folder, name) for name in names)
+    if is_remote(folder):
+        from cnn_jax import remote
+
+        yield from remote.stamps(paths)
+        return
+    for stat in map(os.stat, paths):
+        yield stat.st_size, stat.st_mtime_ns

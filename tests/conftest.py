@@ -16,6 +16,7 @@ os.environ["JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("GCS_STAT_CACHE_MAX_AGE", "0")
 
 with warnings.catch_warnings():  # what TensorFlow and Keras warn of while they are imported is theirs to mend
     warnings.simplefilter("ignore")

@@ -10,9 +10,10 @@ import numpy as np
 
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import IMAGE_SUFFIXES, FileImages, Images, image_files
-from cnn_jax.data.stream import PARALLEL_CALLS, PREFETCH, Batch, first_line
-from cnn_jax.data.tensorflow import read_errors, tf
+from cnn_jax.data.stream import PARALLEL_CALLS, PREFETCH, Batch
+from cnn_jax.data.tensorflow import first_line, read_errors, tf
 from cnn_jax.errors import DataError
+from cnn_jax.files import REMOTE, as_path, is_remote
 
 
 def expand(names: Sequence[str | Path]) -> list[str]:
@@ -27,10 +28,12 @@ def expand(names: Sequence[str | Path]) -> list[str]:
 
 
 def _expand_one(name: str) -> list[str]:
+    if is_remote(name):
+        return _expand_remote(name)
     if os.path.isfile(name):
         return [name]
     if os.path.isdir(name):
-        found = image_files(Path(name))
+        found = image_files(name)
     elif glob.has_magic(name):
         matches = sorted(glob.glob(name, recursive=True))
         found = list(dict.fromkeys(path for match in matches for path in _images_at(match)))
@@ -41,9 +44,26 @@ def _expand_one(name: str) -> list[str]:
     return found
 
 
+def _expand_remote(name: str) -> list[str]:
+    """As `_expand_one`; there are no folders but the beginnings of names, so what has no images is not there either."""
+    path = as_path(name)
+    if path.is_file():
+        return [str(path)]
+    found = image_files(path)
+    if not found and "**" in name:
+        raise DataError(f"{name}: ** is for patterns of this machine; name the folder, for all images below it")
+    if not found and glob.has_magic(name):
+        bucket, *rest = path.parts[2:]
+        matches = sorted(str(match) for match in as_path(f"{REMOTE}{bucket}").glob("/".join(rest)))
+        found = list(dict.fromkeys(path for match in matches for path in _images_at(match)))
+    if not found:
+        raise DataError(f"{name}: there is no such image, and there are no images below it")
+    return found
+
+
 def _images_at(path: str) -> list[str]:
-    if os.path.isdir(path):
-        return image_files(Path(path))
+    if os.path.isdir(path) or (is_remote(path) and not path.lower().endswith(IMAGE_SUFFIXES)):
+        return image_files(path)
     return [path] if path.lower().endswith(IMAGE_SUFFIXES) else []
 
 

@@ -7,7 +7,6 @@ Nothing depends on threads, and going on from a step needs nothing but its numbe
 
 import math
 import os
-import re
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,7 +18,7 @@ from cnn_jax.data.augment import augment
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import ArrayImages, Split
 from cnn_jax.data.sources.images import outside_of_graph
-from cnn_jax.data.tensorflow import read_errors, tf
+from cnn_jax.data.tensorflow import first_line, read_errors, tf
 from cnn_jax.errors import DataError
 
 Batch = dict[str, np.ndarray]
@@ -234,9 +233,3 @@ def _unreadable_message(split: Split, order: Iterator[int], error: Exception) ->
                 "  Mend or remove the file, or go on without such files with --data.unreadable=skip"
             )
     return f"reading the images failed: {first_line(error)}"
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a TensorFlow error, without the names of the graph's nodes."""
-    line = re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:.*", "", str(getattr(error, "message", error))).splitlines()[0]
-    return re.sub(r"^assertion failed: \[(.*)\]$", r"\1", line)

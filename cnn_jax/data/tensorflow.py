@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 from typing import Any
 
 
@@ -10,6 +11,7 @@ def tf() -> Any:
     """The `tensorflow` module, restricted to the CPU and quiet."""
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # which JAX sets where it is loaded first
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # a damaged image is an exception as well
+    os.environ.setdefault("GCS_STAT_CACHE_MAX_AGE", "0")  # what other processes write to gs:// is seen at once
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it speeds up no image operation, and announces itself
     import tensorflow
 
@@ -21,3 +23,9 @@ def tf() -> Any:
 def read_errors() -> tuple[type[Exception], ...]:
     """What an operation raises that fails on some input."""
     return tf().errors.OpError, UnicodeDecodeError  # the second where its message would quote bytes that are no text
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a TensorFlow error, without the names of the graph's nodes."""
+    line = re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:.*", "", str(getattr(error, "message", error))).splitlines()[0]
+    return re.sub(r"^assertion failed: \[(.*)\]$", r"\1", line)

@@ -1,5 +1,6 @@
 """A trained network, ready to name what is on images."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,7 +60,7 @@ class Classifier:
         Raises:
             DataError: an array of another kind, a path that stands for nothing, or a file that cannot be read.
         """
-        if isinstance(images, str | Path):
+        if isinstance(images, str | os.PathLike):
             images = [images]
         if not isinstance(images, np.ndarray):
             results = list(self.stream(images))

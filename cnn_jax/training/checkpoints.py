@@ -19,10 +19,14 @@ import numpy as np
 from orbax.checkpoint.experimental import v1 as ocp
 
 from cnn_jax.errors import RunError, RunFailed, UserError
+from cnn_jax.files import is_remote
 from cnn_jax.models.chain import Variables
 from cnn_jax.training.processes import is_main, together
 
 Meta = dict[str, Any]
+
+COMMITTED = "commit_success.txt"
+"""Orbax's mark of a whole checkpoint where folders cannot be renamed in one step."""
 
 LONGEST_REASON = 300
 """Characters of an error of TensorStore, which goes on with the specification of the array."""
@@ -46,9 +50,13 @@ class Checkpoints:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # and each array of a damaged file on its own
         policies = ocp.training.preservation_policies
         self._directory = directory.absolute()
+        if is_remote(directory):
+            from cnn_jax.remote import require_checkpoint_client
+
+            require_checkpoint_client(directory.parent)
         try:
             self._checkpointer = ocp.training.Checkpointer(
-                self._directory,
+                str(self._directory),
                 save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
                 preservation_policy=policies.AnyPreservationPolicy(
                     [
@@ -58,7 +66,9 @@ class Checkpoints:
                 ),
                 cleanup_tmp_directories=not reading,
             )
-        except (OSError, ValueError) as error:  # it reads the accuracies of all of them
+        except Exception as error:  # it reads the accuracies of all of them; storages have errors of their own
+            if not isinstance(error, OSError | ValueError) and not is_remote(directory):
+                raise
             raise RunError(
                 f"the checkpoints in {directory} cannot be read: {_reason(error)}. Move the damaged one away: "
                 f"{', '.join(_unrated(directory)) or 'none of them has an accuracy that cannot be read'}"
@@ -119,7 +129,7 @@ class Checkpoints:
             raise self._not_written(error) from error
 
     def _not_written(self, error: Exception) -> RunFailed:
-        whole = sorted(int(path.name) for path in self._directory.iterdir() if path.name.isdigit())
+        whole = whole_steps(self._directory)
         good = f"the newest good one is of step {whole[-1]}" if whole else "there is none yet"
         return RunFailed(
             f"a checkpoint could not be written to {self._directory}: {error}\n  {good[0].upper()}{good[1:]}. "
@@ -183,6 +193,17 @@ def _checksum(tree: Any) -> int:
         array = leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf  # all devices have all of it
         checksum = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, checksum)
     return checksum
+
+
+def whole_steps(directory: Path) -> list[int]:
+    """The steps of the checkpoints in `directory` that were written to their end, oldest first, without opening them.
+
+    On this machine the others have other names; remote ones lack a file that is written last.
+    """
+    found = [path for path in directory.glob("*") if path.name.isdigit()]
+    if is_remote(directory):
+        found = [path for path in found if (path / COMMITTED).exists()]
+    return sorted(int(path.name) for path in found)
 
 
 def _unrated(directory: Path) -> list[str]:

@@ -144,10 +144,12 @@ class Epochs:
         step, training = int(state.step), state.totals.means()
         in_phase = step - (self._phase.first_epoch - 1) * self._job.steps_per_epoch
         learning_rate = float(self._phase.schedule(in_phase - 1))
-        speed = {"images_per_second": round(training_speed, 1)}
-        self._log.write(step=step, epoch=epoch, split="train", **training, learning_rate=learning_rate, **speed)
-        speed = {"images_per_second": round(validation_speed, 1)}
-        self._log.write(step=step, epoch=epoch, split="validation", **validation, **speed)
+        speeds = [{"images_per_second": round(speed, 1)} for speed in (training_speed, validation_speed)]
+        place = {"step": step, "epoch": epoch}
+        self._log.write(
+            {**place, "split": "train", **training, "learning_rate": learning_rate, **speeds[0]},
+            {**place, "split": "validation", **validation, **speeds[1]},
+        )
         self._reporter.epoch(
             f"{epoch}/{self._job.config.train.epochs}",
             training,

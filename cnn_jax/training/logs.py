@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cnn_jax.data.tensorflow import tf
-from cnn_jax.files import write_atomically
+from cnn_jax.files import append, write_atomically
 
 SECONDS_BETWEEN_LINES = 30.0
 """Of progress, where it cannot be shown live."""
@@ -36,16 +36,16 @@ class MetricsLog:
         if tensorboard:
             self._writer = tf().summary.create_file_writer(str(workdir / "tensorboard"))
 
-    def write(self, **values: Any) -> None:
-        """Append one object; it has at least `step` and `split`."""
+    def write(self, *lines: dict[str, Any]) -> None:
+        """Append objects, all at once; each has at least `step` and `split`."""
         if self._path is not None:
-            with self._path.open("a") as file:
-                file.write(json.dumps(values) + "\n")
+            append(self._path, "".join(f"{json.dumps(line)}\n" for line in lines))
         if self._writer is not None:
-            with self._writer.as_default(step=values["step"]):
-                for name, value in values.items():
-                    if name not in ("step", "split") and isinstance(value, int | float):
-                        tf().summary.scalar(f"{values['split']}/{name}", value)
+            for line in lines:
+                with self._writer.as_default(step=line["step"]):
+                    for name, value in line.items():
+                        if name not in ("step", "split") and isinstance(value, int | float):
+                            tf().summary.scalar(f"{line['split']}/{name}", value)
             self._writer.flush()
 
     @property

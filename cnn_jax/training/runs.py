@@ -14,10 +14,10 @@ from cnn_jax.config import Config, differences
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.experiment import from_json, to_json
-from cnn_jax.files import write_atomically
+from cnn_jax.files import is_remote, write_atomically
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model, build
-from cnn_jax.training.checkpoints import Checkpoints
+from cnn_jax.training.checkpoints import Checkpoints, whole_steps
 from cnn_jax.training.mesh import Mesh
 
 VERSIONED = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow", "tensorflow-cpu", "numpy")
@@ -32,9 +32,13 @@ def check(workdir: Path, config: Config) -> bool:
         RunError: the directory holds a run with another configuration (the differences are listed) or other files.
     """
     path = workdir / "config.json"
+    if is_remote(workdir):
+        from cnn_jax.remote import require_checkpoint_client
+
+        require_checkpoint_client(workdir)
     try:
         if path.exists():
-            if not any(item.name.isdigit() for item in workdir.glob("checkpoints/*")):
+            if not whole_steps(workdir / "checkpoints"):
                 return False
             changed = differences(from_json(path.read_text(), str(path)), config)
             if changed:

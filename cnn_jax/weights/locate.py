@@ -9,6 +9,7 @@ import pooch
 from cnn_jax.cache import cache_folder
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import WeightsError
+from cnn_jax.files import as_path, is_remote
 from cnn_jax.weights.catalog import imagenet
 
 OFFLINE_COMMAND = "python -m cnn_jax.train --exp=quickstart"
@@ -35,16 +36,26 @@ def locate(model: ModelConfig, *, top: bool | None = None) -> Path | None:
     if model.weights == "none":
         return None
     if model.weights != "imagenet":
-        path = Path(model.weights).expanduser()
+        path = as_path(model.weights)
         is_run = (path / "checkpoints").is_dir() or (path.is_dir() and path.parent.name == "checkpoints")
         if not path.is_file() and not is_run:
             raise WeightsError(
                 f"model.weights={model.weights}: there is no such file or run; "
                 "give `imagenet`, `none`, the path of a .h5, .weights.h5 or .keras file, or a run directory"
             )
-        return path
+        return fetch(path) if is_remote(path) and not is_run else path
     record = imagenet(model, top=top)
     return find_or_download(record.file, record.url, record.md5)
+
+
+def fetch(path: Path) -> Path:
+    """A copy of a remote weights file in the cache; WeightsError where it cannot be made."""
+    from cnn_jax import remote
+
+    try:
+        return remote.fetch(path, cache_folder() / "weights" / "remote")
+    except OSError as error:
+        raise WeightsError(f"model.weights={path} cannot be copied to {cache_folder()}: {error.strerror}") from error
 
 
 def find_or_download(file: str, url: str, md5: str | None) -> Path:

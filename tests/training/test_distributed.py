@@ -194,7 +194,11 @@ def test_killing_the_process_where_the_others_meet_ends_them_too(again: list[tup
     code, _, errors = again[1]
     assert again[0][0] == -signal.SIGKILL
     assert code == 1, errors
-    assert "error: another process of this run ended" in errors or "most likely because another process" in errors
+    assert errors.startswith("error: ")
+    assert errors.count("error: ") == 1
+    assert "another process of this run ended" in errors
+    assert "stack trace" not in errors
+    assert "terminate called" not in errors
 
 
 def test_what_is_frozen_is_never_reduced_over_the_devices(eight: dict[str, Any]) -> None:

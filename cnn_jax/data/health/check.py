@@ -18,6 +18,7 @@ from cnn_jax.data.health.inspection import Facts, inspect, suffix_of
 from cnn_jax.data.health.listing import Listing
 from cnn_jax.data.sources import UNSPLIT
 from cnn_jax.data.tensorflow import tf
+from cnn_jax.files import is_remote
 
 AHEAD = 16
 """Files that wait for each thread: enough for all to be busy, few enough for a million files to fit into memory."""
@@ -75,13 +76,14 @@ def check(listing: Listing, progress: Callable[[int], None] = lambda images: Non
     """Look at every image of the listing; `progress` is told of each. Nothing is written."""
     count = len(listing)
     found = list(listing.findings)
+    local = None if listing.folder is None or is_remote(listing.folder) else listing.folder
     digests, marks = np.zeros(count, "V32"), np.zeros((count, HASH_BYTES + COLOUR_BYTES), np.uint8)
     compared, readable, pixels = np.zeros(count, bool), np.zeros(count, bool), np.zeros(count, np.int64)
     for index, facts in enumerate(_inspect_all(listing)):
         id_ = listing.ids[index]
         found += [Finding(kind, (id_,), detail, (index,)) for kind, detail in facts.found]
-        if listing.folder is not None and os.path.islink(listing.folder / id_):
-            found.append(Finding("symlink", (id_,), f"to {os.readlink(listing.folder / id_)}", (index,)))
+        if local is not None and os.path.islink(local / id_):
+            found.append(Finding("symlink", (id_,), f"to {os.readlink(local / id_)}", (index,)))
         readable[index], pixels[index] = facts.is_readable, facts.pixels
         digests[index] = np.void(facts.digest.ljust(32, b"\0"))
         if facts.fingerprint is not None:

@@ -14,8 +14,7 @@ import numpy as np
 from cnn_jax.data.decode import FORMATS, ORIENTATION, decode
 from cnn_jax.data.health.duplicates import fingerprint
 from cnn_jax.data.health.findings import EXTREME_ASPECT, HUGE, TINY
-from cnn_jax.data.stream import first_line
-from cnn_jax.data.tensorflow import read_errors, tf
+from cnn_jax.data.tensorflow import first_line, read_errors, tf
 
 RECOGNISED = (*FORMATS, "TIFF", "AVIF", "ICO", "PPM")
 """Formats, as Pillow names them, whose headers are read: the ones that training reads, and those that a file with the

@@ -18,6 +18,7 @@ from cnn_jax.data.sources import UNSPLIT, EncodedImages, FileImages, Images, Nam
 from cnn_jax.data.sources.dataset import read_names
 from cnn_jax.data.sources.folders import split_folders, subfolders
 from cnn_jax.errors import ConfigError, DataError
+from cnn_jax.files import as_path, is_remote
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def list_images(config: DataConfig) -> Listing:
     """
     kind, _, rest = config.dataset.partition(":")
     is_folder = kind == "folder" and bool(rest)
-    listing = _list_folder(config, Path(rest).expanduser()) if is_folder else _list_dataset(config)
+    listing = _list_folder(config, as_path(rest)) if is_folder else _list_dataset(config)
     if not len(listing):
         raise DataError(f"{config.dataset}: there are no images to check, at any depth")
     return listing
@@ -67,6 +68,8 @@ def list_images(config: DataConfig) -> Listing:
 
 def read_file(path: str) -> bytes:
     """The content of a regular file; opening a pipe or a device would wait for ever."""
+    if is_remote(path):
+        return as_path(path).read_bytes()
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(None, "it is no regular file")
     with open(path, "rb") as file:
@@ -142,7 +145,7 @@ def _roots(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _leave_out(listing: Listing, exclude: str) -> Listing:
-    named = read_names(Path(exclude).expanduser(), listing.folder)
+    named = read_names(as_path(exclude), listing.folder)
     kept = np.asarray([i for i, id_ in enumerate(listing.ids) if id_ not in named], np.int64)
     return replace(
         listing,

@@ -7,6 +7,7 @@ from pathlib import Path
 from cnn_jax.data.health.findings import Finding
 from cnn_jax.data.sources import image_files
 from cnn_jax.data.sources.folders import is_image_name
+from cnn_jax.files import Entry, entries
 
 OTHER_SUFFIXES = (".webp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jfif", ".jpe", ".ppm", ".svg")
 """Of pictures that are not taken for images."""
@@ -15,11 +16,11 @@ OTHER_SUFFIXES = (".webp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", "
 def passed_by(folder: Path, roots: Sequence[Path], classes: Collection[str]) -> Iterator[Finding]:
     """Files and folders below `folder` that are no images of the `classes`, which have their folders in the `roots`."""
     if folder not in roots:
-        for entry in _entries(folder):
-            if Path(entry.path) not in roots:
+        for entry in entries(folder):
+            if folder / entry.name not in roots:
                 yield _folder(folder, entry, "no split") if entry.is_dir() else _file(folder, entry, "outside")
     for root in roots:
-        for entry in _entries(root):
+        for entry in entries(root):
             if not entry.is_dir():
                 yield _file(folder, entry, "outside")
             elif entry.name.startswith("."):
@@ -30,7 +31,7 @@ def passed_by(folder: Path, roots: Sequence[Path], classes: Collection[str]) -> 
 
 def passed_by_flat(folder: Path) -> Iterator[Finding]:
     """The same where the images lie in `folder` itself, and its folders are not looked into."""
-    for entry in _entries(folder):
+    for entry in entries(folder):
         if entry.is_dir():
             yield _folder(folder, entry, "flat: does not look into folders")
         elif not is_image_name(entry.name):
@@ -39,11 +40,11 @@ def passed_by_flat(folder: Path) -> Iterator[Finding]:
 
 def _in_class(folder: Path, path: str) -> Iterator[Finding]:
     try:
-        entries = _entries(path)
+        found = entries(path)
     except OSError as error:
         yield Finding("ignored_image", (below(folder, path) + "/",), f"cannot be opened: {error.strerror}")
         return
-    for entry in entries:
+    for entry in found:
         if not entry.is_dir():
             if not is_image_name(entry.name):
                 yield _file(folder, entry)
@@ -55,11 +56,7 @@ def _in_class(folder: Path, path: str) -> Iterator[Finding]:
             yield from _in_class(folder, entry.path)
 
 
-def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
-    return sorted(os.scandir(folder), key=lambda entry: entry.name)
-
-
-def _file(folder: Path, entry: os.DirEntry[str], place: str = "") -> Finding:
+def _file(folder: Path, entry: Entry, place: str = "") -> Finding:
     suffix = os.path.splitext(entry.name)[1].lower()
     if entry.name.startswith("."):
         return Finding("ignored_file", (below(folder, entry.path),), "hidden")
@@ -68,9 +65,9 @@ def _file(folder: Path, entry: os.DirEntry[str], place: str = "") -> Finding:
     return Finding("ignored_image" if picture else "ignored_file", (below(folder, entry.path),), why)
 
 
-def _folder(folder: Path, entry: os.DirEntry[str], why: str) -> Finding:
+def _folder(folder: Path, entry: Entry, why: str) -> Finding:
     hidden = entry.name.startswith(".")
-    images = len(image_files(Path(entry.path)))
+    images = len(image_files(entry.path))
     kind = "hidden_folder" if hidden else "ignored_image" if images else "ignored_file"
     return Finding(kind, (below(folder, entry.path) + "/",), f"{'hidden' if hidden else why}; images in it: {images:,}")
 

@@ -3,8 +3,6 @@
 `folder:DIR` and `flat:DIR` (`folders`), `tfds:NAME[:CONFIG]` (`tfds`), `digits` and `shapes` (`made`).
 """
 
-from pathlib import Path
-
 from cnn_jax.config import DataConfig
 from cnn_jax.config.data import DATASET_FORMS
 from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split, align_classes, leave_out, select_classes
@@ -13,7 +11,8 @@ from cnn_jax.data.sources.images import ArrayImages, EncodedImages, FileImages, 
 from cnn_jax.data.sources.made import open_digits, open_shapes
 from cnn_jax.data.sources.names import Names
 from cnn_jax.data.sources.tfds import open_tfds
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import ConfigError, DataError, RemoteError
+from cnn_jax.files import as_path
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -40,18 +39,21 @@ def open_dataset(config: DataConfig) -> Dataset:
         DataError: a folder that is missing, empty or without classes; a data set that cannot be fetched; a line of
             `config.exclude` that names no image.
     """
-    dataset = _open(config)
+    try:
+        dataset = _open(config)
+    except RemoteError as error:
+        raise DataError(f"data.dataset={config.dataset} cannot be read: {error.strerror}") from error
     if config.exclude is not None:
-        dataset = leave_out(dataset, Path(config.exclude).expanduser())
+        dataset = leave_out(dataset, as_path(config.exclude))
     return dataset if config.classes is None else select_classes(dataset, config.classes, "data.classes")
 
 
 def _open(config: DataConfig) -> Dataset:
     kind, _, rest = config.dataset.partition(":")
     if kind == "folder" and rest:
-        return open_folder(config.dataset, Path(rest).expanduser(), config.classes)
+        return open_folder(config.dataset, as_path(rest), config.classes)
     if kind == "flat" and rest:
-        return open_flat(config.dataset, Path(rest).expanduser(), config.separator)
+        return open_flat(config.dataset, as_path(rest), config.separator)
     if kind == "tfds" and rest:
         return open_tfds(config.dataset, rest, config.data_dir)
     if config.dataset == "digits":

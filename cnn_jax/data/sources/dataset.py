@@ -1,6 +1,7 @@
 """Labelled examples in a fixed order, and what can be done to them without looking at an image."""
 
 import os
+import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from cnn_jax.data.sources.images import Images
 from cnn_jax.data.sources.names import Names
 from cnn_jax.errors import ConfigError, DataError
+from cnn_jax.files import is_remote
 
 UNSPLIT = "all"
 """The name of the one split of a data set that does not come split."""
@@ -125,4 +127,6 @@ def read_names(path: Path, folder: Path | None) -> dict[str, int]:
 
 def _below(folder: Path, name: str) -> str:
     """A path relative to the folder, with slashes."""
+    if is_remote(folder):
+        return posixpath.normpath(name.removeprefix(f"{folder}/"))
     return Path(os.path.relpath(os.path.join(os.path.abspath(folder), name), os.path.abspath(folder))).as_posix()

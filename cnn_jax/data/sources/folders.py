@@ -10,6 +10,7 @@ from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split
 from cnn_jax.data.sources.images import FileImages
 from cnn_jax.data.sources.names import Names
 from cnn_jax.errors import DataError
+from cnn_jax.files import entries, walk
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 """Those of Keras' `image_dataset_from_directory`."""
@@ -60,7 +61,7 @@ def _check_exists(name: str, folder: Path) -> None:
 
 def subfolders(folder: Path) -> list[Path]:
     """In the order of their characters, as in Keras, without hidden ones."""
-    return sorted((p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")), key=lambda p: p.name)
+    return [folder / entry.name for entry in entries(folder) if entry.is_dir() and not entry.name.startswith(".")]
 
 
 def _is_a_class(train: list[Path], others: list[Path]) -> bool:
@@ -122,10 +123,10 @@ def _scan_classes(root: Path, folder: Path, classes: tuple[str, ...]) -> Split:
     return Split(ids, np.repeat(np.arange(len(classes), dtype=np.int32), counts), FileImages(ids, str(root)))
 
 
-def image_files(folder: Path) -> list[str]:
+def image_files(folder: Path | str) -> list[str]:
     """Image files at any depth, sorted by path; hidden ones are skipped."""
     found = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [os.path.join(parent, name) for name in names if is_image_name(name)]
     return sorted(found)
@@ -143,7 +144,7 @@ def open_flat(name: str, folder: Path, separator: str) -> Dataset:
         DataError: the folder is missing or has no images, a name has no class, or there is only one class.
     """
     _check_exists(name, folder)
-    files = sorted(entry.name for entry in os.scandir(folder) if is_image_name(entry.name) and not entry.is_dir())
+    files = [entry.name for entry in entries(folder) if is_image_name(entry.name) and not entry.is_dir()]
     if not files:
         raise DataError(f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)}); flat: does not look into its folders")
     of = [_class_of(file, separator) for file in files]

@@ -12,6 +12,7 @@ import numpy as np
 from cnn_jax.data.decode import decode
 from cnn_jax.data.sources.names import Names
 from cnn_jax.data.tensorflow import tf
+from cnn_jax.files import stamps
 
 
 class Images(Protocol):
@@ -55,10 +56,8 @@ class FileImages:
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
-        for path in self.paths:
-            full = os.path.join(self.folder, path)
-            stat = os.stat(full)
-            digest.update(repr((os.fsencode(full), stat.st_size, stat.st_mtime_ns)).encode())
+        for path, stamp in zip(self.paths, stamps(self.folder, self.paths), strict=True):
+            digest.update(repr((os.fsencode(os.path.join(self.folder, path)), *stamp)).encode())
         return digest.hexdigest()
 
 

@@ -1,5 +1,6 @@
 """Data sets of TensorFlow Datasets, read undecoded and in any order."""
 
+import hashlib
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from cnn_jax.cache import cache_folder
 from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split
 from cnn_jax.data.sources.images import EncodedImages
 from cnn_jax.data.sources.names import Names
 from cnn_jax.data.tensorflow import tf
 from cnn_jax.errors import DataError
+from cnn_jax.files import as_path, is_remote
 
 SPLITS = ("train", "validation", "test")
 
@@ -49,9 +52,13 @@ def _prepared(name: str, tfds_name: str, data_dir: str | None) -> Any:
 
     try:
         builder = tfds.builder(tfds_name, data_dir=data_dir)
+        remote = is_remote(builder.data_dir)
         if not builder.is_prepared():
-            builder = tfds.builder(tfds_name, data_dir=data_dir, file_format="array_record")
+            form = None if remote else "array_record"  # whose writer knows this machine alone
+            builder = tfds.builder(tfds_name, data_dir=data_dir, file_format=form)
             builder.download_and_prepare()
+        if remote:
+            builder = tfds.builder(tfds_name, data_dir=_copied(as_path(builder.data_dir), str(data_dir)))
     except tfds.core.DatasetNotFoundError as error:
         raise DataError(f"data.dataset={name}: TFDS knows no data set {tfds_name!r}") from error
     except Exception as error:  # TFDS lets network, disk and checksum errors of many kinds through
@@ -61,6 +68,18 @@ def _prepared(name: str, tfds_name: str, data_dir: str | None) -> Any:
             f"--data.dataset=folder:DIR.\n  Without a network, this works: python -m cnn_jax.train --exp=quickstart"
         ) from error
     return builder
+
+
+def _copied(prepared: Path, data_dir: str) -> Path:
+    """A copy in the cache of the folder of prepared data sets, of it the files in `prepared`.
+
+    Examples are read in any order, a few kilobytes at a time, for which remote storage is slow.
+    """
+    from cnn_jax.remote import mirror
+
+    copy = cache_folder() / "tfds" / hashlib.sha256(data_dir.rstrip("/").encode()).hexdigest()[:16]
+    mirror(prepared, copy / prepared.relative_to(as_path(data_dir)))
+    return copy
 
 
 def _open_split(builder: Any, split: str) -> Split:
