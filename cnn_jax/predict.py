@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import tyro
 
 from cnn_jax import cli, inference
+from cnn_jax.console_text import printable
 from cnn_jax.errors import ConfigError
 from cnn_jax.files import replacing
 from cnn_jax.weights.options import PretrainedConfig
@@ -125,12 +126,12 @@ def _json_writer(file: IO[str]) -> Callable[[list[dict[str, Any]]], None]:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    print(rows[0]["path"])
+    print(printable(rows[0]["path"]))
     for row in rows:
         if "error" in row:
-            print(f"  cannot be read: {row['error']}")
+            print(f"  cannot be read: {printable(row['error'])}")
         else:
-            print(f"  {row['probability']:.4f}  {row['class_name']}")
+            print(f"  {row['probability']:.4f}  {printable(row['class_name'])}")
 
 
 if __name__ == "__main__":
