@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cnn_jax.errors import ConfigError
+
 LONGEST_STEM = 50
 """Characters of a name that its temporary name repeats: file systems take 255 bytes, and a character has up to four."""
 
@@ -35,6 +37,15 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace a file, text as UTF-8."""
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def writing(what: str) -> Generator[None, None, None]:
+    """While files are written: an error of the file system becomes ConfigError. `what` is the flag that names them."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{what} cannot be written: {error.strerror or error}") from error
 
 
 def parse_json(text: str | bytes) -> Any:

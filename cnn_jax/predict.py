@@ -21,7 +21,7 @@ import tyro
 from cnn_jax import cli, inference
 from cnn_jax.console_text import printable
 from cnn_jax.errors import ConfigError
-from cnn_jax.files import replacing
+from cnn_jax.files import replacing, writing
 from cnn_jax.weights.options import PretrainedConfig
 
 if TYPE_CHECKING:
@@ -95,15 +95,13 @@ def _writer(arguments: Arguments, classes: Sequence[str]) -> Iterator[Callable[[
     if arguments.output is None:
         yield lambda result: _print(rows(result, classes, arguments.top))
         return
-    try:
-        with (
-            replacing(arguments.output) as temporary,
-            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-        ):
-            write = _csv_writer(file) if arguments.output.suffix == ".csv" else _json_writer(file)
-            yield lambda result: write(rows(result, classes, arguments.top))
-    except OSError as error:
-        raise ConfigError(f"--output={arguments.output} cannot be written: {error.strerror}") from error
+    with (
+        writing(f"--output={arguments.output}"),
+        replacing(arguments.output) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        write = _csv_writer(file) if arguments.output.suffix == ".csv" else _json_writer(file)
+        yield lambda result: write(rows(result, classes, arguments.top))
 
 
 def _csv_writer(file: IO[str]) -> Callable[[list[dict[str, Any]]], None]:

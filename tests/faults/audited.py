@@ -13,20 +13,19 @@ from pathlib import Path
 from typing import Any
 
 WATCHED = ("pickle.find_class", "marshal.load", "os.system", "os.exec", "subprocess.Popen", "socket.connect")
-AUDIT = os.open(os.environ["AUDIT"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
-def hook(event: str, arguments: tuple[Any, ...]) -> None:
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if event in WATCHED:
-        note(event, repr(arguments[:2])[:300])
+        _note(event, repr(arguments[:2])[:300])
     elif event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
         path, mode, flags = arguments
         if (mode and set(mode) & set("wax+")) or (flags and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
-            note(event, os.path.abspath(os.fsdecode(path)))
+            _note(event, os.path.abspath(os.fsdecode(path)))
 
 
-def note(event: str, what: str) -> None:
-    os.write(AUDIT, f"{event} {what!r}\n".encode("utf-8", "backslashreplace"))
+def _note(event: str, what: str) -> None:
+    os.write(_audit, f"{event} {what!r}\n".encode("utf-8", "backslashreplace"))
 
 
 def events(path: Path) -> list[tuple[str, str]]:
@@ -36,7 +35,8 @@ def events(path: Path) -> list[tuple[str, str]]:
 
 if __name__ == "__main__":
     os.environ["CNN_JAX_NO_TUNING"] = "1"  # which would start this program again
-    sys.addaudithook(hook)
+    _audit = os.open(os.environ["AUDIT"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    sys.addaudithook(_hook)
     name = sys.argv.pop(1)
     from cnn_jax import cli
 

@@ -60,7 +60,7 @@ def test_pages_escape_everything() -> None:
     for path in html.TEMPLATES.rglob("*.html"):
         text = path.read_text()
         assert not re.search(r"\|\s*safe|autoescape|Markup", text), path
-        assert not re.search(r"=\s*\{\{", text), f"{path}: an attribute without quotes"
+        assert not re.search(r"<[^<>]*=\s*\{\{", text), f"{path}: an attribute without quotes"
     marked = [path.name for path in SOURCES if "Markup(" in path.read_text()]
     assert marked == ["__init__.py"], "the package's own script alone is not escaped"
 
