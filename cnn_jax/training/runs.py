@@ -1,6 +1,7 @@
 """The run directory: what makes a directory a run, and how a run is read back."""
 
 import functools
+import glob
 import importlib.metadata
 import json
 import subprocess
@@ -41,6 +42,11 @@ def check(workdir: Path, config: Config) -> bool:
     Raises:
         RunError: the directory holds a run with another configuration (the differences are listed) or other files.
     """
+    if glob.has_magic(str(workdir.absolute())):
+        raise RunError(
+            f"--workdir={workdir}: with [, * or ? in the path, Orbax writes checkpoints that it cannot find again; "
+            "give another"
+        )
     path = workdir / "config.json"
     try:
         if path.exists():

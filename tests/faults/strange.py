@@ -14,17 +14,20 @@ NAMES = {
     "right to left": "exe\u202egnp",
     "terminal escape": "\x1b]0;owned\x07\x1b[2J\x1b[31m",
     "line break": "one\nerror: two\r",
-    "markup": "[bold]a[/nothing] {{ 7 * 7 }} {% raw %}",
+    "markup": "[bold]a[nothing] {{ 7 * 7 }} {% raw %}",
     "html": "<img src=x onerror=alert(1)>\"'&amp;",
     "script": SCRIPT.replace("/", "\u2215"),
     "flag": "--help",
+    "mathematics": "$\\frac{$_^",
     "percent": "%s%n$(touch owned)`touch owned`;touch owned",
-    "no utf-8": os.fsdecode(b"caf\xe9"),
     "long": "n" * 200,
     "dots": "..a..",
     "glob": "[a-z]*?",
 }
 """Kind to a name of a file, folder, class or run."""
+
+NO_TEXT = os.fsdecode(b"caf\xe9")
+"""The bytes of a name that are no UTF-8: of an archive from an older system."""
 
 
 def picture(path: Path, seed: int, size: int = 12) -> None:
@@ -35,9 +38,10 @@ def picture(path: Path, seed: int, size: int = 12) -> None:
 
 
 def folder(root: Path) -> Path:
-    """`train` and `validation` with a class of every strange name, and two files in each."""
+    """`train` and `validation` with a class of every strange name, two files in each, and one that is no text."""
     for split in ("train", "validation"):
         for number, name in enumerate(NAMES.values()):
             for i in range(2):
                 picture(root / split / name / f"{name}{i}.png", 1000 * number + 10 * i + (split == "train"))
+        picture(root / split / NAMES["spaces"] / f"{NO_TEXT}.png", 7 + (split == "train"))
     return root

@@ -13,7 +13,7 @@ import pytest
 from cnn_jax import html
 from cnn_jax.config import Config
 from tests.faults.doors import assert_harmless, error_of, nothing_changed, run
-from tests.faults.strange import NAMES, folder, picture
+from tests.faults.strange import NAMES, NO_TEXT, folder, picture
 from tests.training.helpers import SMALL_CNN, flags, with_
 
 SMALL = with_(SMALL_CNN, data={"batch_size": 8, "steps_per_epoch": 2}, train={"epochs": 1, "tensorboard": True})
@@ -54,8 +54,8 @@ def assert_page_is_harmless(path: Path) -> None:
 def strange(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Config]:
     """A data set of strange names, a run on it in a directory of such a name, and the configuration."""
     root = tmp_path_factory.mktemp("strange")
-    data = folder(root / (NAMES["unicode"] + NAMES["html"].replace("/", "")))
-    workdir = root / (NAMES["terminal escape"] + NAMES["markup"].replace("/", ""))
+    data = folder(root / (NAMES["unicode"] + NAMES["html"]))
+    workdir = root / ("\x1b]0;owned\x07" + NAMES["percent"] + NAMES["spaces"] + NAMES["right to left"])
     config = with_(SMALL, data={"dataset": f"folder:{data}"})
     assert run("train", flags(config, root / "experiment")[0], f"--workdir={workdir}") == 0
     return data, workdir, config
@@ -66,7 +66,7 @@ def test_training(strange, capsys: pytest.CaptureFixture[str], ended: Callable[.
     assert run("train", flags(config, tmp_path / "experiment")[0], f"--workdir={workdir}") == 0
     assert_harmless(capsys.readouterr().out)
     assert json.loads((workdir / "classes.json").read_text()) == sorted(NAMES.values())
-    assert len(json.loads((workdir / "split.json").read_text())["splits"]["train"]) == 2 * len(NAMES)
+    assert len(json.loads((workdir / "split.json").read_text())["splits"]["train"]) == 2 * len(NAMES) + 1
     assert_page_is_harmless(workdir / "report.html")
     for kind in NAMES:
         ended("strange name", "finished", kind)
@@ -83,7 +83,8 @@ def test_reading_doors(strange, capsys: pytest.CaptureFixture[str], tmp_path: Pa
         rows = list(csv.DictReader(file))
     assert {row["class_name"] for row in rows} <= set(NAMES.values())
     paths = {row["path"] for row in rows}
-    assert paths == {str(data / "validation" / name / f"{name}{i}.png") for name in NAMES.values() for i in range(2)}
+    named = {str(data / "validation" / name / f"{name}{i}.png") for name in NAMES.values() for i in range(2)}
+    assert paths == {*named, str(data / "validation" / NAMES["spaces"] / f"{NO_TEXT}.png")}
     with nothing_changed(workdir):
         pictures = [data / "validation" / name / f"{name}0.png" for name in list(NAMES.values())[:6]]
         assert run("explain", *pictures, checkpoint, f"--output={tmp_path / 'x'}", "--methods", "grad-cam") == 0
@@ -119,6 +120,26 @@ def test_an_error_about_a_strange_name_is_printed_without_being_obeyed(
     said = capfd.readouterr().err
     assert said.startswith("error: ")
     assert_harmless(said)
+
+
+def test_a_class_whose_name_is_no_text_is_refused_before_training(tmp_path: Path, ended: Callable[..., None]) -> None:
+    for number, name in enumerate((NO_TEXT, "dog")):
+        for i in range(4):
+            picture(tmp_path / "data" / name / f"{i}.png", 100 * number + i)
+    config = with_(SMALL, data={"dataset": f"folder:{tmp_path / 'data'}", "split": (0.5, 0.5, 0.0)})
+    message = error_of("train", *flags(config, tmp_path / "run"))
+    assert message == "caf\\xe9: this name is not UTF-8, so it cannot be saved: rename it"
+    assert not (tmp_path / "run").exists()
+    ended("class whose name is not UTF-8", "one clear error")
+
+
+@pytest.mark.parametrize("name", ["[test]", "all*", "which?"])
+def test_a_run_directory_whose_checkpoints_could_not_be_read_back_is_refused(
+    name: str, tmp_path: Path, ended: Callable[..., None]
+) -> None:
+    message = error_of("train", *flags(SMALL_CNN, tmp_path / "run")[:1], f"--workdir={tmp_path / name}")
+    assert message.startswith(f"--workdir={tmp_path / name}: with [, * or ? in the path")
+    ended("run directory with [, * or ? in its path", "one clear error")
 
 
 def test_links(tmp_path: Path, ended: Callable[..., None]) -> None:
