@@ -21,7 +21,7 @@ NAMES = {
     "mathematics": "$\\frac{$_^",
     "percent": "%s%n$(touch owned)`touch owned`;touch owned",
     "long": "n" * 200,
-    "dots": "..a..",
+    "dots": "a..b..",
     "glob": "[a-z]*?",
 }
 """Kind to a name of a file, folder, class or run."""
