@@ -73,7 +73,10 @@ def after(owner, function: str, change: Callable[[], None]) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("kind", CHANGES)
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in list(CHANGES)[2:]]
+
+
+@pytest.mark.parametrize("kind", [*list(CHANGES)[:2], *SLOW])
 def test_an_image_that_changes_after_it_was_listed(
     kind: str, data: Path, whole: Path, tmp_path: Path, ended: Callable[..., None]
 ) -> None:
@@ -135,9 +138,10 @@ def test_the_other_doors_meet_an_image_that_vanishes(data: Path, tmp_path: Path,
 
 PIECES = ("split.json", "config.json", "classes.json", "metrics.jsonl", "result.json")
 """Files of a run directory; evaluation needs the first alone."""
+DAMAGES = ("gone", "cut short", "zeros")
 
 
-@pytest.mark.parametrize("what", ["gone", "cut short", "brackets", "zeros"])
+@pytest.mark.parametrize("what", ["brackets", *(pytest.param(w, marks=pytest.mark.slow) for w in DAMAGES)])
 @pytest.mark.parametrize("piece", PIECES)
 def test_a_run_directory_with_a_damaged_piece(
     piece: str, what: str, finished_run: Path, tmp_path: Path, ended: Callable[..., None]

@@ -40,7 +40,9 @@ def remount(disk: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", disk], check=True)
 
 
-@pytest.mark.parametrize("kilobytes", [4, 40, 150, 260, 600])
+@pytest.mark.parametrize(
+    "kilobytes", [4, 150, 600, *(pytest.param(size, marks=pytest.mark.slow) for size in (12, 40, 100, 200, 260))]
+)
 def test_a_disk_that_is_full_from_some_moment_on_loses_nothing_that_was_saved(
     kilobytes: int,
     whole: Path,

@@ -16,7 +16,7 @@ from tests.faults.doors import error_of, nothing_changed, run, train
 from tests.faults.processes import Marked
 from tests.training.helpers import SMALL_CNN, assert_identical, final_state, flags, metrics, with_
 
-LONG = with_(SMALL_CNN, train={"epochs": 60})
+LONG = with_(SMALL_CNN, train={"epochs": 20})
 
 
 def test_a_second_start_is_refused_while_the_first_trains_and_goes_on_after_its_kill(
@@ -24,7 +24,7 @@ def test_a_second_start_is_refused_while_the_first_trains_and_goes_on_after_its_
 ) -> None:
     workdir = tmp_path / "run"
     with Marked("train", flags(LONG, workdir), {}) as first:
-        assert first.reaches("training", 3)
+        assert first.reaches("validating", 4), "by then there is a checkpoint, whole"
         first.send(signal.SIGSTOP)
         with nothing_changed(workdir):
             message = error_of("train", *flags(LONG, workdir))
