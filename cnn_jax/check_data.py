@@ -18,7 +18,7 @@ from cnn_jax import cli
 from cnn_jax.config import Config
 from cnn_jax.console_text import printable
 from cnn_jax.errors import ConfigError, DataError
-from cnn_jax.files import can_hold, replacing, write_atomically
+from cnn_jax.files import can_hold, replacing, write_atomically, writing
 
 if TYPE_CHECKING:
     from cnn_jax.data.health.check import Report
@@ -109,7 +109,8 @@ def write(report: "Report", arguments: Arguments, reporter: "Reporter") -> None:
             name = printable(class_name)
             reporter.line(f"the exclude list leaves no image of {name} in {split}: training will refuse it")
     for path, content in contents.items():
-        write_atomically(path, content)
+        with writing(str(path)):
+            write_atomically(path, content)
         reporter.line(f"written    {path}")
 
 
@@ -130,7 +131,7 @@ def write_preview(report: "Report", config: Config, path: Path, reporter: "Repor
         return
     readable = train.take([i for i, id_ in enumerate(train.ids) if id_ not in damaged])
     picture = preview(readable, Resize.of(config.data, config.model.image_size), config.data.augment, config.seed)
-    with replacing(path) as temporary:
+    with writing(f"--preview={path}"), replacing(path) as temporary:
         Image.fromarray(picture).save(temporary, "png")
     augment = config.data.augment
     changes = augment.changes_images or augment.mixes

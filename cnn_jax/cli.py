@@ -13,6 +13,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from cnn_jax import distributed
 from cnn_jax.cache import cache_folder
+from cnn_jax.console_text import printable_lines
 from cnn_jax.errors import RunFailed, UserError
 from cnn_jax.experiment import load_experiment
 from cnn_jax.files import as_path
@@ -96,10 +97,10 @@ def run_door(main: Callable[[Sequence[str]], int]) -> NoReturn:
         code = main(sys.argv[1:])
         distributed.leave()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable_lines(str(error))}", file=sys.stderr)
         code = EXIT_USAGE
     except RunFailed as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable_lines(str(error))}", file=sys.stderr)
         code = EXIT_FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

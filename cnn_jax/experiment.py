@@ -13,6 +13,7 @@ from typing import Any
 
 from cnn_jax.config import Config
 from cnn_jax.errors import ConfigError
+from cnn_jax.files import parse_json
 
 
 def experiment_folders() -> list[Path]:
@@ -115,8 +116,8 @@ def from_json(text: str, where: str) -> Config:
         ConfigError: not JSON, an unknown field, a wrong type or an impossible value.
     """
     try:
-        return _build(Config, json.loads(text), "")
-    except (ConfigError, json.JSONDecodeError) as error:
+        return _build(Config, parse_json(text), "")
+    except (ConfigError, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from error
 
 

@@ -16,6 +16,7 @@ import tyro
 
 from cnn_jax import cli, inference
 from cnn_jax.errors import ConfigError
+from cnn_jax.files import writing
 from cnn_jax.validation import near, require
 from cnn_jax.weights.options import PretrainedConfig
 
@@ -75,8 +76,9 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"{len(paths)} images do not fit on a page: name {MOST_IMAGES} at most")
     classifier = inference.open_classifier(arguments.checkpoint, arguments.model, reporter.line)
     choices = choose(arguments, classifier)
-    explainer = Explainer(classifier, choices, Album(_folder(arguments)))
-    with reporter.bar("explain", len(paths), "images") as bar:
+    folder = _folder(arguments)
+    explainer = Explainer(classifier, choices, Album(folder))
+    with reporter.bar("explain", len(paths), "images") as bar, writing(f"--output={folder}"):
         page = explainer.write_page(paths, _title(arguments), lambda: bar.advance(1))
     reporter.line(f"written    {page}")
     if explainer.failed:
@@ -122,10 +124,8 @@ def _folder(arguments: Arguments) -> Path:
     folder = arguments.output
     if folder is None:
         folder = Path("explain") if arguments.checkpoint is None else runs.directory(arguments.checkpoint) / "explain"
-    try:
+    with writing(f"--output={folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--output={folder} cannot be written: {error.strerror}") from error
     return folder
 
 

@@ -1,15 +1,16 @@
-"""Paths of this machine and of Google Cloud Storage alike, and files that are replaced in one step.
+"""Paths of this machine and of Google Cloud Storage alike, files that are replaced in one step, and JSON.
 
 A path with `://` in it is a `remote.RemotePath`, which has the methods of `pathlib.Path` that this package uses;
 nothing of that is imported for any other.
 """
 
+import json
 import os
 import tempfile
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from cnn_jax.errors import ConfigError
 
@@ -43,6 +44,15 @@ def can_hold(path: Path) -> bool:
     return is_remote(path) or path.absolute().parent.is_dir()
 
 
+LONGEST_STEM = 50
+"""Characters of a name that its temporary name repeats: file systems take 255 bytes, and a character has up to four."""
+
+
+def is_leftover(name: str) -> bool:
+    """Whether this is the name of a file that a kill left unfinished."""
+    return name.startswith(".") and name.endswith(".tmp")
+
+
 @contextmanager
 def replacing(path: Path) -> Generator[Path, None, None]:
     """A temporary file of this machine; what was written there takes the place of `path`, unless an error came.
@@ -56,7 +66,7 @@ def replacing(path: Path) -> Generator[Path, None, None]:
             if temporary.exists():
                 path.write_bytes(temporary.read_bytes())
         return
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.stem[:LONGEST_STEM]}.{os.getpid()}.tmp")
     try:
         yield temporary
         if temporary.exists():
@@ -69,6 +79,23 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace a file, text as UTF-8."""
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def writing(what: str) -> Generator[None, None, None]:
+    """While files are written: an error of the file system becomes ConfigError. `what` is the flag that names them."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{what} cannot be written: {error.strerror or error}") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text; ValueError where it is none, be it by its depth."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it has brackets inside brackets a thousand times") from error
 
 
 def append(path: Path, text: str) -> None:
@@ -91,6 +118,8 @@ class Entry(Protocol):
 
     def is_dir(self) -> bool: ...
 
+    def is_file(self) -> bool: ...
+
     def is_symlink(self) -> bool: ...
 
 
@@ -104,16 +133,8 @@ def entries(folder: str | os.PathLike[str]) -> list[Entry]:
         from cnn_jax import remote
 
         return sorted(remote.entries(os.fspath(folder)), key=lambda entry: entry.name)
-    return sorted(os.scandir(folder), key=lambda entry: entry.name)
-
-
-def walk(folder: str | os.PathLike[str]) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As `os.walk`."""
-    if not is_remote(folder):
-        return os.walk(os.fspath(folder))
-    from cnn_jax import remote
-
-    return remote.walk(os.fspath(folder))
+    with os.scandir(folder) as found:
+        return sorted(found, key=lambda entry: entry.name)
 
 
 def stamps(folder: str, names: Iterable[str]) -> Iterator[tuple[int, int]]:

@@ -19,8 +19,9 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import tyro
 
 from cnn_jax import cli, inference
+from cnn_jax.console_text import printable
 from cnn_jax.errors import ConfigError
-from cnn_jax.files import replacing
+from cnn_jax.files import replacing, writing
 from cnn_jax.weights.options import PretrainedConfig
 
 if TYPE_CHECKING:
@@ -94,15 +95,13 @@ def _writer(arguments: Arguments, classes: Sequence[str]) -> Iterator[Callable[[
     if arguments.output is None:
         yield lambda result: _print(rows(result, classes, arguments.top))
         return
-    try:
-        with (
-            replacing(arguments.output) as temporary,
-            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-        ):
-            write = _csv_writer(file) if arguments.output.suffix == ".csv" else _json_writer(file)
-            yield lambda result: write(rows(result, classes, arguments.top))
-    except OSError as error:
-        raise ConfigError(f"--output={arguments.output} cannot be written: {error.strerror}") from error
+    with (
+        writing(f"--output={arguments.output}"),
+        replacing(arguments.output) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        write = _csv_writer(file) if arguments.output.suffix == ".csv" else _json_writer(file)
+        yield lambda result: write(rows(result, classes, arguments.top))
 
 
 def _csv_writer(file: IO[str]) -> Callable[[list[dict[str, Any]]], None]:
@@ -125,12 +124,12 @@ def _json_writer(file: IO[str]) -> Callable[[list[dict[str, Any]]], None]:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    print(rows[0]["path"])
+    print(printable(rows[0]["path"]))
     for row in rows:
         if "error" in row:
-            print(f"  cannot be read: {row['error']}")
+            print(f"  cannot be read: {printable(row['error'])}")
         else:
-            print(f"  {row['probability']:.4f}  {row['class_name']}")
+            print(f"  {row['probability']:.4f}  {printable(row['class_name'])}")
 
 
 if __name__ == "__main__":

@@ -107,6 +107,9 @@ class RemoteEntry:
     def is_dir(self) -> bool:
         return self.folder
 
+    def is_file(self) -> bool:
+        return not self.folder
+
     def is_symlink(self) -> bool:
         return False
 
@@ -117,18 +120,6 @@ def entries(folder: str) -> list[RemoteEntry]:
     with _explained(folder):
         names = tf().io.gfile.listdir(folder)  # those of folders end with a slash
     return [RemoteEntry(name.rstrip("/"), f"{folder}/{name.rstrip('/')}", name.endswith("/")) for name in names]
-
-
-def walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As `os.walk`: what is taken out of the list of folders is not looked into."""
-    try:
-        found = entries(folder)
-    except FileNotFoundError:
-        return
-    folders = [entry.name for entry in found if entry.folder]
-    yield folder, folders, [entry.name for entry in found if not entry.folder]
-    for name in folders:
-        yield from walk(f"{folder.rstrip('/')}/{name}")
 
 
 def stamps(paths: Iterable[str]) -> Iterator[tuple[int, int]]:
@@ -164,11 +155,24 @@ def mirror(source: Path, target: Path) -> None:
     Raises:
         OSError: an object cannot be read, or the copy cannot be written.
     """
-    paths = [f"{parent}/{name}" for parent, _, names in walk(str(source)) for name in names]
+    paths = list(_objects(str(source)))
     for path, (size, _) in zip(paths, stamps(paths), strict=True):
         copy = target / path.removeprefix(f"{source}/")
         if not copy.is_file() or copy.stat().st_size != size:
             _copy(path, copy)
+
+
+def _objects(folder: str) -> Iterator[str]:
+    """All below a folder; none where there is no such folder."""
+    try:
+        found = entries(folder)
+    except FileNotFoundError:
+        return
+    for entry in found:
+        if entry.folder:
+            yield from _objects(entry.path)
+        else:
+            yield entry.path
 
 
 def _copy(source: str, target: Path) -> None:

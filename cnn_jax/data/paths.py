@@ -10,6 +10,7 @@ import numpy as np
 
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import IMAGE_SUFFIXES, FileImages, Images, image_files
+from cnn_jax.data.sources.folders import require_file
 from cnn_jax.data.stream import PARALLEL_CALLS, PREFETCH, Batch
 from cnn_jax.data.tensorflow import first_line, read_errors, tf
 from cnn_jax.errors import DataError
@@ -33,7 +34,7 @@ def _expand_one(name: str) -> list[str]:
     if os.path.isfile(name):
         return [name]
     if os.path.isdir(name):
-        found = image_files(name)
+        found = image_files(name, special=False)
     elif glob.has_magic(name):
         matches = sorted(glob.glob(name, recursive=True))
         found = list(dict.fromkeys(path for match in matches for path in _images_at(match)))
@@ -63,8 +64,11 @@ def _expand_remote(name: str) -> list[str]:
 
 def _images_at(path: str) -> list[str]:
     if os.path.isdir(path) or (is_remote(path) and not path.lower().endswith(IMAGE_SUFFIXES)):
-        return image_files(path)
-    return [path] if path.lower().endswith(IMAGE_SUFFIXES) else []
+        return image_files(path, special=False)
+    if not path.lower().endswith(IMAGE_SUFFIXES):
+        return []
+    require_file(path, is_remote(path) or os.path.isfile(path))
+    return [path]
 
 
 def readable_batches(images: Images, count: int, resize: Resize, batch_size: int) -> Iterator[Batch]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from cnn_jax.data.sources import UNSPLIT, Dataset, Split
 from cnn_jax.errors import DataError
-from cnn_jax.files import write_atomically
+from cnn_jax.files import parse_json, write_atomically
 
 Shares = tuple[float, float, float]
 NAMES = ("train", "validation", "test")
@@ -83,7 +83,7 @@ def read(dataset: Dataset, path: Path) -> Dataset:
 def read_ids(path: Path) -> dict[str, list[str]]:
     """The ids of each split as recorded in `path`; raises DataError as `read`."""
     try:
-        return {name: list(ids) for name, ids in json.loads(path.read_text())["splits"].items()}
+        return {name: list(ids) for name, ids in parse_json(path.read_text())["splits"].items()}
     except FileNotFoundError as error:
         raise DataError(f"{path} is gone: put it back, or name the images with --data.dataset") from error
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -1,12 +1,17 @@
 """Evaluations as pictures."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from cnn_jax.console_text import printable
+
 NAMED_CLASSES = 30
 """Up to how many classes their names are written along the axes."""
+LONGEST_LABEL = 30
+"""Characters of a name that are."""
 
 
 def confusion_picture(matrix: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
@@ -26,13 +31,22 @@ def confusion_picture(matrix: np.ndarray, classes: tuple[str, ...]) -> np.ndarra
     axes.set_xlabel("taken for")
     axes.set_ylabel("is")
     if few:
-        axes.set_xticks(range(len(classes)), classes, rotation=90)
-        axes.set_yticks(range(len(classes)), classes)
+        labels = [_label(name) for name in classes]
+        axes.set_xticks(range(len(classes)), labels, rotation=90, parse_math=False)
+        axes.set_yticks(range(len(classes)), labels, parse_math=False)
         for (row, column), count in np.ndenumerate(matrix):
             shade = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=shade, fontsize=8)
-    canvas.draw()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box stands for it
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _label(name: str) -> str:
+    """The name of a class, which may hold anything, as it fits beside a picture."""
+    shown = printable(name)
+    return shown if len(shown) <= LONGEST_LABEL else f"{shown[: LONGEST_LABEL - 1]}…"
 
 
 def write_learning_rate_plot(

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cnn_jax.files import parse_json
 from cnn_jax.training.runs import TrainedRun
 
 CONFIG, METRICS, RESULT, SPLIT = "config.json", "metrics.jsonl", "result.json", "split.json"
@@ -118,4 +119,4 @@ def read(run: TrainedRun, name: str, evaluation: dict[str, Any]) -> Record:
 
 def _parse(path: Path) -> Any:
     text = path.read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
+    return [parse_json(line) for line in text.splitlines()] if path.suffix == ".jsonl" else parse_json(text)

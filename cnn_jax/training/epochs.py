@@ -39,8 +39,7 @@ class Epochs:
         self._compiled: Any = None
         self._predict = make_predict(feed.model, job.mesh)
         self._batches: Generator[Batch, None, None] | None = None
-        self.flops: float | None = None
-        """Floating-point operations of a training step, as the compiler counts them."""
+        self._flops: float | None = None
         self.predictions: Predictions | None = None
         """Of the newest validation."""
 
@@ -63,7 +62,12 @@ class Epochs:
         size, first, end = self._job.config.data.batch_size, int(state.step), epoch * self._job.steps_per_epoch
         if self._batches is None:
             self._batches = self._feed.training(first)
-        begun, before, pending = time.perf_counter(), progress.training_seconds, None
+        begun, pending = time.perf_counter(), None
+
+        def progressed() -> Progress:
+            seconds = progress.training_seconds + time.perf_counter() - begun
+            return replace(progress, training_seconds=seconds, flops=self._flops or progress.flops)
+
         with self._reporter.bar(f"epoch {epoch}/{self._job.config.train.epochs}", end - first, "images") as bar:
             for step in range(first + 1, end + 1):
                 if stopped():
@@ -75,13 +79,12 @@ class Epochs:
                 pending = step, report, batch["index"]
                 if step < end and self._saver.due(step):
                     self._checked(*pending)
-                    progress = replace(progress, training_seconds=before + time.perf_counter() - begun)
-                    self._saver.save(state, self._phase.freezing, progress)
+                    self._saver.save(state, self._phase.freezing, progressed())
             if pending is not None:
                 self._checked(*pending)
         seconds = time.perf_counter() - begun
         speed = (int(state.step) - first) * size / max(seconds, 1e-9)
-        return state, replace(progress, training_seconds=before + seconds), speed
+        return state, progressed(), speed
 
     def _step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Report]:
         inputs, labels = (self._job.mesh.put_batch(batch[key]) for key in ("image", "label"))
@@ -91,7 +94,7 @@ class Epochs:
         self._compiled = self._jitted.lower(state, inputs, labels).compile()
         self._start.measure("compilation", begun)
         of_a_device = (self._compiled.cost_analysis() or {}).get("flops")
-        self.flops = of_a_device and of_a_device * self._job.mesh.devices
+        self._flops = of_a_device and of_a_device * self._job.mesh.devices
         begun = time.perf_counter()
         result = jax.block_until_ready(self._compiled(state, inputs, labels))
         self._start.measure("first step", begun)

@@ -194,7 +194,10 @@ class FeatureCache:
             _make_room(path.parent, math.prod(shape) * _numpy_dtype(self._plan.dtype).itemsize, self._config)
         if not _write(path, shape, self._plan.dtype, self._rows(split, view), progress, stopped):
             return None
-        return _open(path, shape, self._plan.dtype)
+        written = _open(path, shape, self._plan.dtype)
+        if written is None:
+            raise RunError(f"{path} was removed while it was written: start the same command again")
+        return written
 
     def _rows(self, split: Split, view: View | None) -> Iterable[np.ndarray]:
         """The features in the order of the split, batch by batch."""
@@ -228,7 +231,7 @@ def _numpy_dtype(dtype: str) -> np.dtype:
 def _open(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray | None:
     """The features in a file, read as they are used; None where it is missing or not whole."""
     try:
-        array = np.load(path, mmap_mode="r").view(_numpy_dtype(dtype))
+        array = np.lib.format.open_memmap(path, mode="r").view(_numpy_dtype(dtype))  # refuses pickled objects
     except (OSError, ValueError):
         return None
     return array if array.shape == shape else None
@@ -280,7 +283,10 @@ def _make_room(folder: Path, needed: int, config: Config) -> None:
             oldest.unlink(missing_ok=True)
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        raise RunError(f"the folder {folder} cannot be used for features: {error.strerror}") from error
+        raise RunError(
+            f"the folder {folder} cannot be used for features: {error.strerror}. Mend that, name another folder with "
+            "CNN_JAX_CACHE, or go on with --train.feature_cache=off"
+        ) from error
     if needed > free:
         raise RunError(
             f"the features need {needed / 2**20:,.0f} MB and {folder} has {free / 2**20:,.0f} MB left. Make room, name "

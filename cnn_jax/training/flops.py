@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from cnn_jax.cache import cache_folder
-from cnn_jax.files import write_atomically
+from cnn_jax.files import parse_json, write_atomically
 from cnn_jax.training.freezing import Freezing
 from cnn_jax.training.optimizer import make_optimizer, make_schedule
 from cnn_jax.training.setup import Job
@@ -26,7 +26,7 @@ def full_step(job: Job) -> float | None:
     key = hashlib.sha256(json.dumps([*parts, jax.__version__, jax.default_backend()]).encode()).hexdigest()
     path = cache_folder() / "flops" / f"{key}.json"
     try:
-        return json.loads(path.read_text())
+        return parse_json(path.read_text())
     except (OSError, ValueError):
         count = _count(job)
     try:

@@ -12,7 +12,7 @@ import numpy as np
 from cnn_jax.config import Config
 from cnn_jax.errors import RunError
 from cnn_jax.evaluation.plots import write_learning_rate_plot
-from cnn_jax.files import replacing, write_atomically
+from cnn_jax.files import replacing, write_atomically, writing
 from cnn_jax.training.feeds import make_feed
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.optimizer import make_optimizer
@@ -57,10 +57,11 @@ def find_learning_rate(config: Config, folder: Path, reporter: Reporter) -> Rang
     smoothed = smooth(losses)
     found = RangeTest(rates, losses, smoothed, suggest(rates, losses))
     if is_main():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "learning_rate.json", json.dumps(asdict(found), indent=1))
-        with replacing(folder / "learning_rate.png") as temporary:
-            write_learning_rate_plot(temporary, rates, losses, smoothed, found.suggestion)
+        with writing(f"--workdir={folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / "learning_rate.json", json.dumps(asdict(found), indent=1))
+            with replacing(folder / "learning_rate.png") as temporary:
+                write_learning_rate_plot(temporary, rates, losses, smoothed, found.suggestion)
     return found
 
 

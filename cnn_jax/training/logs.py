@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cnn_jax.console_text import printable_lines
 from cnn_jax.data.tensorflow import tf
-from cnn_jax.files import append, write_atomically
+from cnn_jax.files import append, parse_json, write_atomically
 
 SECONDS_BETWEEN_LINES = 30.0
 """Of progress, where it cannot be shown live."""
@@ -73,7 +74,7 @@ class MetricsLog:
 def _step(line: str) -> float:
     """The step of a line of metrics.jsonl; a line that a kill cut short counts as later than any."""
     try:
-        return json.loads(line)["step"]
+        return parse_json(line)["step"]
     except (ValueError, KeyError, TypeError):
         return float("inf")
 
@@ -100,8 +101,8 @@ class Reporter:
         self._headed = False
 
     def line(self, text: str) -> None:
-        """Print a line as it is."""
-        self.console.print(text, markup=False)
+        """Print a line, or several."""
+        self.console.print(printable_lines(text), markup=False)
 
     def table(self, table: Table) -> None:
         """Print a table."""

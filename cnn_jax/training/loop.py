@@ -18,6 +18,7 @@ from cnn_jax.training.checkpoints import Checkpoints
 from cnn_jax.training.epochs import Epochs
 from cnn_jax.training.feeds import make_feed
 from cnn_jax.training.interrupts import Interrupts
+from cnn_jax.training.lock import Lock
 from cnn_jax.training.logs import MetricsLog, Reporter, StartUp
 from cnn_jax.training.phases import Phase
 from cnn_jax.training.processes import Vote, is_main, require_alike, together
@@ -49,18 +50,18 @@ def fit(config: Config, workdir: Path, reporter: Reporter, started: float | None
         UserError: something that the person who started it can mend; nothing that exists is overwritten then.
         RunFailed: the training diverged, or the disk is full; what was saved stays.
     """
-    with _disk_errors(workdir):
-        return _fit(config, workdir, reporter, time.perf_counter() if started is None else started)
+    with _disk_errors(workdir), Lock(workdir) as lock:
+        return _fit(config, workdir, reporter, lock, time.perf_counter() if started is None else started)
 
 
-def _fit(config: Config, workdir: Path, reporter: Reporter, started: float) -> Outcome:
+def _fit(config: Config, workdir: Path, reporter: Reporter, lock: Lock, started: float) -> Outcome:
     start = StartUp()
     start.measure("imports", started)
-    job, goes_on = _set_up(config, workdir, reporter)
+    job, goes_on = _set_up(config, workdir, reporter, lock)
     start.seconds.update(job.seconds)
     with together():
         if is_main():
-            runs.create(workdir, config)
+            runs.create(workdir, config, goes_on, lock)
             if not goes_on:
                 _write_records(job, workdir, reporter)
     with together():
@@ -82,9 +83,11 @@ def _fit(config: Config, workdir: Path, reporter: Reporter, started: float) -> O
     return Outcome(result, None if result["status"] == "completed" else interrupts.agreed, run.validation)
 
 
-def _set_up(config: Config, workdir: Path, reporter: Reporter) -> tuple[Job, bool]:
+def _set_up(config: Config, workdir: Path, reporter: Reporter, lock: Lock) -> tuple[Job, bool]:
     """The job, and whether it goes on from an earlier start; every process has the same or raises the same error."""
     with together():
+        if is_main() and runs.is_run(workdir):
+            lock.take()
         goes_on = runs.check(workdir, config)
         job = set_up(config, workdir / "split.json" if goes_on else None, reporter)
     if job.mesh.processes > 1:
@@ -100,8 +103,6 @@ class Run:
     ) -> None:
         self._job, self._saver, self._log, self._reporter = job, saver, log, reporter
         self._interrupted, self.start = interrupts.stopped, start
-        self.flops: float | None = None
-        """Of a step of the newest phase."""
         self.stopped_early = False
         self.validation = job.dataset.splits["validation"]
         """As the newest phase used it."""
@@ -135,7 +136,6 @@ class Run:
                 state, progress = self._train_epoch(epoch, epochs, phase, state, progress)
                 if self._interrupted() or is_enough(self._job.config, phase, progress, epoch):
                     break
-        self.flops = epochs.flops
         if epochs.predictions is not None:
             pictures.log_confusion(self._job, self._log, int(state.step), epochs.predictions)
         return state, progress
@@ -228,7 +228,7 @@ def _result(job: Job, state: TrainState, progress: Progress, run: Run) -> dict[s
     step = int(state.step)
     completed = step == job.steps or run.stopped_early
     plan, parameters = job.phases[-1].features, job.parameters
-    everything = run.flops if parameters["frozen"] == 0 and plan is None else flops.full_step(job)
+    everything = progress.flops if parameters["frozen"] == 0 and plan is None else flops.full_step(job)
     return {
         "status": "completed" if completed else "interrupted",
         "stopped_early": run.stopped_early,
@@ -241,7 +241,7 @@ def _result(job: Job, state: TrainState, progress: Progress, run: Run) -> dict[s
         "images_per_second": round(step * job.config.data.batch_size / max(progress.training_seconds, 1e-9), 1),
         "parameters": parameters,
         "frozen_unchanged": progress.frozen_unchanged and _kept(job, state, progress),
-        "flops_per_step": {"step": run.flops, "full_model": everything},
+        "flops_per_step": {"step": progress.flops, "full_model": everything},
         "features": None if plan is None else {"layer": str(job.model.layers[plan.layers - 1].name), **asdict(plan)},
     }
 

@@ -19,6 +19,8 @@ class Progress:
     """Wall time of all starts up to here."""
     training_seconds: float = 0.0
     """The part of it spent in training steps."""
+    flops: float | None = None
+    """Floating-point operations of a training step of the phase, as the compiler counts them; None before the first."""
     best: Metrics | None = None
     """Of the epoch with the best validation accuracy: epoch, accuracy, loss."""
     last: Metrics | None = None

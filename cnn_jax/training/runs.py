@@ -1,6 +1,7 @@
 """The run directory: what makes a directory a run, and how a run is read back."""
 
 import functools
+import glob
 import importlib.metadata
 import json
 import subprocess
@@ -14,13 +15,23 @@ from cnn_jax.config import Config, differences
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.experiment import from_json, to_json
-from cnn_jax.files import is_remote, write_atomically
+from cnn_jax.files import is_leftover, is_remote, write_atomically
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model, build
+from cnn_jax.training import lock
 from cnn_jax.training.checkpoints import Checkpoints, whole_steps
+from cnn_jax.training.lock import Lock
 from cnn_jax.training.mesh import Mesh
 
 VERSIONED = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow", "tensorflow-cpu", "numpy")
+
+
+def is_run(workdir: Path) -> bool:
+    """Whether a run was ever begun there; RunError where that cannot be known."""
+    try:
+        return (workdir / "config.json").exists()
+    except OSError as error:
+        raise RunError(f"--workdir={workdir} cannot be read: {error.strerror}") from error
 
 
 def check(workdir: Path, config: Config) -> bool:
@@ -31,6 +42,11 @@ def check(workdir: Path, config: Config) -> bool:
     Raises:
         RunError: the directory holds a run with another configuration (the differences are listed) or other files.
     """
+    if glob.has_magic(str(workdir if is_remote(workdir) else workdir.absolute())):
+        raise RunError(
+            f"--workdir={workdir}: with [, * or ? in the path, Orbax writes checkpoints that it cannot find again; "
+            "give another"
+        )
     path = workdir / "config.json"
     if is_remote(workdir):
         from cnn_jax.remote import require_checkpoint_client
@@ -47,17 +63,32 @@ def check(workdir: Path, config: Config) -> bool:
                     + "".join(f"    {line}\n" for line in changed)
                     + "  Give another --workdir, or the flags of that run to go on with it"
                 )
-        elif workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+        elif workdir.exists() and (not workdir.is_dir() or any(_is_foreign(item.name) for item in workdir.iterdir())):
             raise RunError(f"--workdir={workdir} exists and is not a run directory: give another")
     except OSError as error:
         raise RunError(f"--workdir={workdir} cannot be read: {error.strerror}") from error
     return path.exists()
 
 
-def create(workdir: Path, config: Config) -> None:
-    """Make `workdir` the directory of this run; RunError if that is not allowed."""
+def _is_foreign(name: str) -> bool:
+    """Whether a file of this name is none that a start leaves which is killed before it has written config.json."""
+    return name != lock.FILE and not is_leftover(name)
+
+
+def create(workdir: Path, config: Config, goes_on: bool, held: Lock) -> None:
+    """Make `workdir` the directory of this run, and of this process as long as the lock is held.
+
+    Args:
+        goes_on: what `check` found.
+
+    Raises:
+        RunError: it cannot be written, or another process trains in it, or has since `check`.
+    """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
+        held.take()
+        if check(workdir, config) != goes_on:
+            raise RunError(f"--workdir={workdir}: another run began there a moment ago; start again to go on with it")
         write_atomically(workdir / "config.json", to_json(config))
     except OSError as error:
         raise RunError(f"--workdir={workdir} cannot be written: {error.strerror}") from error

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.config import Config
+from cnn_jax.console_text import printable
 from cnn_jax.data import splits
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import Dataset, open_dataset
@@ -122,6 +123,7 @@ def set_up(config: Config, recorded_splits: Path | None, reporter: Reporter | No
     left_out: dict[str, list[str]] = {}
     if config.data.unreadable == "skip" and recorded_splits is None:
         dataset, left_out = _without_unreadable(dataset, reporter or Reporter())
+    _require_text(config, dataset)
     opened = time.perf_counter()
     model = build(config.model, len(dataset.classes), config.train.precision)
     variables, transferred = _initial_variables(config, model, weights_file, dataset.classes)
@@ -137,6 +139,15 @@ def set_up(config: Config, recorded_splits: Path | None, reporter: Reporter | No
     )
     seconds = {"data": opened - begun, "model and weights": time.perf_counter() - opened}
     return Job(config, mesh, dataset, left_out, model, phases, variables, transferred, options, seconds)
+
+
+def _require_text(config: Config, dataset: Dataset) -> None:
+    """Raise DataError where a name that every checkpoint has to hold is no text: bytes of a path that are no UTF-8."""
+    for name in (config.data.dataset, config.model.weights, *dataset.classes):
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{printable(name)}: this name is not UTF-8, so it cannot be saved: rename it") from error
 
 
 def _steps_per_epoch(config: Config, dataset: Dataset) -> int:

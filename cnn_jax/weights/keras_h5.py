@@ -3,10 +3,8 @@
 import zipfile
 from pathlib import Path
 
-import h5py
-
 from cnn_jax.errors import WeightsError
-from cnn_jax.weights import keras_v2, keras_v3
+from cnn_jax.weights import hdf5, keras_v2, keras_v3
 from cnn_jax.weights.leaves import Leaves
 
 
@@ -35,7 +33,7 @@ def read(path: Path) -> Leaves:
 def _read(path: Path) -> Leaves:
     if zipfile.is_zipfile(path):
         return keras_v3.read_archive(path)
-    with h5py.File(path, "r") as file:
+    with hdf5.opened(path, path) as file:
         if keras_v2.has_layout(file):
             return keras_v2.read_layers(file, path)
         if keras_v3.has_layout(file):

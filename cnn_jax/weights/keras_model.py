@@ -69,7 +69,7 @@ def write(path: Path, model: Model, variables: Variables, name: str) -> None:
             "output_layers": [layers[-1]["name"], 0, 0],
         },
     }
-    with h5py.File(path, "w") as file:
+    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:  # in memory, see below
         file.attrs["model_config"] = json.dumps(config)
         group = file.create_group("model_weights")
         for target in (file, group):
@@ -80,6 +80,9 @@ def write(path: Path, model: Model, variables: Variables, name: str) -> None:
         for layer in model.layers:
             if layer.name in names:
                 _write_weights(group.create_group(str(layer.name)), layer, variables)
+        file.flush()
+        content = file.id.get_file_image()
+    path.write_bytes(content)  # not by HDF5, which ends the process with a segmentation fault where a disk is full
 
 
 def _write_weights(group: h5py.Group, layer: Layer, variables: Variables) -> None:

@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 
 import h5py
-import numpy as np
 
 from cnn_jax.errors import WeightsError
 from cnn_jax.weights.leaves import RULES, LeafCollector, Leaves
@@ -33,7 +32,7 @@ def read_layers(file: h5py.File, path: Path) -> Leaves:
     for group in _attribute(root, "layer_names") or []:
         for weight in _attribute(root[group], "weight_names") or []:
             layer = _layer(group, weight)
-            collector.add(layer, weight, _rule(layer, weight, path), np.asarray(root[group][weight]))
+            collector.add(layer, weight, _rule(layer, weight, path), root[group][weight])
     return collector.leaves
 
 

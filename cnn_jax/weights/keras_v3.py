@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from cnn_jax.errors import WeightsError
+from cnn_jax.weights import hdf5
 from cnn_jax.weights.leaves import RULES, LeafCollector, Leaves
 
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 """What the group of a model's layers is called; the second by tf.keras 2.13 to 2.15."""
+
+MOST_INFLATION = 20
+"""How many times as large as an archive a file in it may be: Keras compresses nothing, and weights shrink little."""
 
 VARIABLES = {
     "conv2d": ("kernel", "bias"),
@@ -46,10 +49,22 @@ def read_archive(path: Path) -> Leaves:
     with zipfile.ZipFile(path) as archive:
         if "model.weights.h5" not in archive.namelist():
             raise WeightsError(f"{path}: the archive has no model.weights.h5; save the model with weights_format='h5'")
-        content = io.BytesIO(archive.read("model.weights.h5"))  # in one piece, so that its checksum is looked at
-        names = _names_in_config(json.loads(archive.read("config.json")))
-    with h5py.File(content, "r") as file:
+        content = io.BytesIO(_member(archive, "model.weights.h5", path))  # in one piece: its checksum is looked at
+        names = _names_in_config(json.loads(_member(archive, "config.json", path)))
+    with hdf5.opened(content, path) as file:
         return read_layers(file, path, names)
+
+
+def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+    """The content of a file in the archive. No other is looked at, and nothing is ever unpacked to disk.
+
+    Raises:
+        WeightsError: it is far larger than the whole archive.
+    """
+    size = archive.getinfo(name).file_size  # zipfile gives no byte more than that
+    if size > MOST_INFLATION * path.stat().st_size:
+        raise WeightsError(f"{path}: {name} claims {size:,} bytes, which is made to fill the memory")
+    return archive.read(name)
 
 
 def read_layers(file: h5py.File, path: Path, names: Mapping[str, str] | None = None) -> Leaves:
@@ -75,7 +90,7 @@ def read_layers(file: h5py.File, path: Path, names: Mapping[str, str] | None = N
         if weights is None or set(variables) != {str(i) for i in range(len(variables))}:
             raise WeightsError(f"{path}: no rule reads the {len(variables)} arrays of layer {str(layer)!r} ({where})")
         for number, weight in enumerate(weights):
-            collector.add(str(layer), f"{layer}/{weight}", RULES[weight], np.asarray(variables[str(number)]))
+            collector.add(str(layer), f"{layer}/{weight}", RULES[weight], variables[str(number)])
     return collector.leaves
 
 

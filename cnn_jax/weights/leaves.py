@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from cnn_jax.errors import WeightsError
+from cnn_jax.weights import hdf5
 
 Leaves = dict[str, dict[str, dict[str, np.ndarray]]]
 """{"params" or "batch_stats": {layer: {leaf: array}}}"""
@@ -30,14 +32,19 @@ class LeafCollector:
 
     path: Path
     leaves: Leaves = field(default_factory=lambda: {"params": {}, "batch_stats": {}})
+    _places: set[int] = field(default_factory=set)
 
-    def add(self, layer: str, weight: str, rule: tuple[str, str], array: np.ndarray) -> None:
+    def add(self, layer: str, weight: str, rule: tuple[str, str], item: h5py.Dataset) -> None:
         """Take the array of the file's `weight` as the leaf of `rule` in `layer`.
 
         Raises:
-            WeightsError: not finite floats, or a second array for the same leaf.
+            WeightsError: not finite floats, a second array for the same leaf, or see `hdf5.array`.
         """
-        collection, leaf = rule
+        (collection, leaf), array = rule, hdf5.array(item, self.path)
+        place = h5py.h5o.get_info(item.id).addr
+        if place in self._places:  # a small file with many names for one array would fill the memory
+            raise WeightsError(f"{self.path}: {weight} of {layer} is another name for an array that was read already")
+        self._places.add(place)
         if array.dtype.kind != "f" or not np.isfinite(array).all():
             raise WeightsError(f"{self.path}: {weight} holds values that are not finite numbers; fetch the file again")
         leaves = self.leaves[collection].setdefault(layer, {})

@@ -65,11 +65,16 @@ def train(config: Config, workdir: Path) -> Outcome:
 
 def command(config: Config, workdir: Path) -> list[str]:
     """The command that trains in a process of its own, without a report; the experiment lies beside `workdir`."""
+    return [sys.executable, "-m", "cnn_jax.train", *flags(config, workdir), "--report=False"]
+
+
+def flags(config: Config, workdir: Path) -> list[str]:
+    """What the door `train` is to be given, with a report at the end."""
     experiment = workdir.with_suffix(".py")
     experiment.write_text(
         f"from cnn_jax.experiment import from_json\n\nconfig = from_json({to_json(config)!r}, 'the experiment')\n"
     )
-    return [sys.executable, "-m", "cnn_jax.train", f"--exp={experiment}", f"--workdir={workdir}", "--report=False"]
+    return [f"--exp={experiment}", f"--workdir={workdir}"]
 
 
 def newest_checkpoint(workdir: Path) -> int:

@@ -112,8 +112,11 @@ def test_two_runs_are_bit_identical_and_another_seed_is_not(finished: Path, tmp_
 def test_starting_a_finished_run_again_changes_nothing(finished: Path) -> None:
     before = {path: path.read_bytes() for path in (finished / "checkpoints").rglob("*") if path.is_file()}
     logged = (finished / "metrics.jsonl").read_text()
+    result = json.loads((finished / "result.json").read_text())
     outcome = train(with_(SMALL_CNN, train={"tensorboard": True}), finished)
-    assert outcome.result["status"] == "completed"
+    assert outcome.result.keys() == result.keys()
+    timed = {"wall_seconds", "startup_seconds", "images_per_second"}
+    assert all(outcome.result[key] == result[key] for key in result.keys() - timed)
     assert (finished / "metrics.jsonl").read_text() == logged
     assert {path: path.read_bytes() for path in (finished / "checkpoints").rglob("*") if path.is_file()} == before
 
@@ -152,7 +155,7 @@ def test_a_run_stopped_by_a_signal_goes_on_bit_exactly(
 
 
 def test_a_run_killed_at_random_moments_ends_bit_identical(tmp_path: Path) -> None:
-    config = with_(SMALL_FROZEN, train={"epochs": 18})  # tests/slow has more kills, and other configurations
+    config = with_(SMALL_FROZEN, train={"epochs": 18})  # tests/faults has more kills, and other configurations
     train(config, tmp_path / "whole")
     workdir = tmp_path / "killed"
     start = command(config, workdir)

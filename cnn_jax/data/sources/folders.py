@@ -10,7 +10,7 @@ from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split
 from cnn_jax.data.sources.images import FileImages
 from cnn_jax.data.sources.names import Names
 from cnn_jax.errors import DataError
-from cnn_jax.files import entries, walk
+from cnn_jax.files import Entry, entries
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 """Those of Keras' `image_dataset_from_directory`."""
@@ -109,7 +109,7 @@ def _scan_classes(root: Path, folder: Path, classes: tuple[str, ...]) -> Split:
 
     def names() -> Iterator[str]:
         for class_name in classes:
-            images = image_files(folder / class_name)
+            images = image_files(folder / class_name, special=False)
             if not images:
                 raise DataError(
                     f"{folder / class_name} has no images ({', '.join(IMAGE_SUFFIXES)}): "
@@ -123,13 +123,40 @@ def _scan_classes(root: Path, folder: Path, classes: tuple[str, ...]) -> Split:
     return Split(ids, np.repeat(np.arange(len(classes), dtype=np.int32), counts), FileImages(ids, str(root)))
 
 
-def image_files(folder: Path | str) -> list[str]:
-    """Image files at any depth, sorted by path; hidden ones are skipped."""
-    found = []
-    for parent, folders, names in walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [os.path.join(parent, name) for name in names if is_image_name(name)]
+def image_files(folder: Path | str, *, special: bool = True) -> list[str]:
+    """Image files at any depth, sorted by path; hidden ones are skipped.
+
+    Args:
+        special: whether what has the name of an image may be a pipe, socket or device. Reading one never ends.
+
+    Raises:
+        DataError: it is one and may not be.
+    """
+    found, folders = [], [str(folder)]
+    while folders:
+        for entry in _entries(folders.pop()):
+            if entry.is_dir():
+                if not entry.name.startswith(".") and not entry.is_symlink():
+                    folders.append(entry.path)
+            elif is_image_name(entry.name):
+                if not special:
+                    require_file(entry.path, entry.is_file())
+                found.append(entry.path)
     return sorted(found)
+
+
+def _entries(folder: str) -> list[Entry]:
+    """In the order of their names; none of a folder that cannot be read, as with `os.walk`."""
+    try:
+        return entries(folder)
+    except OSError:
+        return []
+
+
+def require_file(path: str, is_file: bool) -> None:
+    """Raise DataError for what is there and, as `is_file` says, no file. What is gone is found out by reading it."""
+    if not is_file and os.path.exists(path):
+        raise DataError(f"{path} is a pipe, socket or device and no image file: remove it")
 
 
 def is_image_name(name: str) -> bool:
@@ -144,7 +171,10 @@ def open_flat(name: str, folder: Path, separator: str) -> Dataset:
         DataError: the folder is missing or has no images, a name has no class, or there is only one class.
     """
     _check_exists(name, folder)
-    files = [entry.name for entry in entries(folder) if is_image_name(entry.name) and not entry.is_dir()]
+    found = [entry for entry in _entries(str(folder)) if is_image_name(entry.name) and not entry.is_dir()]
+    for entry in found:
+        require_file(entry.path, entry.is_file())
+    files = [entry.name for entry in found]
     if not files:
         raise DataError(f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)}); flat: does not look into its folders")
     of = [_class_of(file, separator) for file in files]

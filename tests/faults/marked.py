@@ -1,0 +1,75 @@
+"""Runs a door as `python -m cnn_jax.DOOR` does, and tells through a pipe what it is doing.
+
+    MARKS=FD python -m tests.faults.marked train --exp=…
+
+Each line that it writes to the file descriptor is the name of what begins. Whoever reads them can kill the process in
+the midst of that. Nothing of the package is changed but for the marks around its functions.
+"""
+
+import functools
+import importlib
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+MARKS = int(os.environ["MARKS"])
+
+
+def mark(name: str) -> None:
+    os.write(MARKS, f"{name}\n".encode())
+
+
+def around(owner: Any, function: str, name: str | Callable[..., str]) -> None:
+    """Mark when a function begins and, by the name of what was going on before, when it ends."""
+    original = getattr(owner, function)
+
+    @functools.wraps(original)
+    def marked(*args: Any, **kwargs: Any) -> Any:
+        doing = name if isinstance(name, str) else name(*args)
+        if doing == stack[-1] or threading.current_thread() is not threading.main_thread():
+            return original(*args, **kwargs)
+        stack.append(doing)
+        mark(doing)
+        try:
+            return original(*args, **kwargs)
+        finally:
+            stack.pop()
+            mark(stack[-1])
+
+    setattr(owner, function, marked)
+
+
+stack = ["import"]
+
+
+def main() -> None:
+    mark("import")
+    door = importlib.import_module(f"cnn_jax.{sys.argv[1]}")
+    from cnn_jax import cli, report
+    from cnn_jax.evaluation import record
+    from cnn_jax.training import loop, run_evaluation, runs
+    from cnn_jax.training.checkpoints import Checkpoints
+    from cnn_jax.training.epochs import Epochs
+    from cnn_jax.training.feature_cache import FeatureCache
+
+    around(loop, "set_up", "setting up")
+    around(loop, "_newest_state", "restoring")
+    around(runs, "load", "restoring")
+    around(FeatureCache, "load", "keeping features")
+    around(Epochs, "train", "training")
+    around(Epochs, "_step", lambda epochs, *_: "training" if epochs._compiled is not None else "compiling")
+    around(Epochs, "validate", "validating")
+    around(Checkpoints, "save", "saving")
+    around(run_evaluation, "predict_all", "evaluating")
+    around(record, "write", "writing predictions")
+    around(report, "after_training", "reporting")
+    around(report, "attempt", "reporting")
+    around(os, "replace", "renaming")
+    del sys.argv[1]
+    cli.run_door(door.main)
+
+
+if __name__ == "__main__":
+    main()
