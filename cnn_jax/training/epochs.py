@@ -41,6 +41,8 @@ class Epochs:
         self._batches: Generator[Batch, None, None] | None = None
         self.flops: float | None = None
         """Floating-point operations of a training step, as the compiler counts them."""
+        self.memory: int | None = None
+        """Bytes of a device that a training step takes: its arguments, results and what it computes in between."""
         self.predictions: Predictions | None = None
         """Of the newest validation."""
 
@@ -92,6 +94,7 @@ class Epochs:
         self._start.measure("compilation", begun)
         of_a_device = (self._compiled.cost_analysis() or {}).get("flops")
         self.flops = of_a_device and of_a_device * self._job.mesh.devices
+        self.memory = _bytes_of(self._compiled)
         begun = time.perf_counter()
         result = jax.block_until_ready(self._compiled(state, inputs, labels))
         self._start.measure("first step", begun)
@@ -156,3 +159,12 @@ class Epochs:
             training_speed,
             progress.is_best(epoch),
         )
+
+
+def _bytes_of(compiled: Any) -> int | None:
+    """What a compiled program holds at once, as the compiler plans it; None where it does not say."""
+    found = compiled.memory_analysis()
+    if found is None:
+        return None
+    reused = found.alias_size_in_bytes  # arguments that were given away hold the results
+    return found.argument_size_in_bytes + found.output_size_in_bytes - reused + found.temp_size_in_bytes

@@ -24,6 +24,7 @@ from cnn_jax.training.processes import Vote, is_main, require_alike, together
 from cnn_jax.training.progress import Progress
 from cnn_jax.training.saving import Saver
 from cnn_jax.training.setup import Job, set_up
+from cnn_jax.training.shared import Shared
 from cnn_jax.training.state import TrainState
 
 
@@ -39,24 +40,31 @@ class Outcome:
     """What it was validated on, decoded where the images were kept in memory."""
 
 
-def fit(config: Config, workdir: Path, reporter: Reporter, started: float | None = None) -> Outcome:
+def fit(
+    config: Config,
+    workdir: Path,
+    reporter: Reporter,
+    started: float | None = None,
+    shared: Shared | None = None,
+) -> Outcome:
     """Train as `config` says in `workdir`, going on where an earlier start of the same run stopped.
 
     Args:
         started: `time.perf_counter` when the process began, to count its imports too.
+        shared: what other runs of this process have made already, which is then not made again.
 
     Raises:
         UserError: something that the person who started it can mend; nothing that exists is overwritten then.
         RunFailed: the training diverged, or the disk is full; what was saved stays.
     """
     with _disk_errors(workdir):
-        return _fit(config, workdir, reporter, time.perf_counter() if started is None else started)
+        return _fit(config, workdir, reporter, time.perf_counter() if started is None else started, shared)
 
 
-def _fit(config: Config, workdir: Path, reporter: Reporter, started: float) -> Outcome:
+def _fit(config: Config, workdir: Path, reporter: Reporter, started: float, shared: Shared | None) -> Outcome:
     start = StartUp()
     start.measure("imports", started)
-    job, goes_on = _set_up(config, workdir, reporter)
+    job, goes_on = _set_up(config, workdir, reporter, shared)
     start.seconds.update(job.seconds)
     with together():
         if is_main():
@@ -82,11 +90,11 @@ def _fit(config: Config, workdir: Path, reporter: Reporter, started: float) -> O
     return Outcome(result, None if result["status"] == "completed" else interrupts.agreed, run.validation)
 
 
-def _set_up(config: Config, workdir: Path, reporter: Reporter) -> tuple[Job, bool]:
+def _set_up(config: Config, workdir: Path, reporter: Reporter, shared: Shared | None) -> tuple[Job, bool]:
     """The job, and whether it goes on from an earlier start; every process has the same or raises the same error."""
     with together():
         goes_on = runs.check(workdir, config)
-        job = set_up(config, workdir / "split.json" if goes_on else None, reporter)
+        job = set_up(config, workdir / "split.json" if goes_on else None, reporter, shared)
     if job.mesh.processes > 1:
         require_alike(job.fingerprints())
     return job, goes_on
@@ -102,6 +110,8 @@ class Run:
         self._interrupted, self.start = interrupts.stopped, start
         self.flops: float | None = None
         """Of a step of the newest phase."""
+        self.memory: dict[str, int | None] = {"step": None, "kept": None}
+        """Bytes that training takes in the newest phase: see `Epochs.memory` and `Feed.kept_bytes`."""
         self.stopped_early = False
         self.validation = job.dataset.splits["validation"]
         """As the newest phase used it."""
@@ -135,7 +145,7 @@ class Run:
                 state, progress = self._train_epoch(epoch, epochs, phase, state, progress)
                 if self._interrupted() or is_enough(self._job.config, phase, progress, epoch):
                     break
-        self.flops = epochs.flops
+        self.flops, self.memory = epochs.flops, {"step": epochs.memory, "kept": feed.kept_bytes}
         if epochs.predictions is not None:
             pictures.log_confusion(self._job, self._log, int(state.step), epochs.predictions)
         return state, progress
@@ -242,6 +252,7 @@ def _result(job: Job, state: TrainState, progress: Progress, run: Run) -> dict[s
         "parameters": parameters,
         "frozen_unchanged": progress.frozen_unchanged and _kept(job, state, progress),
         "flops_per_step": {"step": run.flops, "full_model": everything},
+        "memory_bytes": run.memory,
         "features": None if plan is None else {"layer": str(job.model.layers[plan.layers - 1].name), **asdict(plan)},
     }
 
