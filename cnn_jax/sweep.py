@@ -9,6 +9,7 @@ stopped; with more values, it adds their runs.
 """
 
 import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from cnn_jax.config import Config
 from cnn_jax.distributed import DistributedArguments
 from cnn_jax.errors import ConfigError
 from cnn_jax.experiment import resolve_paths
+from cnn_jax.sweeping import supervision
 
 if TYPE_CHECKING:
     from cnn_jax.sweeping.running import Sweep
@@ -40,12 +42,12 @@ class Arguments:
 
     exp: str
     """Name of an experiment, or path of a .py file that defines `config`."""
-    freeze_until: tuple[str, ...] | None = None
-    """Freeze points: layers before each stay as loaded. Names of layers, `head` (only the classifier trains) or `none`
-    (all train); `python -m cnn_jax.summarize` lists the layers. None: the experiment's own."""
-    learning_rates: tuple[float, ...] | None = None
+    freeze_until: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="LAYER [LAYER ...]")] = None
+    """Freeze points: the layers before each stay as loaded. Names of layers (`python -m cnn_jax.summarize` lists them),
+    `head` (the classifier alone trains) or `none` (everything trains). None: the experiment's own."""
+    learning_rates: Annotated[tuple[float, ...] | None, tyro.conf.arg(metavar="FLOAT [FLOAT ...]")] = None
     """Learning rates to try at each freeze point; None: the experiment's own."""
-    seeds: tuple[int, ...] | None = None
+    seeds: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="INT [INT ...]")] = None
     """Seeds to repeat each with, for an interval over them; None: the experiment's own. As in `train`, a seed fixes the
     split of a data set that comes in one piece, too."""
     workdir: Path | None = None
@@ -133,5 +135,10 @@ def _conclude(sweep: "Sweep", reporter: "Reporter") -> None:
         reporter.line(f"next       python -m cnn_jax.evaluate --checkpoint={chosen.best_run.directory}")
 
 
+def _supervise(argv: Sequence[str]) -> int:
+    return supervision.supervise([sys.executable, *sys.orig_argv[1:]])
+
+
 if __name__ == "__main__":
-    cli.run_door(main)
+    supervision.end_with_parent()
+    cli.run_door(main if supervision.is_worker() else _supervise)

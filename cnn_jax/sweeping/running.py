@@ -15,7 +15,7 @@ from cnn_jax.config import Config
 from cnn_jax.console_text import printable
 from cnn_jax.errors import RunFailed, UserError
 from cnn_jax.files import write_atomically
-from cnn_jax.sweeping import rows
+from cnn_jax.sweeping import rows, supervision
 from cnn_jax.sweeping.console import RunReporter
 from cnn_jax.sweeping.grid import FILE, Grid, Run, check
 from cnn_jax.sweeping.rows import COMPLETED, FAILED, OPEN, Reached, Row
@@ -80,9 +80,17 @@ def prepare(grid: Grid, workdir: Path, reporter: Reporter) -> Sweep:
         parameters,
         {name: len(split) for name, split in dataset.splits.items()},
         dataset.classes,
-        [rows.read(run) or Reached(run.seed, str(run.directory), OPEN) for run in planned],
+        [_before(run, supervision.lost()) for run in planned],
         shared=shared,
     )
+
+
+def _before(planned: Run, lost: dict[str, str]) -> Reached:
+    """What a run came to in earlier starts; `lost` are those that took the process of this start with them."""
+    directory = str(planned.directory)
+    if directory in lost:
+        return Reached(planned.seed, directory, FAILED, error=lost[directory])
+    return rows.read(planned) or Reached(planned.seed, directory, OPEN)
 
 
 def run(grid: Grid, workdir: Path, reporter: Reporter) -> Sweep:
@@ -101,11 +109,14 @@ def run(grid: Grid, workdir: Path, reporter: Reporter) -> Sweep:
     write(sweep)
     _introduce(sweep, reporter)
     for place, planned in enumerate(sweep.planned):
-        if sweep.reached[place].status == COMPLETED:
+        if sweep.reached[place].status != OPEN:
             continue
         label = _label(sweep.grid, place, planned)
+        if jax.process_count() == 1:  # of several processes, the others would miss one that starts again
+            supervision.at(str(planned.directory))
         reached, sweep.stopped_by = _train(planned, label, sweep.shared, workdir / LOG, reporter)
         sweep.reached[place], sweep.seconds = reached, time.perf_counter() - begun
+        supervision.at(None)
         write(sweep)
         if sweep.stopped_by is not None:
             break
