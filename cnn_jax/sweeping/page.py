@@ -50,6 +50,7 @@ def page(sweep: Sweep, light: bytes, dark: bytes) -> str:
     return html.render(
         "sweep.html",
         title=f"Sweep: {printable(sweep.workdir.resolve().name)}",
+        folder=str(sweep.workdir),
         dataset=printable(config.data.dataset),
         model=config.model,
         epochs=config.train.epochs,

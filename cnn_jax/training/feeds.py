@@ -81,7 +81,7 @@ def _features(
     identity = functools.cache(partial(_identity, job, variables, plan.views))
     nearest = job.shared.nearest(plan, identity, training, validation, exact, budget)
     if nearest is not None and nearest.plan.layers == plan.layers:
-        reporter.line("features   those of an earlier run")
+        reporter.line("features   kept already, by an earlier run or phase")
         return nearest.features
     source = None if nearest is None else Source(nearest.plan.layers, nearest.features)
     job.shared.make_room(plan, budget)
