@@ -134,7 +134,7 @@ def test_the_kept_bytes_are_those_of_the_images_or_features(swept: Path) -> None
 def test_the_course_row_is_named() -> None:
     mobilenet = load_experiment("mobilenet_ft")
     grid = Grid(mobilenet, ("conv_pw_10_bn", "conv_pw_10", "head"), (1e-4,), (0,))
-    parameters = grid.parameters(10)
+    parameters = grid.parameters(grid.model(10))
     assert parameters["conv_pw_10_bn"]["trainable"] == 1_873_930  # keras.applications.MobileNet, layers[:-23] frozen
     assert parameters["conv_pw_10"]["trainable"] == 1_873_930 + 512 * 512
     planned = grid.runs(Path("sweep"))
@@ -330,7 +330,9 @@ def _made_up(folder: Path, rates: tuple[float, ...], seeds: tuple[int, ...], err
         else Reached(run.seed, str(run.directory), "completed", **done, **costs)
         for run in planned
     ]
-    return running.Sweep(grid, folder, planned, grid.parameters(2), {"train": 9}, ("<u>cats", "dogs"), reached)
+    return running.Sweep(
+        grid, folder, planned, grid.parameters(grid.model(2)), {"train": 9}, ("<u>cats", "dogs"), reached
+    )
 
 
 def test_the_page_escapes_what_other_people_named(tmp_path: Path) -> None:
@@ -365,6 +367,7 @@ def test_runs_of_a_sweep_are_found_again_whatever_else_is_in_the_grid(tmp_path: 
 
 
 def test_the_points_are_ordered_by_depth() -> None:
-    names = [str(layer.name) for layer in build(SMALL.model, 10).layers]
+    model = build(SMALL.model, 10)
+    names = [str(layer.name) for layer in model.layers]
     grid = Grid(SMALL, ("head", names[3], "none", names[1]), (1e-3,), (0,))
-    assert grid.in_order_of_depth(10).freeze_points == ("none", names[1], names[3], "head")
+    assert grid.in_order_of_depth(model).freeze_points == ("none", names[1], names[3], "head")

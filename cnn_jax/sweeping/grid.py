@@ -56,25 +56,27 @@ class Grid:
             for seed in self.seeds
         ]
 
-    def in_order_of_depth(self, classes: int) -> "Grid":
+    def model(self, classes: int) -> Model:
+        """The network that all of them train, for so many classes."""
+        return build(self.config.model, classes, self.config.train.precision)
+
+    def in_order_of_depth(self, model: Model) -> "Grid":
         """The grid with its freeze points from the one that trains most to the one that trains least.
 
         So each can go on from the features of the one before.
 
         Raises:
-            ConfigError: a layer that the model does not have (with the near names), or nothing left to train.
+            ConfigError: a layer that the model does not have (with the near names).
         """
-        model = build(self.config.model, classes, self.config.train.precision)
         depths = {point: len(model.layers_before(point, "--freeze-until")) for point in self.freeze_points}
         return replace(self, freeze_points=tuple(sorted(depths, key=lambda point: depths[point])))
 
-    def parameters(self, classes: int) -> dict[str, dict[str, int]]:
+    def parameters(self, model: Model) -> dict[str, dict[str, int]]:
         """Numbers of parameters by freeze point: total, trainable and frozen.
 
         Raises:
             ConfigError: see `in_order_of_depth`; or a pattern in `train.frozen` that matches nothing.
         """
-        model = build(self.config.model, classes, self.config.train.precision)
         return {point: _parameters(model, self.config, point) for point in self.freeze_points}
 
 

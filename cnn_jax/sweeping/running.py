@@ -70,8 +70,9 @@ def prepare(grid: Grid, workdir: Path, reporter: Reporter) -> Sweep:
     shared, first = Shared(), grid.runs(workdir)[0]
     locate.locate(grid.config.model)
     dataset, _ = open_splits(first.config, None, reporter, shared)
-    ordered = grid.in_order_of_depth(len(dataset.classes))
-    parameters, planned = ordered.parameters(len(dataset.classes)), ordered.runs(workdir)
+    model = grid.model(len(dataset.classes))
+    ordered = grid.in_order_of_depth(model)
+    parameters, planned = ordered.parameters(model), ordered.runs(workdir)
     check(workdir, planned)
     return Sweep(
         ordered,
