@@ -74,6 +74,7 @@ def test_a_process_that_dies_between_runs_is_not_started_for_ever(
     [
         (signal.SIGTERM, "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))", cli.EXIT_SIGTERM),
         (signal.SIGINT, "signal.signal(signal.SIGINT, lambda *_: sys.exit(130))", cli.EXIT_SIGINT),
+        (signal.SIGHUP, "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))", cli.EXIT_SIGTERM),
         (signal.SIGTERM, "pass", cli.EXIT_SIGTERM),  # before the worker listens
     ],
 )

@@ -20,7 +20,8 @@ from cnn_jax.files import write_atomically
 STATE = "CNN_JAX_SWEEP_STATE"
 """Environment variable, set for the process that works: the file in which it says what it is at."""
 
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PASSED_ON = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM, signal.SIGHUP: signal.SIGTERM}
+"""Signals, and as what the process that works gets them: a terminal that closes is no reason to lose an epoch."""
 PR_SET_PDEATHSIG = 1
 """Of Linux' prctl."""
 
@@ -60,11 +61,12 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, bool
     process: subprocess.Popen[bytes] | None = None
 
     def forward(number: int, frame: FrameType | None) -> None:
-        passed_on.append(number)
-        if process is not None and process.poll() is None:
-            process.send_signal(number)
+        passed_on.append(PASSED_ON[signal.Signals(number)])
+        if process is not None:
+            process.send_signal(passed_on[-1])
 
-    before = {number: signal.signal(number, forward) for number in FORWARDED}
+    heard = [n for n in PASSED_ON if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]  # but for nohup
+    before = {number: signal.signal(number, forward) for number in heard}
     try:
         process = subprocess.Popen(command, env=environment, start_new_session=True)
         if passed_on:  # in the moment before there was anyone to pass it on to
