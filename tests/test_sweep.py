@@ -84,9 +84,9 @@ def test_the_rows_are_what_numpy_and_scipy_make_of_the_run_directories(swept: Pa
         assert row["interval_kind"] == "t"
         assert row["parameters"] == results[0]["parameters"]
         assert row["memory_bytes"] == results[0]["memory_bytes"]
-        flops = results[0]["flops_per_step"]
-        assert row["flops_per_image"] == pytest.approx(flops["step"] / SMALL.data.batch_size)
-        assert row["flops_share"] == pytest.approx(flops["step"] / flops["full_model"])
+        flops = [result["flops_per_step"] for result in results]  # a seed is a constant of the program: one may differ
+        assert row["flops_per_image"] == np.median([count["step"] / SMALL.data.batch_size for count in flops])
+        assert row["flops_share"] == np.median([count["step"] / count["full_model"] for count in flops])
         assert row["seconds_per_epoch"] == pytest.approx(statistics.median(map(_seconds, folders)), abs=2e-3)
     accuracy = [(row["accuracy"], -row["loss"]) for row in found["rows"]]
     assert [row["best"] for row in found["rows"]] == [value == max(accuracy) for value in accuracy]

@@ -82,16 +82,21 @@ def test_signals_are_passed_on_once(number: int, worker: str, expected: int, tmp
     body = f"{worker}; open(sys.argv[1] + '.ready', 'w').close(); time.sleep(60)"
     script = WORKER.format(body=body)
     outer = (
-        "import sys; from cnn_jax.sweeping import supervision\n"
+        "import signal, sys; from cnn_jax.sweeping import supervision\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # which nohup ignores
         f"sys.exit(supervision.supervise([sys.executable, '-c', {script!r}, {str(tmp_path / 'began')!r}]))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(cnn_jax.__file__).parents[1])}
     process = subprocess.Popen([sys.executable, "-c", outer], env=environment)
     deadline = time.monotonic() + 60
-    while not (tmp_path / "began.ready").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(number)
-    assert process.wait(60) == expected
+    try:
+        while not (tmp_path / "began.ready").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(number)
+        assert process.wait(60) == expected
+    finally:
+        process.kill()
+        process.wait()
     assert (tmp_path / "began").read_text().split() == ["a"]
 
 

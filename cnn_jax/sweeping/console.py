@@ -60,7 +60,7 @@ def cells(row: Row, is_best: bool) -> list[str]:
     return [
         *figures,
         f"{row.accuracy:.4f} {'*' if is_best else ' '}",
-        "{:.3f}-{:.3f}".format(*row.interval),
+        "-".join(f"{end:.3f}".removeprefix("0") for end in row.interval),
         _short(row.seconds_per_epoch),
         _short(row.memory and row.memory / MEGA),
         _short(row.flops_per_image and row.flops_per_image / MEGA),
