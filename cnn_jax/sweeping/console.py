@@ -84,7 +84,7 @@ def legend(rows: list[Row]) -> list[str]:
     if "t" in kinds:
         lines.append("95 %       Student's interval over the seeds, of which accuracy is the mean")
     if kinds:
-        lines.append("MB         of a training step (its program) and of the images or features that are kept")
+        lines.append("MB         of the program of a training step and of kept images or features")
         lines.append("MFLOP      of a training step, for each image")
     notes = dict.fromkeys(f"course     {row.freeze_until}: {row.note}" for row in rows if row.note)
     return [*lines, *notes]

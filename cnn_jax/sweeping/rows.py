@@ -16,8 +16,8 @@ from cnn_jax.evaluation.metrics import wilson_interval
 from cnn_jax.sweeping.grid import Run
 
 COURSE = {
-    "conv_pw_10_bn": "layers[:-23] of the Keras course, exactly",
-    "conv_pw_10": "layers[:-23] of the Keras course, and the kernel of conv_pw_10",
+    "conv_pw_10_bn": "the course's layers[:-23], exactly",
+    "conv_pw_10": "the course's layers[:-23], and the kernel of conv_pw_10",
 }
 """MobileNet: the freeze point of the course. There, `for layer in model.layers[:-23]: layer.trainable = False` leaves
 conv_pw_10_bn and all that follows to train (keras.applications, counted by parameters: 1,873,930 with ten classes)."""
@@ -40,7 +40,7 @@ class Reached:
     best_epoch: int | None = None
     validation_images: int | None = None
     seconds_per_epoch: float | None = None
-    """Training and validation: the median of the epochs, since the first one compiles."""
+    """Training and validation: the median of the epochs after the first, which compiles."""
     wall_seconds: float | None = None
     memory_bytes: dict[str, int | None] | None = None
     flops_per_image: float | None = None
@@ -121,6 +121,7 @@ def _reached(run: Run, result: dict[str, Any], lines: list[dict[str, Any]], imag
     training = [trained / speed for speed, split in speeds if split == "train" and speed > 0]
     validation = [images / speed for speed, split in speeds if split == "validation" and speed > 0]
     epochs = [sum(parts) for parts in zip(training, validation, strict=False)]
+    epochs = epochs[1:] or epochs
     return Reached(
         seed=run.seed,
         directory=str(run.directory),
