@@ -15,6 +15,7 @@ DOORS = {
     "explain": ["x.png", "--layers", "conv1"],
     "verify_weights": [],
     "export": ["--checkpoint=run", "--format=keras-h5"],
+    "sweep": ["--exp=quickstart", "--freeze-until=none", "--learning-rates=1e-3", "--seeds=1"],
 }
 """Door to flags that it takes."""
 
@@ -47,6 +48,7 @@ def test_a_misspelt_flag_is_one_message_before_jax_and_tensorflow_load(door: str
         (["explain", "gone.png"], "gone.png: there is no such file"),
         (["verify_weights", "--model.weights=gone.h5"], "model.weights=gone.h5: there is no such file"),
         (["export", "--checkpoint=gone", "--format=stablehlo"], "--checkpoint=gone: there is no such directory"),
+        (["sweep", "--exp=quickstart"], "nothing to compare: give --freeze-until"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -40,6 +40,7 @@ class Epochs:
         self._predict = make_predict(feed.model, job.mesh)
         self._batches: Generator[Batch, None, None] | None = None
         self._flops: float | None = None
+        self._memory: dict[str, int | None] | None = None
         self.predictions: Predictions | None = None
         """Of the newest validation."""
 
@@ -66,7 +67,8 @@ class Epochs:
 
         def progressed() -> Progress:
             seconds = progress.training_seconds + time.perf_counter() - begun
-            return replace(progress, training_seconds=seconds, flops=self._flops or progress.flops)
+            flops, memory = self._flops or progress.flops, self._memory or progress.memory
+            return replace(progress, training_seconds=seconds, flops=flops, memory=memory)
 
         with self._reporter.bar(f"epoch {epoch}/{self._job.config.train.epochs}", end - first, "images") as bar:
             for step in range(first + 1, end + 1):
@@ -95,6 +97,7 @@ class Epochs:
         self._start.measure("compilation", begun)
         of_a_device = (self._compiled.cost_analysis() or {}).get("flops")
         self._flops = of_a_device and of_a_device * self._job.mesh.devices
+        self._memory = {"step": _bytes_of(self._compiled), "kept": self._feed.kept_bytes}
         begun = time.perf_counter()
         result = jax.block_until_ready(self._compiled(state, inputs, labels))
         self._start.measure("first step", begun)
@@ -161,3 +164,12 @@ class Epochs:
             training_speed,
             progress.is_best(epoch),
         )
+
+
+def _bytes_of(compiled: Any) -> int | None:
+    """What a compiled program holds at once, as the compiler plans it; None where it does not say."""
+    found = compiled.memory_analysis()
+    if found is None:
+        return None
+    reused = found.alias_size_in_bytes  # arguments that were given away hold the results
+    return found.argument_size_in_bytes + found.output_size_in_bytes - reused + found.temp_size_in_bytes

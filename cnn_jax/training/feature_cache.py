@@ -22,6 +22,7 @@ import numpy as np
 from cnn_jax.cache import cache_folder
 from cnn_jax.config import Config
 from cnn_jax.data.preprocess import Resize
+from cnn_jax.data.rows import evaluation_rows
 from cnn_jax.data.sources import Split
 from cnn_jax.data.stream import View, evaluation_batches
 from cnn_jax.errors import ConfigError, RunError
@@ -62,6 +63,14 @@ class Features:
     """A view each: float[n, …]"""
     validation: np.ndarray
     """float[n, …]"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The features of fewer layers of the same network for the same images, to go on from."""
+
+    layers: int
+    features: Features
 
 
 def plan(
@@ -125,8 +134,17 @@ def _refused(setting: str, reason: str) -> tuple[None, str]:
 class FeatureCache:
     """Computes the features of a plan, or finds them in the cache folder."""
 
-    def __init__(self, plan: Plan, config: Config, model: Model, variables: Variables, mesh: Mesh) -> None:
-        self._plan, self._config, self._mesh = plan, config, mesh
+    def __init__(
+        self,
+        plan: Plan,
+        config: Config,
+        model: Model,
+        variables: Variables,
+        mesh: Mesh,
+        source: Source | None = None,
+    ) -> None:
+        """With `source`, only the layers after it run; the features are the same."""
+        self._plan, self._config, self._mesh, self._source = plan, config, mesh, source
         self._resize = Resize.of(config.data, config.model.image_size)
         self._model = model.part(0, plan.layers)
         names = set(layer_names(self._model.layers))
@@ -134,8 +152,9 @@ class FeatureCache:
             collection: {layer: leaves for layer, leaves in layers.items() if layer in names}
             for collection, layers in variables.items()
         }
+        runs = self._model if source is None else model.part(source.layers, plan.layers)
         self._run = jax.jit(
-            lambda variables, images: self._model.outputs(variables, images).astype(plan.dtype),
+            lambda variables, images: runs.outputs(variables, images).astype(plan.dtype),
             in_shardings=(mesh.replicated, mesh.sharded),
             out_shardings=mesh.replicated,
         )
@@ -151,11 +170,14 @@ class FeatureCache:
         """
         config, begun = self._config, time.perf_counter()
         views: list[View | None] = [View(config.data.augment, config.seed, i) for i in range(self._plan.views)]
+        before: list[np.ndarray | None] = [None] * (len(views or [None]) + 1)
+        if self._source is not None:
+            before = [*self._source.features.training, self._source.features.validation]
         jobs = [(training, view) for view in views or [None]] + [(validation, None)]
         found: list[np.ndarray] = []
         with reporter.bar("features", sum(len(split) for split, _ in jobs), "images") as bar:
-            for split, view in jobs:
-                array = self._of_split(split, view, lambda n: bar.advance(n, items=n), stopped)
+            for (split, view), rows in zip(jobs, before, strict=True):
+                array = self._of_split(split, view, rows, lambda n: bar.advance(n, items=n), stopped)
                 if array is None:
                     return None
                 found.append(array)
@@ -169,15 +191,21 @@ class FeatureCache:
         reporter.line(
             f"features   {of} kept as the output of {self._model.layers[-1].name} ({size} {plan.dtype}), "
             f"{plan.megabytes:,.0f} MB {where}, ready in {seconds:.1f} s"
+            + ("" if self._source is None else ", from those of fewer layers")
         )
 
     def _of_split(
-        self, split: Split, view: View | None, progress: Callable[[int], None], stopped: Callable[[], bool]
+        self,
+        split: Split,
+        view: View | None,
+        before: np.ndarray | None,
+        progress: Callable[[int], None],
+        stopped: Callable[[], bool],
     ) -> np.ndarray | None:
         shape = (len(split), *self._plan.shape)
         if self._plan.in_memory:
             kept, done = np.empty(shape, _numpy_dtype(self._plan.dtype)), 0
-            for rows in self._rows(split, view):
+            for rows in self._rows(split, view, before):
                 if stopped():
                     return None
                 kept[done : done + len(rows)] = rows
@@ -192,17 +220,20 @@ class FeatureCache:
             return found
         with together():
             _make_room(path.parent, math.prod(shape) * _numpy_dtype(self._plan.dtype).itemsize, self._config)
-        if not _write(path, shape, self._plan.dtype, self._rows(split, view), progress, stopped):
+        if not _write(path, shape, self._plan.dtype, self._rows(split, view, before), progress, stopped):
             return None
         written = _open(path, shape, self._plan.dtype)
         if written is None:
             raise RunError(f"{path} was removed while it was written: start the same command again")
         return written
 
-    def _rows(self, split: Split, view: View | None) -> Iterable[np.ndarray]:
-        """The features in the order of the split, batch by batch."""
+    def _rows(self, split: Split, view: View | None, before: np.ndarray | None) -> Iterable[np.ndarray]:
+        """The features in the order of the split, batch by batch; `before` are those of the source."""
         size, mesh = self._config.data.eval_batch_size, self._mesh
-        parts = evaluation_batches(split, self._resize, size, mesh.process, mesh.processes, view)
+        if before is None:
+            parts = evaluation_batches(split, self._resize, size, mesh.process, mesh.processes, view)
+        else:
+            parts = evaluation_rows(before, split.labels, size, mesh.process, mesh.processes)
         for batch in mesh.with_all_labels(parts):
             yield np.asarray(self._run(self._variables, self._mesh.put_batch(batch["image"])))[batch["mask"]]
 

@@ -1,17 +1,23 @@
 """What the steps of a phase are fed with: the images themselves, or the kept features of them."""
 
+import functools
+import hashlib
+import json
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 from cnn_jax.data.rows import evaluation_rows, training_rows
-from cnn_jax.data.sources import Split
-from cnn_jax.data.stream import Batch, TrainStream, evaluation_batches, in_memory
+from cnn_jax.data.sources import ArrayImages, Split
+from cnn_jax.data.stream import Batch, TrainStream, evaluation_batches
+from cnn_jax.models.chain import Variables, layer_names
 from cnn_jax.models.model import Model
-from cnn_jax.training.feature_cache import FeatureCache
+from cnn_jax.training.feature_cache import FeatureCache, Features, Plan, Source
+from cnn_jax.training.freezing import digest
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.phases import Phase
 from cnn_jax.training.setup import Job
+from cnn_jax.training.shared import Kept
 from cnn_jax.training.state import TrainState
 
 
@@ -25,6 +31,8 @@ class Feed:
     validation: Callable[[], Generator[Batch, None, None]]
     examples: Split
     """The validation images, decoded where they are kept in memory."""
+    kept_bytes: int
+    """What images or features take in memory."""
 
 
 def make_feed(
@@ -41,19 +49,65 @@ def make_feed(
     if phase.features is None:
         if job.mesh.processes == 1:  # of several, each decodes its part alone, which is another one in every epoch
             budget = data.memory_megabytes * 2**20
-            validation = in_memory(validation, resize, budget)
+            validation = job.shared.in_memory("validation", validation, resize, budget)
             if not data.augment.reads_originals:
-                training = in_memory(training, resize, budget)
+                training = job.shared.in_memory("train", training, resize, budget)
         stream = TrainStream(training, resize, data.batch_size, seed, data.augment, *place)
         batches = partial(evaluation_batches, validation, resize, data.eval_batch_size, *place)
-        return Feed(job.model, stream.batches, batches, validation)
-    cache = FeatureCache(phase.features, job.config, job.model, state.variables, job.mesh)
-    kept = cache.load(training, validation, reporter, stopped)
+        arrays = [split.images.pixels for split in (training, validation) if isinstance(split.images, ArrayImages)]
+        return Feed(job.model, stream.batches, batches, validation, sum(array.nbytes for array in arrays))
+    kept = _features(job, phase.features, state.variables, reporter, stopped)
     if kept is None:
         return None
+    arrays = [*kept.training, kept.validation] if phase.features.in_memory else []
     return Feed(
         job.model.part(phase.features.layers),
         lambda first: training_rows(kept.training, training.labels, data.batch_size, seed, first, *place),
         lambda: evaluation_rows(kept.validation, validation.labels, data.eval_batch_size, *place),
-        validation,
+        job.shared.decoded("validation", validation, resize),
+        sum(array.nbytes for array in arrays),
     )
+
+
+def _features(
+    job: Job, plan: Plan, variables: Variables, reporter: Reporter, stopped: Callable[[], bool]
+) -> Features | None:
+    """The features of a plan: kept from before, or gone on from those of fewer layers, or from the images.
+
+    Features in memory are made of decoded images where those are kept. Files of them are named after the images' own.
+    """
+    training, validation = job.dataset.splits["train"], job.dataset.splits["validation"]
+    budget, exact = job.config.train.feature_memory_megabytes, plan.dtype in ("float32", job.model.precision)
+    identity = functools.cache(partial(_identity, job, variables, plan.views))
+    nearest = job.shared.nearest(plan, identity, training, validation, exact, budget)
+    if nearest is not None and nearest.plan.layers == plan.layers:
+        reporter.line("features   kept already, by an earlier run or phase")
+        return nearest.features
+    source = None if nearest is None else Source(nearest.plan.layers, nearest.features)
+    job.shared.make_room(plan, budget)
+    cache = FeatureCache(plan, job.config, job.model, variables, job.mesh, source)
+    read = training, validation
+    if plan.in_memory:
+        read = (
+            job.shared.decoded("train", training, job.resize),
+            job.shared.decoded("validation", validation, job.resize),
+        )
+    found = cache.load(*read, reporter, stopped)
+    if found is not None:
+        job.shared.keep(Kept(identity(plan.layers), plan, training, validation, found))
+    return found
+
+
+def _identity(job: Job, variables: Variables, views: int, layers: int) -> str:
+    """Changes with all that the output of the first `layers` layers depends on, besides the images.
+
+    `views` is the number of augmented versions of the training images, which the seed draws.
+    """
+    names = layer_names(job.model.layers[:layers])
+    chosen = {
+        collection: {layer: leaves for layer, leaves in tree.items() if layer in names}
+        for collection, tree in variables.items()
+    }
+    drawn = [views, asdict(job.config.data.augment), job.config.seed] if views else []
+    parts = [digest(chosen), names, asdict(job.resize), job.model.normalisation, job.model.precision, drawn]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

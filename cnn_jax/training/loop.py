@@ -25,6 +25,7 @@ from cnn_jax.training.processes import Vote, is_main, require_alike, together
 from cnn_jax.training.progress import Progress
 from cnn_jax.training.saving import Saver
 from cnn_jax.training.setup import Job, set_up
+from cnn_jax.training.shared import Shared
 from cnn_jax.training.state import TrainState
 
 
@@ -40,24 +41,33 @@ class Outcome:
     """What it was validated on, decoded where the images were kept in memory."""
 
 
-def fit(config: Config, workdir: Path, reporter: Reporter, started: float | None = None) -> Outcome:
+def fit(
+    config: Config,
+    workdir: Path,
+    reporter: Reporter,
+    started: float | None = None,
+    shared: Shared | None = None,
+) -> Outcome:
     """Train as `config` says in `workdir`, going on where an earlier start of the same run stopped.
 
     Args:
         started: `time.perf_counter` when the process began, to count its imports too.
+        shared: what other runs of this process have made already, which is then not made again.
 
     Raises:
         UserError: something that the person who started it can mend; nothing that exists is overwritten then.
         RunFailed: the training diverged, or the disk is full; what was saved stays.
     """
     with _disk_errors(workdir), Lock(workdir) as lock:
-        return _fit(config, workdir, reporter, lock, time.perf_counter() if started is None else started)
+        return _fit(config, workdir, reporter, lock, time.perf_counter() if started is None else started, shared)
 
 
-def _fit(config: Config, workdir: Path, reporter: Reporter, lock: Lock, started: float) -> Outcome:
+def _fit(
+    config: Config, workdir: Path, reporter: Reporter, lock: Lock, started: float, shared: Shared | None
+) -> Outcome:
     start = StartUp()
     start.measure("imports", started)
-    job, goes_on = _set_up(config, workdir, reporter, lock)
+    job, goes_on = _set_up(config, workdir, reporter, lock, shared)
     start.seconds.update(job.seconds)
     with together():
         if is_main():
@@ -83,13 +93,13 @@ def _fit(config: Config, workdir: Path, reporter: Reporter, lock: Lock, started:
     return Outcome(result, None if result["status"] == "completed" else interrupts.agreed, run.validation)
 
 
-def _set_up(config: Config, workdir: Path, reporter: Reporter, lock: Lock) -> tuple[Job, bool]:
+def _set_up(config: Config, workdir: Path, reporter: Reporter, lock: Lock, shared: Shared | None) -> tuple[Job, bool]:
     """The job, and whether it goes on from an earlier start; every process has the same or raises the same error."""
     with together():
         if is_main() and runs.is_run(workdir):
             lock.take()
         goes_on = runs.check(workdir, config)
-        job = set_up(config, workdir / "split.json" if goes_on else None, reporter)
+        job = set_up(config, workdir / "split.json" if goes_on else None, reporter, shared)
     if job.mesh.processes > 1:
         require_alike(job.fingerprints())
     return job, goes_on
@@ -242,6 +252,7 @@ def _result(job: Job, state: TrainState, progress: Progress, run: Run) -> dict[s
         "parameters": parameters,
         "frozen_unchanged": progress.frozen_unchanged and _kept(job, state, progress),
         "flops_per_step": {"step": progress.flops, "full_model": everything},
+        "memory_bytes": progress.memory or {"step": None, "kept": None},
         "features": None if plan is None else {"layer": str(job.model.layers[plan.layers - 1].name), **asdict(plan)},
     }
 

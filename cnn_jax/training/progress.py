@@ -21,6 +21,9 @@ class Progress:
     """The part of it spent in training steps."""
     flops: float | None = None
     """Floating-point operations of a training step of the phase, as the compiler counts them; None before the first."""
+    memory: dict[str, int | None] | None = None
+    """Bytes that training takes in the phase: `step` on a device (arguments, results, what is computed in between), and
+    `kept`, images or features in the memory of the process."""
     best: Metrics | None = None
     """Of the epoch with the best validation accuracy: epoch, accuracy, loss."""
     last: Metrics | None = None

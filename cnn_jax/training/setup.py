@@ -1,7 +1,7 @@
 """From a configuration to everything that the training loop needs, before any file changes."""
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from cnn_jax.training.logs import Reporter
 from cnn_jax.training.loss import resolve_class_weights
 from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.phases import Phase, make_phases
+from cnn_jax.training.shared import Shared
 from cnn_jax.training.state import TrainState
 from cnn_jax.training.step import StepOptions
 from cnn_jax.weights import keras_h5, locate, transfer
@@ -48,6 +49,8 @@ class Job:
     options: StepOptions
     seconds: dict[str, float]
     """What the parts of the setup took."""
+    shared: Shared = field(default_factory=Shared)
+    """What it has in common with other runs of this process."""
 
     @property
     def resize(self) -> Resize:
@@ -103,26 +106,27 @@ class Job:
         }
 
 
-def set_up(config: Config, recorded_splits: Path | None, reporter: Reporter | None = None) -> Job:
+def set_up(
+    config: Config, recorded_splits: Path | None, reporter: Reporter | None = None, shared: Shared | None = None
+) -> Job:
     """Find the data, build the model, load the weights.
 
     Args:
         recorded_splits: the split.json of an earlier start of this run; None draws the splits by the seed.
         reporter: where the search for unreadable images shows its progress.
+        shared: what other runs of this process have made already.
 
     Raises:
         UserError: what is wrong, and the fix.
     """
+    shared = shared or Shared()
     mesh = Mesh.create()
     part = config.data.batch_size // config.optimizer.microbatches
     mesh.check_batch_size(part, "data.batch_size" if part == config.data.batch_size else "a microbatch")
     mesh.check_batch_size(config.data.eval_batch_size, "data.eval_batch_size")
     weights_file = locate.locate(config.model)  # before the data: a missing file is known at once
     begun = time.perf_counter()
-    dataset = _open_splits(config, recorded_splits)
-    left_out: dict[str, list[str]] = {}
-    if config.data.unreadable == "skip" and recorded_splits is None:
-        dataset, left_out = _without_unreadable(dataset, reporter or Reporter())
+    dataset, left_out = open_splits(config, recorded_splits, reporter or Reporter(), shared)
     _require_text(config, dataset)
     opened = time.perf_counter()
     model = build(config.model, len(dataset.classes), config.train.precision)
@@ -138,7 +142,7 @@ def set_up(config: Config, recorded_splits: Path | None, reporter: Reporter | No
         config.data.augment,
     )
     seconds = {"data": opened - begun, "model and weights": time.perf_counter() - opened}
-    return Job(config, mesh, dataset, left_out, model, phases, variables, transferred, options, seconds)
+    return Job(config, mesh, dataset, left_out, model, phases, variables, transferred, options, seconds, shared)
 
 
 def _require_text(config: Config, dataset: Dataset) -> None:
@@ -155,15 +159,24 @@ def _steps_per_epoch(config: Config, dataset: Dataset) -> int:
     return config.data.steps_per_epoch or full_pass
 
 
-def _open_splits(config: Config, recorded: Path | None) -> Dataset:
-    if recorded is not None:  # which has only what data.exclude left
-        dataset = splits.read(open_dataset(replace(config.data, exclude=None)), recorded)
-    else:
-        dataset = splits.partition(open_dataset(config.data), config.data.split, config.seed)
+def open_splits(
+    config: Config, recorded: Path | None, reporter: Reporter, shared: Shared
+) -> tuple[Dataset, dict[str, list[str]]]:
+    """The data set with its train and validation split, and the unreadable images that were left out, by split.
+
+    Raises:
+        UserError: as `set_up`, whose arguments these are.
+    """
+    data = config.data if recorded is None else replace(config.data, exclude=None)  # a record has what exclude left
+    found = shared.once(("data set", data), lambda: open_dataset(data))
+    dataset = splits.partition(found, data.split, config.seed) if recorded is None else splits.read(found, recorded)
     for name in ("train", "validation"):
         if name not in dataset.splits:
-            raise DataError(f"data.dataset={config.data.dataset} has no {name} images: give them a share in data.split")
-    return dataset
+            raise DataError(f"data.dataset={data.dataset} has no {name} images: give them a share in data.split")
+    if data.unreadable == "error" or recorded is not None:
+        return dataset, {}
+    drawn_by = None if dataset is found else config.seed
+    return shared.once(("readable", data, drawn_by), lambda: _without_unreadable(dataset, reporter))
 
 
 def _initial_variables(

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-VOID = {"img", "meta", "input", "br", "link", "hr"}
+VOID = {"img", "meta", "input", "br", "link", "hr", "source"}
 
 
 @dataclass

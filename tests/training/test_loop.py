@@ -18,7 +18,7 @@ from cnn_jax.config import AugmentConfig, Config
 from cnn_jax.data.sources import FileImages, Split
 from cnn_jax.errors import ConfigError, DataError, RunError, WeightsError
 from cnn_jax.experiment import from_json
-from cnn_jax.training import feeds
+from cnn_jax.training import feeds, shared
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.setup import set_up
 from tests.conftest import write_image
@@ -133,7 +133,7 @@ def test_images_that_are_cropped_are_not_kept_resized(image_folder: Path, monkey
     augment = AugmentConfig(crop_area=(0.1, 1.0))
     job = set_up(with_(SMALL_CNN, data={"dataset": f"folder:{image_folder}", "augment": augment}), None)
     kept: list[Split] = []
-    monkeypatch.setattr(feeds, "in_memory", lambda split, *rest: kept.append(split) or split)
+    monkeypatch.setattr(shared, "in_memory", lambda split, *rest: kept.append(split) or split)
     assert feeds.make_feed(job, job.phases[0], job.initial_state(), Reporter(), lambda: False) is not None
     assert [split.ids for split in kept] == [job.dataset.splits["validation"].ids]
 

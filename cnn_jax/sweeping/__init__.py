@@ -1,0 +1,1 @@
+"""Runs that differ in freeze point, learning rate and seed, side by side."""

@@ -1,0 +1,98 @@
+"""The sweep in a process of its own: a run that takes its process with it becomes a row, and the others go on.
+
+On CPU, a run that needs more memory than there is does not raise an error: the system kills the process.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from cnn_jax.cli import EXIT_FAILED
+from cnn_jax.files import write_atomically
+
+STATE = "CNN_JAX_SWEEP_STATE"
+"""Environment variable, set for the process that works: the file in which it says what it is at."""
+
+PASSED_ON = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM, signal.SIGHUP: signal.SIGTERM}
+"""Signals, and as what the process that works gets them: a terminal that closes is no reason to lose an epoch."""
+PR_SET_PDEATHSIG = 1
+"""Of Linux' prctl."""
+
+
+def is_worker() -> bool:
+    """Whether this process is the one that works."""
+    return STATE in os.environ
+
+
+def supervise(command: Sequence[str]) -> int:
+    """Start `command`, and again without the run that it was at whenever something kills it; its exit code.
+
+    Signals are passed on. The command has a session of its own, so that a Ctrl-C reaches it once.
+    """
+    lost: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="cnn_jax_sweep_") as folder:
+        state = Path(folder) / "state.json"
+        while True:
+            state.write_text(json.dumps({"running": None, "lost": lost}))
+            code, passed_on = _run(command, {**os.environ, STATE: str(state)})
+            running = json.loads(state.read_text())["running"]
+            if code >= 0:
+                return code
+            if passed_on:
+                return 128 - code
+            name = signal.Signals(-code).name
+            if running is None or running in lost:
+                print(f"error: something ended the sweep ({name}); the same command goes on", file=sys.stderr)
+                return EXIT_FAILED
+            memory = ": most likely the machine has too little memory for it" if -code == signal.SIGKILL else ""
+            lost[running] = f"something ended the process of this run ({name}){memory}"
+
+
+def _run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, bool]:
+    """The return code, negative for a signal, and whether a signal was passed on."""
+    passed_on: list[int] = []
+    process: subprocess.Popen[bytes] | None = None
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        passed_on.append(PASSED_ON[signal.Signals(number)])
+        if process is not None:
+            process.send_signal(passed_on[-1])
+
+    heard = [n for n in PASSED_ON if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]  # but for nohup
+    before = {number: signal.signal(number, forward) for number in heard}
+    try:
+        process = subprocess.Popen(command, env=environment, start_new_session=True)
+        if passed_on:  # in the moment before there was anyone to pass it on to
+            process.send_signal(passed_on[-1])
+        return process.wait(), bool(passed_on)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_with_parent() -> None:
+    """Have Linux send SIGTERM to this process where the one that supervises it is killed; nothing elsewhere."""
+    if is_worker() and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def lost() -> dict[str, str]:
+    """The directories of the runs that took their process with them, and what is known of it."""
+    return _state()["lost"] if is_worker() else {}
+
+
+def at(directory: str | None) -> None:
+    """Say which run this process is at; None: at none that could be named."""
+    if is_worker():
+        write_atomically(Path(os.environ[STATE]), json.dumps({**_state(), "running": directory}))
+
+
+def _state() -> dict:
+    return json.loads(Path(os.environ[STATE]).read_text())
