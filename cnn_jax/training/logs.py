@@ -93,10 +93,10 @@ class StartUp:
 
 
 class Reporter:
-    """The console: a live line where it is a terminal, plain lines otherwise."""
+    """The console: a live line where it is a terminal, plain lines otherwise, in a notebook too."""
 
     def __init__(self) -> None:
-        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True, force_jupyter=False)
         self._headed = False
 
     def line(self, text: str) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 from cnn_jax.config import Config
 from cnn_jax.data import splits
 from cnn_jax.data.preprocess import Resize
-from cnn_jax.data.sources import Dataset, open_dataset
+from cnn_jax.data.sources import Dataset, check_data_within_reach, open_dataset
 from cnn_jax.data.stream import steps_per_pass, unreadable
-from cnn_jax.errors import DataError
+from cnn_jax.errors import DataError, FetchError
 from cnn_jax.models.chain import Variables, depthwise_layers
 from cnn_jax.models.model import Model, build
 from cnn_jax.training import runs
@@ -116,7 +116,7 @@ def set_up(config: Config, recorded_splits: Path | None, reporter: Reporter | No
     part = config.data.batch_size // config.optimizer.microbatches
     mesh.check_batch_size(part, "data.batch_size" if part == config.data.batch_size else "a microbatch")
     mesh.check_batch_size(config.data.eval_batch_size, "data.eval_batch_size")
-    weights_file = locate.locate(config.model)  # before the data: a missing file is known at once
+    weights_file = _locate_weights(config)  # before the data: a missing file is known at once
     begun = time.perf_counter()
     dataset = _open_splits(config, recorded_splits)
     left_out: dict[str, list[str]] = {}
@@ -137,6 +137,18 @@ def set_up(config: Config, recorded_splits: Path | None, reporter: Reporter | No
     )
     seconds = {"data": opened - begun, "model and weights": time.perf_counter() - opened}
     return Job(config, mesh, dataset, left_out, model, phases, variables, transferred, options, seconds)
+
+
+def _locate_weights(config: Config) -> Path | None:
+    """The weights file, or the run; where it cannot be fetched, the error names data that cannot be fetched as well."""
+    try:
+        return locate.locate(config.model)
+    except FetchError as error:
+        try:
+            check_data_within_reach(config.data)
+        except FetchError as other:
+            raise FetchError(*error.args, *other.args) from error
+        raise
 
 
 def _steps_per_epoch(config: Config, dataset: Dataset) -> int:
