@@ -23,7 +23,7 @@ ORDER = ("check_data", "summarize", "train", "sweep", "evaluate", "predict", "ex
 """Doors as a project comes to need them; others come after them."""
 
 NAME_WIDTH = 24
-NARROWEST, WIDEST = 50, 100
+NARROWEST, WIDEST = 60, 100
 
 
 def main(argv: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ import pytest
 
 import cnn_jax
 from cnn_jax import cli, train
-from cnn_jax.config import Config
+from cnn_jax.config import AugmentConfig, Config
 from cnn_jax.experiment import from_json, list_experiments, load_experiment, resolve_paths
 
 PACKAGE_PARENT = str(Path(cnn_jax.__file__).parent.parent)
@@ -239,6 +239,21 @@ def test_flags_change_the_experiment_and_have_the_types_of_the_fields(door: Door
             train=dataclasses.replace(start.train, tensorboard=False),
         )
     )
+
+
+def test_augment_stands_for_the_arguments_of_the_course_and_single_flags_change_it(door: Door) -> None:
+    plain = from_json(door("--exp=mobilenet_ft", "--print-config").out, "printed")
+    usual = from_json(door("--exp=mobilenet_ft", "--augment", "--print-config").out, "printed")
+    course = AugmentConfig(
+        rotation=10, width_shift=0.1, height_shift=0.1, shear=0.15, zoom=0.1, channel_shift=10, horizontal_flip=True
+    )
+    assert usual.name == "mobilenet_ft_augmented"  # a run beside the one without
+    assert usual == dataclasses.replace(plain, name=usual.name, data=dataclasses.replace(plain.data, augment=course))
+    flags = ("--data.augment.horizontal_flip=False", "--name=mine")
+    changed = from_json(door("--augment", "--exp", "mobilenet_ft", *flags, "--print-config").out, "printed")
+    assert changed.name == "mine"
+    assert changed.data.augment == dataclasses.replace(course, horizontal_flip=False)
+    assert_one_message(door("--augment"), "--exp")
 
 
 def test_flags_may_be_written_with_dashes_or_underscores(door: Door) -> None:

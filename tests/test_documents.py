@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"^(?:\w+=\S+ )*python3? (?:-m (cnn_jax)(?:\.(\w+))?|([\w/]+\.py)|-m pytest)\b ?(.*)")
 """Environment, then a door with its flags, or a script."""
+PLACEHOLDERS = {"HOST:PORT": "localhost:7777", "LAYER": "head", "=N": "=2", "=I": "=1"}
 SECTIONS = "model|data|optimizer|train|checkpoint"
 
 
@@ -41,7 +42,7 @@ def spans(document: Path) -> list[str]:
 def lines(document: Path) -> Iterator[str]:
     """Commands may stand in a block, in an indented line, or between backticks."""
     for block in blocks(document):
-        yield from (line.partition("   ")[0].strip() for line in block.replace("\\\n", " ").splitlines())
+        yield from (line.partition("   ")[0].strip() for line in re.sub(r"\\\n\s*", "", block).splitlines())
     yield from (line.strip() for line in re.findall(r"^ {4}(python .*)$", document.read_text(), re.MULTILINE))
     for span in spans(document):
         yield re.sub(r'^eval "\$\((.*)\)"$', r"\1", span)
@@ -53,7 +54,7 @@ def commands(document: Path) -> list[tuple[str, list[str]]]:
     for line in lines(document):
         match = COMMAND.match(line)
         if match and match[1] and "…" not in line:
-            found.append((match[2] or "", shlex.split(match[4])))
+            found.append((match[2] or "", shlex.split(re.sub(r" [&|>].*", "", match[4]).replace("$i", "1"))))
     return found
 
 
@@ -129,7 +130,9 @@ def test_every_flag_of_the_documents_belongs_to_a_door(
     span: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    argv = shlex.split(span.replace("LAYER", "head").replace("=N", "=2").replace("=I", "=1"))
+    for placeholder, value in PLACEHOLDERS.items():
+        span = span.replace(placeholder, value)
+    argv = shlex.split(span)
     names = {argument.partition("=")[0].replace("_", "-") for argument in argv if argument.startswith("--")} - {"--"}
     having = [door for door in doors() if names <= flags_of(door) | {"--help"}]
     elsewhere = names <= other_flags()

@@ -28,7 +28,7 @@ def test_every_module_that_can_be_started_is_a_door() -> None:
     assert next(iter(doors())) == "check_data"
 
 
-@pytest.mark.parametrize("width", [50, 80, 100])
+@pytest.mark.parametrize("width", [60, 80, 100])
 def test_the_list_fits_the_terminal(width: int) -> None:
     lines = list(overview(width))
     assert max(map(len, lines)) <= max(width, 73)  # the commands at its end are never broken
@@ -59,7 +59,7 @@ def test_help_fits_80_columns_without_colour_and_says_what_the_door_is_for(door:
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     described, _, flags = done.stdout.partition("\nusage: ")
-    assert all(len(line) <= 80 or "python -m" in line for line in described.splitlines())
+    assert all(len(line) <= 80 or line.startswith("    ") for line in described.splitlines())  # but for examples
     assert f"    python -m cnn_jax.{door} " in described
     assert flags.startswith(f"python -m cnn_jax.{door} ")
     assert max(map(len, flags.splitlines()[1:])) <= 80
