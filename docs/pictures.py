@@ -1,9 +1,9 @@
-"""Draw the pictures of docs/concepts.md, and the run whose report the README shows, from drawn shapes alone.
+"""Draw the pictures of docs/concepts.md from drawn shapes and scikit-learn's digits alone.
 
-    python docs/pictures.py            (half a minute on two cores; writes docs/images/ and runs/shapes/)
+    python docs/pictures.py            (writes docs/images/ and runs/concepts/)
 
-A network of three convolutions is trained on `shapes`; `cnn_jax.explain` looks inside it, and its pictures are put
-side by side here. The report's picture in the README is a screenshot of runs/shapes/report.html.
+A small network is trained on three of the `shapes`; `cnn_jax.explain` looks inside it, and its pictures are put side
+by side here. docs/images/report.png is no part of this: it is a screenshot of runs/quickstart/report.html.
 """
 
 from pathlib import Path
@@ -13,29 +13,36 @@ from PIL import Image, ImageDraw, ImageFont
 
 import cnn_jax
 from cnn_jax import explain
-from cnn_jax.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+from cnn_jax.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from cnn_jax.data import shapes
 
 IMAGES = Path(__file__).parent / "images"
-RUN = Path("runs/shapes")
+RUN = Path("runs/concepts")
 SIDE, GAP, LABEL = 160, 6, 20
-STAR, SHAPES_SIZE = 10_000 * 6 + 4, 64
+STAR, SHAPES_SIZE = 60_052, 48
 """A star that the network has not seen: picture `i` shows class `i % 6`."""
 
+# The strong weight decay takes the random start out of the filters, so that what is left is what was learned.
 CONFIG = Config(
-    name="shapes",
+    name="concepts",
     model=ModelConfig(
         name="simple_cnn",
         weights="none",
         image_size=SHAPES_SIZE,
-        filters=(16, 32, 64, 64),
+        filters=(16, 32, 64),
         kernel_size=5,
         batch_norm=True,
         dropout=0.2,
     ),
-    data=DataConfig(dataset="shapes", shapes_examples=3000, shapes_size=SHAPES_SIZE),
-    optimizer=OptimizerConfig(learning_rate=1e-3, schedule="cosine"),
-    train=TrainConfig(epochs=8, tensorboard=False),
+    data=DataConfig(
+        dataset="shapes",
+        shapes_examples=6000,
+        shapes_size=SHAPES_SIZE,
+        classes=("circle", "cross", "star"),
+        augment=AugmentConfig(horizontal_flip=True, vertical_flip=True, rotation=45),
+    ),
+    optimizer=OptimizerConfig(name="adamw", learning_rate=2e-3, schedule="cosine", weight_decay=3.0),
+    train=TrainConfig(epochs=10, tensorboard=False),
 )
 
 
@@ -48,14 +55,24 @@ def main() -> None:
     _digit().save(digit)
     found = RUN / "explain"
     explain.main(
-        [str(star), str(digit), f"--checkpoint={RUN}", f"--output={found}", "--layers", "conv1_relu", "conv3_relu"]
+        [
+            str(star),
+            str(digit),
+            f"--checkpoint={RUN}",
+            f"--output={found}",
+            "--classes",
+            "star",
+            "--layers",
+            "relu1",
+            "relu3",
+        ]
     )
     on_star, on_digit = found / "01-star", found / "02-digit"
     save("filters", [("", found / "first-layer-filters.png")], side=400)
-    stage = sorted(on_star.glob("stage-conv1_relu-*.png"), key=lambda path: path.name)
+    stage = sorted(on_star.glob("stage-relu1-*.png"), key=lambda path: path.name)
     names = [path.stem.split("-", 3)[3] for path in stage]
     save("steps", [("image", on_star / "image.png"), *zip(names, stage, strict=True)])
-    layers = ("conv1_relu", "conv3_relu")
+    layers = ("relu1", "relu3")
     save("features", [(name, on_star / f"features-{name}.png") for name in layers], side=360)
     save(
         "transfer",
@@ -63,7 +80,7 @@ def main() -> None:
         side=300,
     )
     maps = [
-        ("Grad-CAM", next(on_star.glob("grad-cam-*star-conv3_relu.png"))),
+        ("Grad-CAM", next(on_star.glob("grad-cam-*star-relu3.png"))),
         ("occlusion", next(on_star.glob("occlusion-*star.png"))),
     ]
     save("evidence", [("image", on_star / "image.png"), *maps], side=220)
@@ -79,14 +96,17 @@ def _digit() -> Image.Image:
 
 def save(name: str, pictures: list[tuple[str, Path]], side: int = SIDE) -> None:
     """The pictures in a row, each below its label, as NAME.png of few colours."""
-    sheet = Image.new("RGB", (len(pictures) * (side + GAP) + GAP, side + LABEL + 2 * GAP), "white")
+    scaled = []
+    for _, path in pictures:
+        with Image.open(path) as picture:
+            scaled.append(picture.convert("RGB").resize((side, round(side * picture.height / picture.width))))
+    height = LABEL + 2 * GAP + max(picture.height for picture in scaled)
+    sheet = Image.new("RGB", (len(pictures) * (side + GAP) + GAP, height), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
-    for place, (label, path) in enumerate(pictures):
+    for place, ((label, _), picture) in enumerate(zip(pictures, scaled, strict=True)):
         left = GAP + place * (side + GAP)
         draw.text((left, GAP), label, fill="black", font=font)
-        with Image.open(path) as picture:
-            scaled = picture.convert("RGB").resize((side, round(side * picture.height / picture.width)))
-        sheet.paste(scaled, (left, GAP + LABEL))
+        sheet.paste(picture, (left, GAP + LABEL))
     sheet.quantize(128).save(IMAGES / f"{name}.png", optimize=True)
 
 
