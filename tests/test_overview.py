@@ -10,6 +10,7 @@ import pytest
 
 from cnn_jax.__main__ import PACKAGE, doors, overview
 from cnn_jax.experiment import list_experiments
+from cnn_jax.training.logs import Reporter
 from tests.test_command_line import PACKAGE_PARENT, run_process
 
 
@@ -102,3 +103,16 @@ def test_tab_completes_doors_flags_and_choices_in_bash_and_leaves_other_programs
     assert cache == "--train.feature-cache"  # and not the other lines of its description
     assert (other, unknown) == ("", "")
     assert all("-o default" in line for line in registered)  # files, as without it
+
+
+def test_the_table_of_epochs_fits_80_columns_and_its_heads_stand_over_their_numbers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reporter = Reporter()
+    for name in ("1/5", "100/1000"):
+        reporter.epoch(name, {"loss": 12.3, "accuracy": 1.0}, {"loss": 123.4, "accuracy": 0.5}, 1e-4, 12_345, True)
+    heads, *rows = capsys.readouterr().out.splitlines()
+    ends = [match.end() for match in re.finditer(r"(?:train |val\. )?\S+", heads)][1:]
+    for row in rows:
+        assert len(row) <= 80
+        assert [match.end() for match in re.finditer(r"\S+", row)][1:-1] == ends
