@@ -36,13 +36,13 @@ CONFIG = Config(
     ),
     data=DataConfig(
         dataset="shapes",
-        shapes_examples=6000,
+        shapes_examples=5000,
         shapes_size=SHAPES_SIZE,
         classes=("circle", "cross", "star"),
         augment=AugmentConfig(horizontal_flip=True, vertical_flip=True, rotation=45),
     ),
     optimizer=OptimizerConfig(name="adamw", learning_rate=2e-3, schedule="cosine", weight_decay=3.0),
-    train=TrainConfig(epochs=10, tensorboard=False),
+    train=TrainConfig(epochs=6, tensorboard=False),
 )
 
 
