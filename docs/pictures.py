@@ -39,10 +39,10 @@ CONFIG = Config(
         shapes_examples=5000,
         shapes_size=SHAPES_SIZE,
         classes=("circle", "cross", "star"),
-        augment=AugmentConfig(horizontal_flip=True, vertical_flip=True, rotation=45),
+        augment=AugmentConfig(horizontal_flip=True, vertical_flip=True),
     ),
-    optimizer=OptimizerConfig(name="adamw", learning_rate=2e-3, schedule="cosine", weight_decay=3.0),
-    train=TrainConfig(epochs=6, tensorboard=False),
+    optimizer=OptimizerConfig(name="adamw", learning_rate=1e-3, schedule="cosine", weight_decay=0.5),
+    train=TrainConfig(epochs=8, tensorboard=False),
 )
 
 
