@@ -2,15 +2,56 @@
 
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cnn_jax.config import Config
     from cnn_jax.evaluation.classifier import Classifier
 
-__all__ = ["load"]
+__all__ = ["fit", "load"]
 
 STARTED = time.perf_counter()
 """When this process began to import the package; for the report of what a start takes."""
+
+
+def fit(config: "Config", workdir: str | os.PathLike[str], *, report: bool = True) -> dict[str, Any]:
+    """Train or fine-tune as `python -m cnn_jax.train` does; called again, a run goes on where it stopped.
+
+        from cnn_jax.config import Config, DataConfig
+        result = cnn_jax.fit(Config(data=DataConfig(dataset="folder:photos")), "runs/first")
+        result["best"]                                   # {"epoch": 5, "accuracy": 0.97, "loss": 0.09}
+
+    Args:
+        workdir: the run directory, made if need be.
+        report: at the end, measure the best checkpoint on the validation images, and write report.html.
+
+    Returns:
+        What result.json holds.
+
+    Raises:
+        cnn_jax.errors.UserError: something that the caller can mend; the message says how.
+        cnn_jax.errors.RunFailed: the training diverged, or the disk is full; what was saved stays.
+        KeyboardInterrupt: as it came, but after the state was saved.
+    """
+    import signal
+    from pathlib import Path
+
+    from cnn_jax import cli
+    from cnn_jax.experiment import resolve_paths
+
+    cli.keep_compiled_programs()
+    from cnn_jax.training import console, logs, loop
+
+    reporter, folder = logs.Reporter(), Path(workdir)
+    outcome = loop.fit(resolve_paths(config), folder, reporter)
+    console.conclude(outcome.result, reporter)
+    if outcome.stopped_by == signal.SIGINT:
+        raise KeyboardInterrupt
+    if report and outcome.result["status"] == "completed":
+        from cnn_jax.report import after_training
+
+        after_training(folder, outcome.validation, reporter)
+    return outcome.result
 
 
 def load(run: str | os.PathLike[str]) -> "Classifier":

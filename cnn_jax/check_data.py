@@ -33,7 +33,9 @@ class Arguments:
 
     exp: str | None = None
     """The experiment whose augmentation and image size `--preview` shows: its name, or the path of a .py file."""
-    dataset: Annotated[str, tyro.conf.Positional] = tyro.MISSING
+    augment: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """With --exp: preview the usual augmentation, as `train --augment` does it."""
+    dataset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")] = tyro.MISSING
     """A folder, `folder:DIR`, `flat:DIR` or `tfds:NAME[:CONFIG]`."""
     json: Path | None = None
     """A file for everything that was found, as JSON."""
@@ -46,6 +48,8 @@ class Arguments:
     config: Annotated[Config, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(default_factory=Config)
 
     def __post_init__(self) -> None:
+        if self.augment and self.exp is None:
+            raise ConfigError("--augment changes an experiment: name it with --exp")
         if self.preview is not None and self.preview.suffix != ".png":
             raise ConfigError(f"--preview={self.preview}: the name must end with .png")
         for path in (self.json, self.html, self.write_exclude, self.preview):
@@ -55,9 +59,7 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, check, print the table, write what was asked for; returns the exit code."""
-    arguments = cli.parse_with_experiment(
-        Arguments, argv, door="check_data", description="Say what is wrong with a data set."
-    )
+    arguments = cli.parse_with_experiment(Arguments, argv, door="check_data", description=__doc__)
     config = replace(arguments.config.data, dataset=dataset_name(arguments.dataset))
     from cnn_jax.data.health.check import check  # TensorFlow loads only once the flags are right
     from cnn_jax.data.health.listing import list_images

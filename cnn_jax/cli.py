@@ -1,9 +1,12 @@
 """What the doors share: parsing a command line, exit codes, and the process settings that speed up CPUs."""
 
+import inspect
 import io
 import os
 import platform
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NoReturn, TypeVar
@@ -15,7 +18,7 @@ from cnn_jax import distributed
 from cnn_jax.cache import cache_folder
 from cnn_jax.console_text import printable_lines
 from cnn_jax.errors import RunFailed, UserError
-from cnn_jax.experiment import load_experiment
+from cnn_jax.experiment import augmented, load_experiment
 from cnn_jax.files import as_path
 
 EXIT_FAILED = 1
@@ -25,6 +28,9 @@ EXIT_SIGTERM = 143
 
 MALLOC_TUNABLES = "glibc.malloc.hugetlb=1"
 """Back large allocations with huge pages: XLA's fresh buffers otherwise pay a page fault every 4 KiB, every step."""
+
+AUGMENT = "--augment"
+"""Flag of the doors that feed training images."""
 
 NO_TUNING = "CNN_JAX_NO_TUNING"
 """Environment variable: set to anything to start without `MALLOC_TUNABLES`."""
@@ -53,26 +59,43 @@ def parse(
     argv: Sequence[str],
     *,
     door: str,
-    description: str,
+    description: str | None,
     default: Arguments | None = None,
 ) -> Arguments:
     """Parse `argv` into the dataclass `arguments`; its fields and their docstrings are the flags and their help.
 
-    `default` gives other values than the fields' own. A flag that is unknown or has a wrong type ends the process
-    with one message and exit code 2.
+    `description` is the docstring of the door, which `--help` begins with. `default` gives other values than the
+    fields' own. A flag that is unknown or has a wrong type ends the process with one message and exit code 2.
     """
     prog = f"python -m cnn_jax.{door}"
     given: dict[str, Any] = {} if default is None else {"default": default}
+    if {"-h", "--help"} & set(argv):
+        print(_fitted(description or ""), end="\n\n")  # tyro itself would put each paragraph on one line
     with PATHS:
-        return tyro.cli(arguments, args=list(argv), prog=prog, description=description, **given)
+        return tyro.cli(arguments, args=list(argv), prog=prog, description="", **given)
+
+
+def _fitted(docstring: str) -> str:
+    """Paragraphs as wide as the terminal; examples, which are indented, stay as they are."""
+    width = shutil.get_terminal_size().columns
+    paragraphs = inspect.cleandoc(docstring).split("\n\n")
+    return "\n\n".join(text if text.startswith(" ") else textwrap.fill(text, width) for text in paragraphs)
 
 
 def parse_with_experiment(
-    arguments: Callable[..., Arguments], argv: Sequence[str], *, door: str, description: str
+    arguments: Callable[..., Arguments], argv: Sequence[str], *, door: str, description: str | None
 ) -> Arguments:
-    """`parse`, with the fields of `arguments.config` as the experiment that `--exp` names sets them."""
+    """`parse`, with the fields of `arguments.config` as the experiment that `--exp` names sets them.
+
+    Where `--augment` is given, they have the usual augmentation. Flags of single fields change that in turn.
+    """
     experiment = flag(argv, "exp")
-    default = None if experiment is None else arguments(experiment, config=load_experiment(experiment))
+    if experiment is None:
+        return parse(arguments, argv, door=door, description=description)
+    config = load_experiment(experiment)
+    if AUGMENT in argv:
+        config = augmented(config)
+    default = arguments(exp=experiment, config=config)
     return parse(arguments, argv, door=door, description=description, default=default)
 
 

@@ -17,6 +17,17 @@ class WeightsError(UserError):
     """A weights file that cannot be read, or does not fit the model."""
 
 
+OFFLINE = "\nWithout a network, this works: python -m cnn_jax.train --exp=quickstart"
+
+
+class FetchError(UserError):
+    """What is not on this machine and could not be fetched; each argument describes one thing, and where to put it."""
+
+    def __str__(self) -> str:
+        things = "".join(f"\n  {thing}" for thing in (str(argument).removesuffix(OFFLINE) for argument in self.args))
+        return f"not on this machine, and could not be fetched:{things}{OFFLINE}"
+
+
 class RunError(UserError):
     """A run directory or checkpoint that cannot be used."""
 

@@ -54,9 +54,7 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, evaluate, print the tables and write the files; returns the exit code."""
-    arguments = cli.parse(
-        Arguments, argv, door="evaluate", description="Measure a trained run on every example of a split."
-    )
+    arguments = cli.parse(Arguments, argv, door="evaluate", description=__doc__)
     distributed.join(arguments.distributed)
     from cnn_jax.training import runs  # JAX and TensorFlow load only once the flags are right
     from cnn_jax.training.logs import Reporter

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn_jax.config import Config
+from cnn_jax.config.augment import USUAL
 from cnn_jax.errors import ConfigError
 from cnn_jax.files import parse_json
 
@@ -55,6 +56,12 @@ def load_experiment(name_or_path: str) -> Config:
     if not isinstance(config, Config):
         raise ConfigError(f"{path}: an experiment defines `config = Config(...)` (cnn_jax.config); found {config!r}")
     return config
+
+
+def augmented(config: Config) -> Config:
+    """The experiment with the usual augmentation in place of its own, under a name of its own."""
+    name = f"{config.name}_augmented"
+    return dataclasses.replace(config, name=name, data=dataclasses.replace(config.data, augment=USUAL))
 
 
 def _run_file(path: Path) -> types.ModuleType:

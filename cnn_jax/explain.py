@@ -66,7 +66,7 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, explain each image, write the pictures and the page; returns the exit code."""
-    arguments = cli.parse(Arguments, argv, door="explain", description="Look inside a network, as pictures.")
+    arguments = cli.parse(Arguments, argv, door="explain", description=__doc__)
     from cnn_jax.data.paths import expand  # JAX and TensorFlow load only once the flags are right
     from cnn_jax.evaluation.explanation import Album, Explainer
     from cnn_jax.training.logs import Reporter

@@ -50,7 +50,7 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, write the file, say how to use it; returns the exit code."""
-    arguments = cli.parse(Arguments, argv, door="export", description="Hand a trained run to other programs.")
+    arguments = cli.parse(Arguments, argv, door="export", description=__doc__)
     from cnn_jax.training import runs  # JAX and TensorFlow load only once the flags are right
 
     run = runs.load(arguments.checkpoint)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnn_jax.errors import ConfigError, WeightsError
+from cnn_jax.errors import ConfigError, FetchError, WeightsError
 from cnn_jax.weights.options import PretrainedConfig
 
 if TYPE_CHECKING:
@@ -47,6 +47,6 @@ def imagenet_names() -> tuple[str, ...]:
 
     try:
         return class_names()
-    except WeightsError:
+    except (FetchError, WeightsError):
         print(f"names      numbers stand for the classes: {HOW_TO_GET}", file=sys.stderr)
         return tuple(f"class {i}" for i in range(IMAGENET_CLASSES))

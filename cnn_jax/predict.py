@@ -57,7 +57,7 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, classify, print or write; returns the exit code."""
-    arguments = cli.parse(Arguments, argv, door="predict", description="Name what is on images.")
+    arguments = cli.parse(Arguments, argv, door="predict", description=__doc__)
     from cnn_jax.data.paths import expand  # JAX and TensorFlow load only once the flags are right
     from cnn_jax.training.logs import Reporter
 

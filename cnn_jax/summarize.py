@@ -42,9 +42,7 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, walk along the chain, print the table or the JSON; returns the exit code."""
-    arguments = cli.parse_with_experiment(
-        Arguments, argv, door="summarize", description="Print the network of an experiment as a table."
-    )
+    arguments = cli.parse_with_experiment(Arguments, argv, door="summarize", description=__doc__)
     config = arguments.config
     known = arguments.classes or known_classes(config.data)
     summary = summarise_config(config, known or ASSUMED_CLASSES)

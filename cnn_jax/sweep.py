@@ -63,9 +63,7 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, run what is not complete, print the table and write the page; returns the exit code."""
-    arguments = cli.parse_with_experiment(
-        Arguments, argv, door="sweep", description="Train with several freeze points, and see them side by side."
-    )
+    arguments = cli.parse_with_experiment(Arguments, argv, door="sweep", description=__doc__)
     _check_flags(arguments, argv)
     config = resolve_paths(arguments.config)
     distributed.join(arguments.distributed)

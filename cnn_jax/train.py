@@ -10,7 +10,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -29,6 +29,9 @@ class Arguments:
 
     exp: str
     """Name of an experiment, or path of a .py file that defines `config`."""
+    augment: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Small random turns, shifts, zooms and mirror images, as courses do with ImageDataGenerator; the run's name gets
+    `_augmented`. Not for images that mean something else in a mirror: --data.augment.horizontal_flip=False."""
     workdir: Path | None = None
     """Where the run is kept; None is runs/NAME."""
     print_config: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -43,23 +46,22 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, train, print where the results are; returns the exit code."""
-    arguments = cli.parse_with_experiment(
-        Arguments, argv, door="train", description="Train or fine-tune an image classifier."
-    )
+    arguments = cli.parse_with_experiment(Arguments, argv, door="train", description=__doc__)
     config = resolve_paths(arguments.config)
     if arguments.print_config:
         print(to_json(config))
         return 0
     distributed.join(arguments.distributed)
+    from cnn_jax.training import console  # JAX and TensorFlow load only once the command line is right
     from cnn_jax.training.logs import Reporter
-    from cnn_jax.training.loop import fit  # JAX and TensorFlow load only once the command line is right
+    from cnn_jax.training.loop import fit
 
     reporter = Reporter()
     if arguments.find_learning_rate:
         return _find_learning_rate(config, arguments.workdir or Path("runs") / f"{config.name}-learning-rate", reporter)
     workdir = arguments.workdir or Path("runs") / config.name
     outcome = fit(config, workdir, reporter, STARTED)
-    _conclude(outcome.result, reporter)
+    console.conclude(outcome.result, reporter)
     if arguments.report and outcome.result["status"] == "completed":
         from cnn_jax import report
 
@@ -80,24 +82,6 @@ def _find_learning_rate(config: Config, folder: Path, reporter: "Reporter") -> i
     reporter.line(f"written    {folder / 'learning_rate.png'}")
     reporter.line(f"suggestion --optimizer.learning_rate={found.suggestion:.1e}")
     return 0
-
-
-def _conclude(result: dict[str, Any], reporter: "Reporter") -> None:
-    if result["best"] is not None:
-        best = result["best"]
-        reporter.line(
-            f"best       epoch {best['epoch']}: validation accuracy {best['accuracy']:.4f}, loss {best['loss']:.4f}"
-        )
-    if result["stopped_early"]:
-        reporter.line(f"stopped    early, after epoch {result['epochs']}: no better epoch for a while")
-    if result["parameters"]["frozen"]:
-        unchanged = "bit-identical to the start" if result["frozen_unchanged"] else "CHANGED: please report this"
-        reporter.line(f"frozen     {result['parameters']['frozen']:,} parameters and their statistics: {unchanged}")
-    step, full = result["flops_per_step"]["step"], result["flops_per_step"]["full_model"]
-    if step and full:
-        share = f"{step / full:.0%} of training every layer"
-        reporter.line(f"work       {step / 1e9:.2f} of {full / 1e9:.2f} GFLOP a step, {share}")
-    reporter.line(f"time       {result['wall_seconds']:.1f} s, {result['images_per_second']:.0f} training images/s")
 
 
 if __name__ == "__main__":

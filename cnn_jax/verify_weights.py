@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         Arguments,
         argv,
         door="verify_weights",
-        description="Certify that a pretrained file gives the same activations here as in Keras.",
+        description=__doc__,
     )
     from cnn_jax.weights import pretrained  # JAX and TensorFlow load only once the flags are right
     from cnn_jax.weights.verify import certify, made_up_images

@@ -1,9 +1,12 @@
 """Train a small network of one's own, from random weights, to tell cats from dogs.
 
     python -m cnn_jax.train --exp=simple_cnn_cats_dogs
-    python -m cnn_jax.train --exp=simple_cnn_cats_dogs --data.dataset=folder:DIR
+    python -m cnn_jax.train --exp=simple_cnn_cats_dogs --augment --data.dataset=folder:DIR
 
 Two convolutions of 32 and 64 filters with ReLU and pooling, then one dense layer: 420,802 parameters.
+
+Measured on 1,000 photographs, 200 for validation: accuracy 0.665 at best in 10 epochs, while that of the training
+images climbs to 0.94 (docs/results.md). The time was not measured on a machine of its own.
 """
 
 from cnn_jax.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig

@@ -14,7 +14,7 @@ import pytest
 
 import cnn_jax
 from cnn_jax import cli, train
-from cnn_jax.config import Config
+from cnn_jax.config import AugmentConfig, Config
 from cnn_jax.experiment import from_json, list_experiments, load_experiment, resolve_paths
 
 PACKAGE_PARENT = str(Path(cnn_jax.__file__).parent.parent)
@@ -119,8 +119,8 @@ def test_an_impossible_value_is_one_line_that_names_the_field(door: Door, argume
 
 def test_an_unknown_experiment_is_answered_with_the_near_names_and_all_of_them(door: Door) -> None:
     finished = door("--exp=mobilenet_tf")
-    assert_one_message(finished, "--exp=mobilenet_tf", "did you mean mobilenet_ft?", *list_experiments())
-    assert_one_message(door("--exp", "mobilenet_tf"), "did you mean mobilenet_ft?")
+    assert_one_message(finished, "--exp=mobilenet_tf", "did you mean mobilenet_ft", *list_experiments())
+    assert_one_message(door("--exp", "mobilenet_tf"), "did you mean mobilenet_ft")
 
 
 def test_an_unknown_experiment_without_near_names_is_answered_with_all_of_them(door: Door) -> None:
@@ -241,6 +241,21 @@ def test_flags_change_the_experiment_and_have_the_types_of_the_fields(door: Door
     )
 
 
+def test_augment_stands_for_the_arguments_of_the_course_and_single_flags_change_it(door: Door) -> None:
+    plain = from_json(door("--exp=mobilenet_ft", "--print-config").out, "printed")
+    usual = from_json(door("--exp=mobilenet_ft", "--augment", "--print-config").out, "printed")
+    course = AugmentConfig(
+        rotation=10, width_shift=0.1, height_shift=0.1, shear=0.15, zoom=0.1, channel_shift=10, horizontal_flip=True
+    )
+    assert usual.name == "mobilenet_ft_augmented"  # a run beside the one without
+    assert usual == dataclasses.replace(plain, name=usual.name, data=dataclasses.replace(plain.data, augment=course))
+    flags = ("--data.augment.horizontal_flip=False", "--name=mine")
+    changed = from_json(door("--augment", "--exp", "mobilenet_ft", *flags, "--print-config").out, "printed")
+    assert changed.name == "mine"
+    assert changed.data.augment == dataclasses.replace(course, horizontal_flip=False)
+    assert_one_message(door("--augment"), "--exp")
+
+
 def test_flags_may_be_written_with_dashes_or_underscores(door: Door) -> None:
     for name in ("--data.steps_per_epoch=3", "--data.steps-per-epoch=3"):
         assert from_json(door("--exp=quickstart", name, "--print-config").out, "printed").data.steps_per_epoch == 3
@@ -284,7 +299,7 @@ def test_help_shows_the_values_of_the_experiment(door: Door) -> None:
 @pytest.mark.parametrize("tuning", [True, False])
 def test_a_process_that_is_started_wrong_ends_with_code_2_and_one_message(tmp_path: Path, tuning: bool) -> None:
     finished = run_process("-m", "cnn_jax.train", "--exp=mobilenet_tf", tuning=tuning, folder=tmp_path)
-    assert_one_message(finished, "did you mean mobilenet_ft?")
+    assert_one_message(finished, "did you mean mobilenet_ft")
 
 
 def test_a_misspelt_flag_ends_a_process_with_code_2_before_jax_and_tensorflow_load(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cnn_jax import evaluate, train
+from cnn_jax import evaluate, summarize, train
 from cnn_jax.experiment import list_experiments, load_experiment
 from cnn_jax.training import runs
 from tests.training import helpers
@@ -25,6 +25,25 @@ def test_every_experiment_trains_and_says_its_command(name: str, image_folder: P
     )
     assert helpers.train(small, tmp_path / "run").result["status"] == "completed"
     assert runs.load(tmp_path / "run").classes == ("blue", "red")
+
+
+@pytest.mark.parametrize(
+    ("flags", "total", "trainable"),
+    [
+        (["--exp=simple_cnn_cats_dogs", "--classes=2"], 420_802, 420_802),
+        (["--exp=vgg16_cats_dogs", "--classes=2"], 134_268_738, 8_194),
+        (["--exp=mobilenet_sign_digits", "--classes=10"], 3_239_114, 2_136_074),
+        (["--exp=mobilenet_sign_digits", "--classes=10", "--train.freeze_until=conv_pw_10_bn"], 3_239_114, 1_873_930),
+    ],
+    ids=["own CNN", "VGG16", "MobileNet", "MobileNet, layers[:-23]"],
+)
+def test_the_experiments_have_the_parameters_of_the_course(
+    flags: list[str], total: int, trainable: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As Keras' `summary()` prints them there."""
+    assert summarize.main([*flags, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["parameters"], summary["trainable"]) == (total, trainable)
 
 
 def _fine_tune(dataset: Path, weights: Path, workdir: Path, *flags: str) -> dict:

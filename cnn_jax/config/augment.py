@@ -187,3 +187,9 @@ class AugmentConfig:
     def mixes(self) -> bool:
         """Whether the images of a batch are mixed with each other."""
         return self.mixup > 0 or self.cutmix > 0
+
+
+USUAL = AugmentConfig(
+    rotation=10, width_shift=0.1, height_shift=0.1, shear=0.15, zoom=0.1, channel_shift=10, horizontal_flip=True
+)
+"""What `--augment` stands for: the arguments that a course in Keras gives to ImageDataGenerator, degrees included."""

@@ -1,6 +1,7 @@
-"""What a start prints before it trains."""
+"""What a start prints before it trains, and at its end."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -31,6 +32,25 @@ def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) ->
         reporter.line(f"features   not kept: {job.phases[-1].without_features}")
     if newest is not None:
         reporter.line(f"resume     at step {newest} of {job.steps}")
+
+
+def conclude(result: dict[str, Any], reporter: Reporter) -> None:
+    """What came of a run, from what result.json holds."""
+    if result["best"] is not None:
+        best = result["best"]
+        reporter.line(
+            f"best       epoch {best['epoch']}: validation accuracy {best['accuracy']:.4f}, loss {best['loss']:.4f}"
+        )
+    if result["stopped_early"]:
+        reporter.line(f"stopped    early, after epoch {result['epochs']}: no better epoch for a while")
+    if result["parameters"]["frozen"]:
+        unchanged = "bit-identical to the start" if result["frozen_unchanged"] else "CHANGED: please report this"
+        reporter.line(f"frozen     {result['parameters']['frozen']:,} parameters and their statistics: {unchanged}")
+    step, full = result["flops_per_step"]["step"], result["flops_per_step"]["full_model"]
+    if step and full:
+        share = f"{step / full:.0%} of training every layer"
+        reporter.line(f"work       {step / 1e9:.2f} of {full / 1e9:.2f} GFLOP a step, {share}")
+    reporter.line(f"time       {result['wall_seconds']:.1f} s, {result['images_per_second']:.0f} training images/s")
 
 
 def _describe_weights(job: Job) -> str:

@@ -94,10 +94,13 @@ class StartUp:
 
 
 class Reporter:
-    """The console: a live line where it is a terminal, plain lines otherwise."""
+    """The console: a live line where it is a terminal, plain lines otherwise, in a notebook too."""
 
     def __init__(self) -> None:
-        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        terminal = False if "ipykernel" in sys.modules else None  # a notebook says that it is one, and is not
+        self.console = Console(
+            file=sys.stdout, highlight=False, soft_wrap=True, force_jupyter=False, force_terminal=terminal
+        )
         self._headed = False
 
     def line(self, text: str) -> None:
@@ -117,14 +120,16 @@ class Reporter:
         images_per_second: float,
         best: bool,
     ) -> None:
-        """A row of the table of epochs; the first has the heads of the columns above it."""
+        """A row of the table of epochs, for 80 columns; the first has the heads of the columns above it."""
         if not self._headed:
-            self.line("epoch      train loss  accuracy   validation loss  accuracy   learning rate   images/s")
+            self.line(
+                f"epoch{'train loss':>15}{'accuracy':>10}{'val. loss':>11}{'accuracy':>10}{'rate':>11}{'images/s':>10}"
+            )
             self._headed = True
         self.line(
-            f"{name:<9}{training['loss']:>12.4f}{training['accuracy']:>10.4f}"
-            f"{validation['loss']:>18.4f}{validation['accuracy']:>10.4f}"
-            f"{learning_rate:>16.2e}{images_per_second:>11,.0f}{'   best' if best else ''}"
+            f"{name:<9}{training['loss']:>11.4f}{training['accuracy']:>10.4f}"
+            f"{validation['loss']:>11.4f}{validation['accuracy']:>10.4f}"
+            f"{learning_rate:>11.2e}{images_per_second:>10,.0f}{'  best' if best else ''}"
         )
 
     def bar(self, description: str, total: int, unit: str) -> "LiveBar":

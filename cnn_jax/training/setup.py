@@ -13,9 +13,9 @@ from cnn_jax.config import Config
 from cnn_jax.console_text import printable
 from cnn_jax.data import splits
 from cnn_jax.data.preprocess import Resize
-from cnn_jax.data.sources import Dataset, open_dataset
+from cnn_jax.data.sources import Dataset, check_data_within_reach, open_dataset
 from cnn_jax.data.stream import steps_per_pass, unreadable
-from cnn_jax.errors import DataError
+from cnn_jax.errors import DataError, FetchError
 from cnn_jax.models.chain import Variables, depthwise_layers
 from cnn_jax.models.model import Model, build
 from cnn_jax.training import runs
@@ -124,7 +124,7 @@ def set_up(
     part = config.data.batch_size // config.optimizer.microbatches
     mesh.check_batch_size(part, "data.batch_size" if part == config.data.batch_size else "a microbatch")
     mesh.check_batch_size(config.data.eval_batch_size, "data.eval_batch_size")
-    weights_file = locate.locate(config.model)  # before the data: a missing file is known at once
+    weights_file = _locate_weights(config)  # before the data: a missing file is known at once
     begun = time.perf_counter()
     dataset, left_out = open_splits(config, recorded_splits, reporter or Reporter(), shared)
     _require_text(config, dataset)
@@ -152,6 +152,18 @@ def _require_text(config: Config, dataset: Dataset) -> None:
             name.encode()
         except UnicodeEncodeError as error:
             raise DataError(f"{printable(name)}: this name is not UTF-8, so it cannot be saved: rename it") from error
+
+
+def _locate_weights(config: Config) -> Path | None:
+    """The weights file, or the run; where it cannot be fetched, the error names data that cannot be fetched as well."""
+    try:
+        return locate.locate(config.model)
+    except FetchError as error:
+        try:
+            check_data_within_reach(config.data)
+        except FetchError as other:
+            raise FetchError(*error.args, *other.args) from error
+        raise
 
 
 def _steps_per_epoch(config: Config, dataset: Dataset) -> int:

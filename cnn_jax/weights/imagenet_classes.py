@@ -19,7 +19,8 @@ def class_names() -> tuple[str, ...]:
     Looked for as weights are, then downloaded.
 
     Raises:
-        WeightsError: the file can neither be found nor fetched, or is of another kind.
+        FetchError: the file can neither be found nor fetched.
+        WeightsError: it is of another kind.
     """
     path = find_or_download(FILE, URL, MD5)
     try:

@@ -8,11 +8,10 @@ import pooch
 
 from cnn_jax.cache import cache_folder
 from cnn_jax.config import ModelConfig
-from cnn_jax.errors import WeightsError
+from cnn_jax.errors import FetchError, WeightsError
+from cnn_jax.fetching import no_connection, reason
 from cnn_jax.files import as_path, is_remote
 from cnn_jax.weights.catalog import imagenet
-
-OFFLINE_COMMAND = "python -m cnn_jax.train --exp=quickstart"
 
 STALL_SECONDS = 30.0
 """A download that brings nothing for so long is given up and tried again."""
@@ -30,7 +29,8 @@ def locate(model: ModelConfig, *, top: bool | None = None) -> Path | None:
         top: for `imagenet`, with the classifier of ImageNet's classes; None: as the model needs it.
 
     Raises:
-        WeightsError: no such file, or it can neither be found nor fetched.
+        WeightsError: there is no such file.
+        FetchError: `imagenet` can neither be found nor fetched.
         ConfigError: `imagenet` has no weights for this model.
     """
     if model.weights == "none":
@@ -62,7 +62,7 @@ def find_or_download(file: str, url: str, md5: str | None) -> Path:
     """A published file, looked for in the order of `locate`, then downloaded.
 
     Raises:
-        WeightsError: it can neither be found nor fetched.
+        FetchError: it can neither be found nor fetched.
     """
     folders = [cache_folder() / "weights", Path.home() / ".keras" / "models"]
     if os.environ.get("CNN_JAX_WEIGHTS"):
@@ -74,7 +74,7 @@ def find_or_download(file: str, url: str, md5: str | None) -> Path:
 
 
 class RefusedError(OSError):
-    """The server says that it will not give the file: trying again does not help."""
+    """There is no server, or it says that it will not give the file: trying again does not help."""
 
 
 def _download(file: str, url: str, md5: str | None, folder: Path) -> Path:
@@ -89,13 +89,15 @@ def _download(file: str, url: str, md5: str | None, folder: Path) -> Path:
     try:
         return Path(files.fetch(file, downloader=_fetch))
     except (OSError, ValueError) as error:  # the exceptions of requests are OSErrors
-        raise WeightsError(
-            f"{file} is not on this machine and could not be fetched "
-            f"({type(error).__name__}: {error}).\n"
-            f"  Fetch {url}\n"
-            f"  and put it into {folder} (or a folder named by CNN_JAX_WEIGHTS), then start again.\n"
-            f"  Without a network, this works: {OFFLINE_COMMAND}"
+        raise FetchError(
+            f"{file} ({reason(_cause(error))})\n"
+            f"    Fetch {url}\n"
+            f"    and put it into {folder} or a folder that CNN_JAX_WEIGHTS names."
         ) from error
+
+
+def _cause(error: Exception) -> BaseException:
+    return error.__cause__ if isinstance(error, RefusedError) and error.__cause__ else error
 
 
 def _fetch(url: str, output_file: str, pooch_: pooch.Pooch) -> None:
@@ -103,14 +105,14 @@ def _fetch(url: str, output_file: str, pooch_: pooch.Pooch) -> None:
 
     Raises:
         ValueError: it is not; pooch then tries again, as for the connection errors of requests.
-        RefusedError: an HTTP status such as 404.
+        RefusedError: no connection, or an HTTP status such as 404.
     """
     http = pooch.HTTPDownloader(timeout=STALL_SECONDS, progressbar=True, chunk_size=2**16)
     try:
         http(url, output_file, pooch_)
     except OSError as error:  # an exception of requests has the response, if there was one
         status = getattr(getattr(error, "response", None), "status_code", None)
-        if status is not None and 400 <= status < 500:
+        if (status is not None and 400 <= status < 500) or no_connection(error):
             raise RefusedError(str(error)) from error
         raise
     if not url.endswith(".h5"):

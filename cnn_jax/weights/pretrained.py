@@ -37,7 +37,8 @@ def load(config: PretrainedConfig, *, need_top: bool) -> Pretrained:
 
     Raises:
         ConfigError: the architecture has no pretrained weights.
-        WeightsError: the file cannot be found or read, does not fit, or lacks the classifier that is needed.
+        FetchError: the file is not here and cannot be fetched.
+        WeightsError: there is no such file, it cannot be read, does not fit, or lacks the classifier that is needed.
     """
     path = locate(config.model_config(), top=True)
     assert path is not None, "PretrainedConfig refuses `none`"

@@ -4,16 +4,18 @@ import os
 import shutil
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from urllib3.util.retry import Retry
 
 from cnn_jax.config import DataConfig
-from cnn_jax.data.sources import UNSPLIT, Dataset, Split, align_classes, open_dataset
-from cnn_jax.errors import ConfigError, DataError
+from cnn_jax.data.sources import UNSPLIT, Dataset, Split, align_classes, check_data_within_reach, open_dataset
+from cnn_jax.errors import ConfigError, DataError, FetchError
 from tests.conftest import write_image
 
 PIXELS = np.full((4, 4, 3), 100, np.uint8)
@@ -383,8 +385,26 @@ def test_a_tfds_data_set_without_labels_is_refused(tmp_path: Path, no_network: l
 def test_a_tfds_data_set_that_cannot_be_fetched_is_an_error_with_a_way_on(
     tmp_path: Path, no_network: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from urllib3.util.retry import Retry
+    asked: list[str] = []
 
-    monkeypatch.setattr(Retry, "sleep", lambda *_: None)  # TFDS tries again for minutes
-    with pytest.raises(DataError, match=r"(?s)tfds:rock_paper_scissors.*--data\.data_dir.*--exp=quickstart"):
-        open_dataset(DataConfig(dataset="tfds:rock_paper_scissors", data_dir=str(tmp_path)))
+    def sleep(*_: object) -> None:
+        raise AssertionError("waits before it says so")
+
+    monkeypatch.setattr(Retry, "sleep", sleep)  # TFDS by itself tries again for minutes
+    monkeypatch.setattr(time, "sleep", sleep)
+    config = DataConfig(dataset="tfds:rock_paper_scissors", data_dir=str(tmp_path))
+    for look in (open_dataset, check_data_within_reach):
+        with pytest.raises(FetchError, match=r"(?s)tfds:rock_paper_scissors.*--data\.data_dir.*--exp=quickstart") as at:
+            look(config)
+        assert "no connection to storage.googleapis.com" in str(at.value)
+        assert str(tmp_path / "rock_paper_scissors") in str(at.value)
+        asked.append(str(at.value))
+    assert asked[0] == asked[1]
+    assert len(no_network) == 2
+
+
+def test_a_data_set_that_is_at_hand_is_within_reach(tmp_path: Path, no_network: list[Any]) -> None:
+    prepare_tfds(tmp_path, "made_up", {"train": 3})
+    for name in ("tfds:made_up", "digits", "folder:anywhere"):
+        check_data_within_reach(DataConfig(dataset=name, data_dir=str(tmp_path)))
+    assert no_network == []

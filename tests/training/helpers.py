@@ -94,13 +94,13 @@ def final_state(config: Config, workdir: Path) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(state)}
 
 
-def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the process get a SIGTERM at the beginning of the step of that number."""
+def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch, number: signal.Signals = signal.SIGTERM) -> None:
+    """Have the process get a signal at the beginning of the step of that number."""
     run_step = Epochs._step
 
     def stepping(self: Epochs, state: TrainState, batch: Batch):
         if int(state.step) + 1 == steps:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(number)
         return run_step(self, state, batch)
 
     monkeypatch.setattr(Epochs, "_step", stepping)

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.config import ModelConfig
-from cnn_jax.errors import ConfigError, WeightsError
+from cnn_jax.errors import ConfigError, FetchError, WeightsError
 from cnn_jax.models.architectures import ARCHITECTURES
 from cnn_jax.weights import catalog
 from cnn_jax.weights import locate as locating
@@ -148,7 +148,7 @@ def broken_connections() -> Iterator[None]:
 def refuse(model: ModelConfig, folder: Path, *mentions: str) -> None:
     """The error says where to fetch, where to put, and what works offline."""
     with broken_connections():
-        with pytest.raises(WeightsError) as error:
+        with pytest.raises(FetchError) as error:
             locate(model)
         message = str(error.value)
         del error

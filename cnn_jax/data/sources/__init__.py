@@ -10,7 +10,7 @@ from cnn_jax.data.sources.folders import IMAGE_SUFFIXES, image_files, open_flat,
 from cnn_jax.data.sources.images import ArrayImages, EncodedImages, FileImages, Images
 from cnn_jax.data.sources.made import open_digits, open_shapes
 from cnn_jax.data.sources.names import Names
-from cnn_jax.data.sources.tfds import open_tfds
+from cnn_jax.data.sources.tfds import check_within_reach, open_tfds
 from cnn_jax.errors import ConfigError, DataError, RemoteError
 from cnn_jax.files import as_path
 
@@ -25,6 +25,7 @@ __all__ = [
     "Names",
     "Split",
     "align_classes",
+    "check_data_within_reach",
     "image_files",
     "open_dataset",
     "select_classes",
@@ -36,8 +37,8 @@ def open_dataset(config: DataConfig) -> Dataset:
 
     Raises:
         ConfigError: a name of an unknown form, or classes that the data set lacks.
-        DataError: a folder that is missing, empty or without classes; a data set that cannot be fetched; a line of
-            `config.exclude` that names no image.
+        DataError: a folder that is missing, empty or without classes; a line of `config.exclude` that names no image.
+        FetchError: a data set that is not here and cannot be fetched.
     """
     try:
         dataset = _open(config)
@@ -46,6 +47,13 @@ def open_dataset(config: DataConfig) -> Dataset:
     if config.exclude is not None:
         dataset = leave_out(dataset, as_path(config.exclude))
     return dataset if config.classes is None else select_classes(dataset, config.classes, "data.classes")
+
+
+def check_data_within_reach(config: DataConfig) -> None:
+    """FetchError where the data set would have to be fetched, and its server cannot be reached."""
+    kind, _, rest = config.dataset.partition(":")
+    if kind == "tfds" and rest:
+        check_within_reach(config.dataset, rest, config.data_dir)
 
 
 def _open(config: DataConfig) -> Dataset:

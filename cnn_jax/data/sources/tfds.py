@@ -1,6 +1,7 @@
 """Data sets of TensorFlow Datasets, read undecoded and in any order."""
 
 import hashlib
+import logging
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,8 @@ from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split
 from cnn_jax.data.sources.images import EncodedImages
 from cnn_jax.data.sources.names import Names
 from cnn_jax.data.tensorflow import tf
-from cnn_jax.errors import DataError
+from cnn_jax.errors import DataError, FetchError, UserError
+from cnn_jax.fetching import out_of_reach, reason
 from cnn_jax.files import as_path, is_remote
 
 SPLITS = ("train", "validation", "test")
@@ -30,7 +32,8 @@ def open_tfds(name: str, spec: str, data_dir: str | None) -> Dataset:
         spec: NAME or NAME:CONFIG, as TFDS knows it or finds it below `data_dir`.
 
     Raises:
-        DataError: it is unknown, cannot be prepared, or has no images with labels.
+        DataError: it is unknown, or has no images with labels.
+        FetchError: it is not here and cannot be fetched or prepared.
     """
     builder = _prepared(name, spec.replace(":", "/"), data_dir)
     if not {"image", "label"} <= set(builder.info.features or {}):
@@ -46,28 +49,58 @@ def open_tfds(name: str, spec: str, data_dir: str | None) -> Dataset:
     return Dataset(name, classes, {UNSPLIT: _open_split(builder, "train")})
 
 
-def _prepared(name: str, tfds_name: str, data_dir: str | None) -> Any:
+def check_within_reach(name: str, spec: str, data_dir: str | None) -> None:
+    """FetchError where the data set is not prepared here and its server cannot be reached."""
+    builder = _builder(name, spec, data_dir)
+    if not builder.is_prepared() and (why := _out_of_reach(builder)):
+        raise _not_fetched(name, builder, why)
+
+
+def _prepared(name: str, spec: str, data_dir: str | None) -> Any:
+    builder = _builder(name, spec, data_dir)
+    remote = is_remote(builder.data_dir)
+    try:
+        if not builder.is_prepared():
+            if not remote:  # the writer of array records knows this machine alone
+                builder = _builder(name, spec, data_dir, file_format="array_record")
+            if why := _out_of_reach(builder):  # TFDS itself would try for minutes
+                raise _not_fetched(name, builder, why)
+            builder.download_and_prepare()
+        return _builder(name, spec, str(_copied(as_path(builder.data_dir), str(data_dir)))) if remote else builder
+    except UserError:
+        raise
+    except Exception as error:  # TFDS lets network, disk and checksum errors of many kinds through
+        raise _not_fetched(name, builder, reason(error)) from error
+
+
+def _builder(name: str, spec: str, data_dir: str | None, **options: Any) -> Any:
     tf()  # before tfds, so that it stays off accelerators
     import tensorflow_datasets as tfds
 
+    known = spec.replace(":", "/")
+    absl = logging.getLogger("absl")
+    level = absl.level
+    absl.setLevel(logging.ERROR)  # no warning that what is to be fetched is not there yet
     try:
-        builder = tfds.builder(tfds_name, data_dir=data_dir)
-        remote = is_remote(builder.data_dir)
-        if not builder.is_prepared():
-            form = None if remote else "array_record"  # whose writer knows this machine alone
-            builder = tfds.builder(tfds_name, data_dir=data_dir, file_format=form)
-            builder.download_and_prepare()
-        if remote:
-            builder = tfds.builder(tfds_name, data_dir=_copied(as_path(builder.data_dir), str(data_dir)))
+        return tfds.builder(known, data_dir=data_dir, **options)
     except tfds.core.DatasetNotFoundError as error:
-        raise DataError(f"data.dataset={name}: TFDS knows no data set {tfds_name!r}") from error
-    except Exception as error:  # TFDS lets network, disk and checksum errors of many kinds through
-        raise DataError(
-            f"data.dataset={name}: the data set could not be prepared ({type(error).__name__}: {error}).\n"
-            f"  Give the folder of a prepared copy with --data.data_dir, or your own images with "
-            f"--data.dataset=folder:DIR.\n  Without a network, this works: python -m cnn_jax.train --exp=quickstart"
-        ) from error
-    return builder
+        raise DataError(f"data.dataset={name}: TFDS knows no data set {known!r}") from error
+    finally:
+        absl.setLevel(level)
+
+
+def _out_of_reach(builder: Any) -> str | None:
+    addresses = [url for url in builder.url_infos or () if url.startswith("http")]
+    return out_of_reach(addresses[0]) if addresses else None
+
+
+def _not_fetched(name: str, builder: Any, why: str) -> FetchError:
+    return FetchError(
+        f"data.dataset={name} ({why})\n"
+        f"    Copy it from where it is prepared (~/tensorflow_datasets/{builder.name})\n"
+        f"    to {Path(builder.data_dir).parent}, or name the folder above with --data.data_dir;\n"
+        f"    your own photographs need none: --data.dataset=folder:DIR"
+    )
 
 
 def _copied(prepared: Path, data_dir: str) -> Path:

@@ -1,0 +1,118 @@
+"""`python -m cnn_jax`: the doors and experiments on 80 columns, and the completion of their flags in bash."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cnn_jax.__main__ import PACKAGE, doors, overview
+from cnn_jax.experiment import list_experiments
+from cnn_jax.training.logs import Reporter
+from tests.test_command_line import PACKAGE_PARENT, run_process
+
+
+def test_every_door_and_experiment_is_listed_with_what_it_is_for(tmp_path: Path) -> None:
+    finished = run_process("-X", "importtime", "-m", "cnn_jax", tuning=False, folder=tmp_path)
+    assert finished.code == 0
+    for name in [*doors(), *list_experiments()]:
+        assert re.search(rf"^  {name} +[A-Z]\w+", finished.out, re.MULTILINE), name
+    imported = set(re.findall(r"\| +(\S+)$", finished.err, re.MULTILINE))
+    assert not imported & {"jax", "flax", "tensorflow", "keras", "numpy"}
+
+
+def test_every_module_that_can_be_started_is_a_door() -> None:
+    started = {path.stem for path in PACKAGE.glob("*.py") if "cli.run_door(" in path.read_text()}
+    assert set(doors()) == started - {"__main__", "cli"}
+    assert next(iter(doors())) == "check_data"
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_the_list_fits_the_terminal(width: int) -> None:
+    lines = list(overview(width))
+    assert max(map(len, lines)) <= max(width, 73)  # the commands at its end are never broken
+    assert all(len(line) <= width for line in lines if "python -m" not in line)
+
+
+def test_a_door_without_its_dot_is_answered_with_the_command(tmp_path: Path) -> None:
+    for argv, message in ((["train", "--exp=x"], "say python -m cnn_jax.train"), (["tarin"], "no such door or flag")):
+        finished = run_process("-m", "cnn_jax", *argv, tuning=False, folder=tmp_path)
+        assert (finished.code, finished.out) == (2, "")
+        assert message in finished.err
+    assert re.fullmatch(
+        r"cnn_jax \d+\.\d+.*\n", run_process("-m", "cnn_jax", "--version", tuning=False, folder=tmp_path).out
+    )
+
+
+@pytest.mark.parametrize("door", doors())
+def test_help_fits_80_columns_without_colour_and_says_what_the_door_is_for(door: str, tmp_path: Path) -> None:
+    code = f"import sys; from cnn_jax import cli, {door}; sys.argv = ['x', '--help']; cli.run_door({door}.main)"
+    environment = {"COLUMNS": "80", "NO_COLOR": "1", "PYTHONPATH": PACKAGE_PARENT, "CNN_JAX_NO_TUNING": "1", "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment | {"PYTHONUTF8": "1"},
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\x1b" not in done.stdout
+    described, _, flags = done.stdout.partition("\nusage: ")
+    assert all(len(line) <= 80 or line.startswith("    ") for line in described.splitlines())  # but for examples
+    assert f"    python -m cnn_jax.{door} " in described
+    assert flags.startswith(f"python -m cnn_jax.{door} ")
+    assert max(map(len, flags.splitlines()[1:])) <= 80
+
+
+ASK = """
+eval "$("$1" -m cnn_jax --completion)"
+ask() {
+    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+    _cnn_jax
+    echo "${COMPREPLY[*]}"
+}
+ask "$1" -m cnn_jax.e
+ask "$1" -m cnn_jax.train --model.nam
+ask "$1" -m cnn_jax.train --model.name = vgg
+ask "$1" -m cnn_jax.train --model.name =
+ask "$1" -m cnn_jax.train --exp = mobilenet_s
+ask "$1" -m cnn_jax.train --train.feature-c
+ask "$1" other.py --mod
+ask "$1" -m cnn_jax.no_such_door --mod
+complete -p python python3
+"""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_tab_completes_doors_flags_and_choices_in_bash_and_leaves_other_programs_alone(tmp_path: Path) -> None:
+    script = tmp_path / "ask.sh"
+    script.write_text(ASK)
+    environment = {"PYTHONPATH": PACKAGE_PARENT, "CNN_JAX_NO_TUNING": "1", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        ["bash", str(script), sys.executable], capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    doors_with_e, flag, some, all_of_them, experiment, cache, other, unknown, *registered = done.stdout.splitlines()
+    assert set(doors_with_e.split()) == {f"cnn_jax.{name}" for name in doors() if name.startswith("e")}
+    assert flag == "--model.name"
+    assert some == "vgg16 vgg19"
+    assert {"simple_cnn", "mobilenet", "vgg16"} <= set(all_of_them.split())
+    assert experiment == "mobilenet_sign_digits"
+    assert cache == "--train.feature-cache"  # and not the other lines of its description
+    assert (other, unknown) == ("", "")
+    assert all("-o default" in line for line in registered)  # files, as without it
+
+
+def test_the_table_of_epochs_fits_80_columns_and_its_heads_stand_over_their_numbers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reporter = Reporter()
+    for name in ("1/5", "100/1000"):
+        reporter.epoch(name, {"loss": 12.3, "accuracy": 1.0}, {"loss": 123.4, "accuracy": 0.5}, 1e-4, 12_345, True)
+    heads, *rows = capsys.readouterr().out.splitlines()
+    ends = [match.end() for match in re.finditer(r"(?:train |val\. )?\S+", heads)][1:]
+    for row in rows:
+        assert len(row) <= 80
+        assert [match.end() for match in re.finditer(r"\S+", row)][1:-1] == ends

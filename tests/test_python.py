@@ -1,0 +1,63 @@
+"""Training from Python, as in a notebook."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import cnn_jax
+from tests.training import helpers
+
+PLAIN = helpers.with_(helpers.SMALL_CNN, train={"epochs": 2})
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `fit` sets for the process ends with the test."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+
+
+def test_fit_trains_reports_and_returns_what_result_json_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    result = cnn_jax.fit(PLAIN, run)
+    assert result == json.loads((run / "result.json").read_text())
+    assert (result["status"], result["epochs"]) == ("completed", 2)
+    assert (run / "report.html").is_file()
+    printed = capsys.readouterr().out
+    assert f"\nbest       epoch {result['best']['epoch']}: " in printed
+    assert f"\nreport     {run / 'report.html'}" in printed
+    reference = helpers.train(PLAIN, tmp_path / "reference").result
+    assert (result["best"], result["last"]) == (reference["best"], reference["last"])
+
+
+def test_fit_again_goes_on_and_can_leave_the_report_out(tmp_path: Path) -> None:
+    first = cnn_jax.fit(PLAIN, str(tmp_path / "run"), report=False)
+    assert not (tmp_path / "run" / "report.html").exists()
+    assert cnn_jax.fit(PLAIN, str(tmp_path / "run"), report=False)["best"] == first["best"]
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 2 * 2  # nothing was trained twice
+
+
+def test_an_interrupt_stops_the_program_after_the_state_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    helpers.stop_after(4, monkeypatch, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        cnn_jax.fit(PLAIN, run)
+    assert json.loads((run / "result.json").read_text())["status"] == "interrupted"
+    assert helpers.newest_checkpoint(run) in (3, 4)
+
+
+def test_a_relative_folder_of_images_is_found_from_anywhere_later(
+    image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(image_folder.parent)
+    config = helpers.with_(PLAIN, data={"dataset": f"folder:{image_folder.name}", "steps_per_epoch": 1})
+    cnn_jax.fit(config, tmp_path / "run", report=False)
+    written = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert written["data"]["dataset"] == f"folder:{image_folder}"
