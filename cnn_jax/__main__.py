@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
 
 def doors() -> dict[str, Path]:
     """Name to file of the modules that are started with `python -m`."""
-    found = {path.stem: path for path in PACKAGE.glob("*.py") if "\n    cli.run_door(main)" in path.read_text()}
+    found = {path.stem: path for path in PACKAGE.glob("*.py") if "\n    cli.run_door(main" in path.read_text()}
     found.pop("__main__")
     known = [name for name in ORDER if name in found]
     return {name: found[name] for name in known + sorted(set(found) - set(known))}

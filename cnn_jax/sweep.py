@@ -42,6 +42,8 @@ class Arguments:
 
     exp: str
     """Name of an experiment, or path of a .py file that defines `config`."""
+    augment: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Small random turns, shifts, zooms and mirror images, as in `train`; the sweep's name gets `_augmented`."""
     freeze_until: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="LAYER [LAYER ...]")] = None
     """Freeze points: the layers before each stay as loaded. Names of layers (`python -m cnn_jax.summarize` lists them),
     `head` (the classifier alone trains) or `none` (everything trains). None: the experiment's own."""
