@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     classifier = inference.open_classifier(arguments.checkpoint, arguments.model, reporter.line)
     unreadable = 0
     with _writer(arguments, classifier.classes) as write, reporter.bar("predict", len(paths), "images") as bar:
-        for result in classifier.stream(paths):
+        for result in classifier.files(paths):
             unreadable += result.error is not None
             write(result)
             bar.advance(1)

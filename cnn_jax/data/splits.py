@@ -83,11 +83,14 @@ def read(dataset: Dataset, path: Path) -> Dataset:
 def read_ids(path: Path) -> dict[str, list[str]]:
     """The ids of each split as recorded in `path`; raises DataError as `read`."""
     try:
-        return {name: list(ids) for name, ids in parse_json(path.read_text())["splits"].items()}
+        recorded = {name: list(ids) for name, ids in parse_json(path.read_text())["splits"].items()}
     except FileNotFoundError as error:
         raise DataError(f"{path} is gone: put it back, or name the images with --data.dataset") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} cannot be read as a record of splits: {error}") from error
+    if not all(isinstance(id_, str) for ids in recorded.values() for id_ in ids):
+        raise DataError(f"{path} cannot be read as a record of splits: it names what is no text")
+    return recorded
 
 
 def _gather(places: list[tuple[Split, int]]) -> Split:

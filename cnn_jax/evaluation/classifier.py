@@ -82,7 +82,10 @@ class Classifier:
         Raises:
             DataError: a name that stands for nothing.
         """
-        paths = expand(names)
+        return self.files(expand(names))
+
+    def files(self, paths: Sequence[str]) -> Iterator[FileResult]:
+        """The same for files alone; one that is gone is a result with an error too."""
         return self._run(FileImages.of(paths), paths)
 
     def _run(self, images: Images, names: Sequence[str]) -> Iterator[FileResult]:

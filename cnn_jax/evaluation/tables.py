@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from rich.cells import cell_len
 from rich.table import Table
-from rich.text import Text
+
+from cnn_jax.console_text import plain
 
 WIDTH = 80
 WIDEST_MATRIX = 12
@@ -53,7 +54,7 @@ def comparison_table(record: dict[str, Any]) -> Table:
         "this run", f"{record['accuracy']:.4f}", _interval(record["accuracy_ci95"]), str(other["only_this_right"])
     )
     table.add_row(
-        _text(other["run"]),
+        plain(other["run"]),
         f"{other['accuracy']:.4f}",
         _interval(other["accuracy_ci95"]),
         str(other["only_other_right"]),
@@ -79,7 +80,7 @@ def _scores(record: dict[str, Any]) -> Table:
     table = _table(first, "precision", "recall", "F1", "ROC-AUC", "images", numbers=5)
     for name, row in rows:
         shares = (_number(row[key], 3) for key in ("precision", "recall", "f1", "roc_auc"))
-        table.add_row(_text(name), *shares, str(row["support"]))
+        table.add_row(plain(name), *shares, str(row["support"]))
     table.add_section()
     for kind in ("macro", "weighted"):
         table.add_row(f"{kind} average", *(f"{record[kind][key]:.3f}" for key in ("precision", "recall", "f1")))
@@ -96,7 +97,7 @@ def _matrix(record: dict[str, Any]) -> Table:
         names = [f"{number} {name}" for number, name in zip(heads, classes, strict=True)]
     table = _table("is \\ taken for", *heads, numbers=len(heads))
     for name, row in zip(names, rows, strict=True):
-        table.add_row(_text(name), *map(str, row))
+        table.add_row(plain(name), *map(str, row))
     return table
 
 
@@ -108,7 +109,7 @@ def _most_confused(record: dict[str, Any]) -> Table:
     for place in np.argsort(-wrong, axis=None, kind="stable")[:MOST_ROWS]:
         true, predicted = np.unravel_index(place, wrong.shape)
         if wrong[true, predicted]:
-            names = (_text(record["classes"][true]), _text(record["classes"][predicted]))
+            names = (plain(record["classes"][true]), plain(record["classes"][predicted]))
             table.add_row(*names, str(wrong[true, predicted]))
     return table
 
@@ -117,7 +118,7 @@ def _mistakes(record: dict[str, Any]) -> Table:
     table = _table("most confident mistakes", "is", "taken for", "probability", "true class", numbers=2)
     for row in record["mistakes"][:MOST_ROWS]:
         figures = (f"{row[key]:.4f}" for key in ("probability", "true_probability"))
-        table.add_row(_text(row["id"]), _text(row["true"]), _text(row["predicted"]), *figures)
+        table.add_row(plain(row["id"]), plain(row["true"]), plain(row["predicted"]), *figures)
     return table
 
 
@@ -126,13 +127,8 @@ def _table(*heads: str, numbers: int) -> Table:
     table = Table()
     for place, head in enumerate(heads):
         right = place >= len(heads) - numbers
-        table.add_column(_text(head), justify="right" if right else "left", overflow="fold")
+        table.add_column(plain(head), justify="right" if right else "left", overflow="fold")
     return table
-
-
-def _text(name: str) -> Text:
-    """A class or file name as it is: no markup in it."""
-    return Text(name)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -1,5 +1,6 @@
 """What the faults share: a finished run, disks of their own, and a count of how each fault ended."""
 
+import gc
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -37,6 +38,13 @@ def pytest_terminal_summary(terminalreporter) -> None:
         for (fault, during), endings in sorted(faults.items()):
             what = f"{fault}, {during}" if during else fault
             terminalreporter.line(f"{what}: " + ", ".join(f"{count} {ending}" for ending, count in endings.items()))
+
+
+@pytest.fixture
+def leftovers_collected() -> Iterator[None]:
+    """Have what Orbax leaves of a failed save or load go before the next test, which would be blamed for it."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,7 @@ def test_a_clock_that_jumps_between_steps_changes_nothing(
     ended(f"clock that jumps {to} by ten years", "finished", "between steps")
 
 
+@pytest.mark.usefixtures("leftovers_collected")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what Orbax leaves of a failed save
 @pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
 def test_a_clock_that_jumps_while_a_checkpoint_is_written(

@@ -16,6 +16,7 @@ from tests.faults.strange import picture
 from tests.training.helpers import SMALL_CNN, SMALL_FROZEN, assert_identical, final_state, flags, metrics, with_
 
 pytestmark = [
+    pytest.mark.usefixtures("leftovers_collected"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # what Orbax leaves of a failed save
     pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning"),
 ]

@@ -15,6 +15,7 @@ from tests.faults.doors import error_of, nothing_changed, train
 from tests.training.helpers import SMALL_CNN, with_
 
 pytestmark = [
+    pytest.mark.usefixtures("leftovers_collected"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # what Orbax leaves of a failed load
     pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning"),
 ]

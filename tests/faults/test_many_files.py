@@ -20,11 +20,11 @@ FILES = int(os.environ.get("FILES", "100000"))
 def _measured(*command: object) -> tuple[int, str, float, float]:
     """Return code, output, seconds and megabytes of a process."""
     begun = time.monotonic()
-    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert process.stdout is not None
-    said = process.stdout.read()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    merged = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(list(map(str, command)), **merged) as process:
+        said = process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
     assert isinstance(used, resource.struct_rusage)
     return process.returncode, said, time.monotonic() - begun, used.ru_maxrss / 1024
 
