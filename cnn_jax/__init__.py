@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,6 +10,9 @@ if TYPE_CHECKING:
     from cnn_jax.evaluation.classifier import Classifier
 
 __all__ = ["fit", "load"]
+
+# A library's bar for notebooks, which is not used here, asks for a package that is not needed either.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 STARTED = time.perf_counter()
 """When this process began to import the package; for the report of what a start takes."""

@@ -2,7 +2,7 @@
 
     python docs/pictures.py            (writes docs/images/ and runs/concepts/)
 
-A small network is trained on three of the `shapes`; `cnn_jax.explain` looks inside it, and its pictures are put side
+A small network is trained on the digits; `cnn_jax.explain` looks inside it, and its pictures are put side
 by side here. docs/images/report.png is no part of this: it is a screenshot of runs/quickstart/report.html.
 """
 
@@ -13,36 +13,29 @@ from PIL import Image, ImageDraw, ImageFont
 
 import cnn_jax
 from cnn_jax import explain
-from cnn_jax.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+from cnn_jax.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from cnn_jax.data import shapes
 
 IMAGES = Path(__file__).parent / "images"
 RUN = Path("runs/concepts")
 SIDE, GAP, LABEL = 160, 6, 20
-STAR, SHAPES_SIZE = 60_052, 48
-"""A star that the network has not seen: picture `i` shows class `i % 6`."""
+SIZE, DIGIT, STAR = 32, 3, 60_052
+"""Pixels of the network's images; the numbers of a digit and of a drawn star (picture `i` shows class `i % 6`)."""
 
-# The strong weight decay takes the random start out of the filters, so that what is left is what was learned.
 CONFIG = Config(
     name="concepts",
     model=ModelConfig(
         name="simple_cnn",
         weights="none",
-        image_size=SHAPES_SIZE,
+        image_size=SIZE,
         filters=(16, 32, 64),
         kernel_size=5,
         batch_norm=True,
         dropout=0.2,
     ),
-    data=DataConfig(
-        dataset="shapes",
-        shapes_examples=5000,
-        shapes_size=SHAPES_SIZE,
-        classes=("circle", "cross", "star"),
-        augment=AugmentConfig(horizontal_flip=True, vertical_flip=True),
-    ),
-    optimizer=OptimizerConfig(name="adamw", learning_rate=1e-3, schedule="cosine", weight_decay=0.5),
-    train=TrainConfig(epochs=8, tensorboard=False),
+    data=DataConfig(dataset="digits"),
+    optimizer=OptimizerConfig(name="adamw", learning_rate=1e-3, weight_decay=0.5),
+    train=TrainConfig(epochs=5, tensorboard=False),
 )
 
 
@@ -50,48 +43,32 @@ def main() -> None:
     """Train, explain two images, put the pictures side by side."""
     IMAGES.mkdir(exist_ok=True)
     cnn_jax.fit(CONFIG, RUN)
-    star, digit = RUN / "star.png", RUN / "digit.png"
-    Image.fromarray(shapes.draw(SHAPES_SIZE, 0, STAR)).save(star)
+    digit, star = RUN / "digit.png", RUN / "star.png"
     _digit().save(digit)
-    found = RUN / "explain"
-    explain.main(
-        [
-            str(star),
-            str(digit),
-            f"--checkpoint={RUN}",
-            f"--output={found}",
-            "--classes",
-            "star",
-            "--layers",
-            "relu1",
-            "relu3",
-        ]
-    )
-    on_star, on_digit = found / "01-star", found / "02-digit"
-    save("filters", [("", found / "first-layer-filters.png")], side=400)
-    stage = sorted(on_star.glob("stage-relu1-*.png"), key=lambda path: path.name)
+    Image.fromarray(shapes.draw(SIZE, 0, STAR)).save(star)
+    found, layers = RUN / "explain", ("relu1", "relu3")
+    flags = [f"--checkpoint={RUN}", f"--output={found}", "--classes", str(DIGIT), "--layers", *layers]
+    explain.main([str(digit), str(star), *flags])
+    on_digit, on_star = found / "01-digit", found / "02-star"
+    save("filters", [("", found / "first-layer-filters.png")], side=300)
+    stage = sorted(on_digit.glob("stage-relu1-*.png"), key=lambda path: path.name)
     names = [path.stem.split("-", 3)[3] for path in stage]
-    save("steps", [("image", on_star / "image.png"), *zip(names, stage, strict=True)])
-    layers = ("relu1", "relu3")
-    save("features", [(name, on_star / f"features-{name}.png") for name in layers], side=360)
-    save(
-        "transfer",
-        [("a digit", on_digit / "image.png"), *((n, on_digit / f"features-{n}.png") for n in layers)],
-        side=300,
-    )
+    save("steps", [("image", on_digit / "image.png"), *zip(names, stage, strict=True)])
+    save("features", [(name, on_digit / f"features-{name}.png") for name in layers], side=320)
+    save("transfer", [("a star", on_star / "image.png"), *((n, on_star / f"features-{n}.png") for n in layers)], 280)
     maps = [
-        ("Grad-CAM", next(on_star.glob("grad-cam-*star-relu3.png"))),
-        ("occlusion", next(on_star.glob("occlusion-*star.png"))),
+        ("Grad-CAM", next(on_digit.glob("grad-cam-*relu3.png"))),
+        ("occlusion", next(on_digit.glob("occlusion-*.png"))),
     ]
-    save("evidence", [("image", on_star / "image.png"), *maps], side=220)
-    softmax(star)
+    save("evidence", [("image", on_digit / "image.png"), *maps], side=200)
+    softmax(digit)
 
 
 def _digit() -> Image.Image:
     from sklearn.datasets import load_digits
 
-    pixels = np.round(load_digits().images[3] / 16 * 255).astype(np.uint8)
-    return Image.fromarray(pixels).convert("RGB").resize((SHAPES_SIZE, SHAPES_SIZE), Image.Resampling.BICUBIC)
+    pixels = np.round(load_digits().images[DIGIT] / 16 * 255).astype(np.uint8)
+    return Image.fromarray(pixels).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
 
 
 def save(name: str, pictures: list[tuple[str, Path]], side: int = SIDE) -> None:
@@ -120,7 +97,7 @@ def softmax(path: Path) -> None:
     classifier = cnn_jax.load(RUN)
     probabilities = classifier(path).probabilities[0].astype(np.float64)
     logits = np.log(probabilities) - np.log(probabilities).mean()  # up to a constant, which softmax does not see
-    figure, axes = plt.subplots(1, 2, figsize=(7, 2.4), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(7, 2.8), sharey=True, layout="constrained")
     for axis, values, title in zip(axes, (logits, probabilities), ("logits", "softmax: probabilities"), strict=True):
         bars = axis.barh(classifier.classes, values, color="#4269d0")
         axis.bar_label(bars, fmt="{:.2g}", padding=3, fontsize=8)
