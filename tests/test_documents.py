@@ -187,6 +187,9 @@ def shrunk(door: str, arguments: list[str]) -> list[str]:
     """The arguments with more flags, which make the command quick."""
     if door == "train":
         return [*arguments, *SHRUNK.split()]
+    if door == "sweep":  # of the layers that it names, the short network has none but the ends
+        kept = [argument for argument in arguments if not argument.startswith("conv_")]
+        return [*kept, *(flag for flag in SHRUNK.split() if "freeze_until" not in flag)]
     if door == "explain":
         flags = [argument for argument in arguments if argument.startswith("--")]
         return [*flags, "--channels=2", "--methods", "grad-cam", "--", *(a for a in arguments if a not in flags)]
@@ -215,7 +218,7 @@ def test_the_commands_of_the_readme_run_in_their_order_and_do_what_it_says(
         code = importlib.import_module(f"cnn_jax.{door}").main(argv)
         assert code == 0 or (door, code) == ("check_data", 1), (door, argv)  # 1: the photographs of the test are tiny
         ran.append(door)
-    assert {"train", "evaluate", "predict", "explain", "export", "check_data", "summarize"} <= set(ran)
+    assert {"train", "sweep", "evaluate", "predict", "explain", "export", "check_data", "summarize"} <= set(ran)
     run = Path("runs/mobilenet_ft")
     for made in ("check.html", "classes.csv", run / "report.html", run / "explain" / "index.html"):
         assert Path(made).stat().st_size > 100, made
