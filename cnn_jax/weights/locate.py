@@ -9,7 +9,7 @@ import pooch
 from cnn_jax.cache import cache_folder
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import WeightsError
-from cnn_jax.weights.catalog import imagenet
+from cnn_jax.weights.catalog import BUNDLED, bundled, imagenet
 
 OFFLINE_COMMAND = "python -m cnn_jax.train --exp=quickstart"
 
@@ -30,17 +30,19 @@ def locate(model: ModelConfig, *, top: bool | None = None) -> Path | None:
 
     Raises:
         WeightsError: no such file, or it can neither be found nor fetched.
-        ConfigError: `imagenet` has no weights for this model.
+        ConfigError: `imagenet`, or what comes with the package, has no weights for this model.
     """
     if model.weights == "none":
         return None
+    if model.weights in BUNDLED:
+        return bundled(model)
     if model.weights != "imagenet":
         path = Path(model.weights).expanduser()
         is_run = (path / "checkpoints").is_dir() or (path.is_dir() and path.parent.name == "checkpoints")
         if not path.is_file() and not is_run:
             raise WeightsError(
                 f"model.weights={model.weights}: there is no such file or run; "
-                "give `imagenet`, `none`, the path of a .h5, .weights.h5 or .keras file, or a run directory"
+                "give `imagenet`, `none`, `shapes`, the path of a .h5, .weights.h5 or .keras file, or a run directory"
             )
         return path
     record = imagenet(model, top=top)
