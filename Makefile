@@ -4,10 +4,21 @@ BIN := $(VENV)/bin
 
 .PHONY: quickstart test test-slow lint clean
 
-# Train a small network on handwritten digits: installs everything, downloads no data.
+# Fine-tune a small pretrained MobileNet on handwritten digits: installs everything, downloads neither weights nor data.
 quickstart: $(VENV)/installed
 	$(BIN)/python -m cnn_jax.train --exp=quickstart
 	$(BIN)/python -m cnn_jax.evaluate --checkpoint=runs/quickstart
+	@printf '%s\n' '' \
+	  'Open runs/quickstart/report.html in a browser. Then try' \
+	  '' \
+	  '  freeze points side by side' \
+	  '    $(BIN)/python -m cnn_jax.sweep --exp=quickstart \' \
+	  '      --freeze-until none conv_pw_6 conv_pw_12 head' \
+	  '  your own photographs, a folder for each class' \
+	  '    $(BIN)/python -m cnn_jax.train --exp=mobilenet_ft \' \
+	  '      --data.dataset=folder:photos' \
+	  '  where a network looks' \
+	  '    $(BIN)/python -m cnn_jax.explain --checkpoint=runs/mobilenet_ft photo.jpg'
 
 # Run the test suite. Tests on real photographs and weights need the folders CNN_JAX_TEST_DATA and CNN_JAX_TEST_WEIGHTS.
 # Two at a time: most of a test is compiling, which takes one core.

@@ -2,10 +2,11 @@
 
     python benchmarks/input_pipeline.py cats_and_dogs/train --size=224 --images=1000 --rounds=3
 
-Measured in turn, as often as --rounds says: decoding alone, decoding and resizing, the whole of Keras' geometric
-augmentation (rotation, shifts, shear, zoom, flip); Keras' ImageDataGenerator with the same transforms, and its
-`image_dataset_from_directory` with preprocessing layers. Prints the medians. A pass over the images comes first, so
-that files are in the page cache.
+Measured in turn, as often as --rounds says: decoding alone, with the pixels dropped, and with as many of them handed
+over in batches as resized images have; decoding and resizing; the whole of Keras' geometric augmentation (rotation,
+shifts, shear, zoom, flip); Keras' ImageDataGenerator with the same transforms, and its `image_dataset_from_directory`
+with preprocessing layers. Prints the medians. A pass over the images comes first, so that files are in the page cache.
+Memory is allocated as in the doors (huge pages), for all of them.
 """
 
 import argparse
@@ -14,9 +15,11 @@ import itertools
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from cnn_jax import cli
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -35,17 +38,24 @@ def images_per_second(batches: Iterator[Any], images: int) -> float:
     return steps * BATCH / (time.perf_counter() - started)
 
 
-def decode_only(folder: Path, images: int) -> float:
-    """The decoder of cnn_jax alone, each image reduced to its shape."""
+def decode_only(folder: Path, images: int, size: int = 0) -> float:
+    """The decoder of cnn_jax alone: each image reduced to its shape, or to its first `size` x `size` pixels."""
     from cnn_jax.config import DataConfig
     from cnn_jax.data.sources import UNSPLIT, open_dataset
     from cnn_jax.data.stream import PARALLEL_CALLS
     from cnn_jax.data.tensorflow import tf
 
     split = open_dataset(DataConfig(dataset=f"folder:{folder}")).splits[UNSPLIT]
-    indices = tf().data.Dataset.range(len(split)).repeat()
-    shapes = indices.map(lambda i: tf().shape(split.images.load(i)), PARALLEL_CALLS, deterministic=True)
-    return images_per_second(shapes.batch(BATCH).prefetch(2).as_numpy_iterator(), images)
+
+    def load(index: Any) -> Any:
+        image = split.images.load(index)
+        if not size:
+            return tf().shape(image)
+        first = tf().reshape(image, (-1,))[: 3 * size**2]
+        return tf().ensure_shape(tf().pad(first, [[0, 3 * size**2 - tf().size(first)]]), (3 * size**2,))
+
+    decoded = tf().data.Dataset.range(len(split)).repeat().map(load, PARALLEL_CALLS, deterministic=True)
+    return images_per_second(decoded.batch(BATCH).prefetch(2).as_numpy_iterator(), images)
 
 
 def cnn_jax(folder: Path, size: int, images: int, augmented: bool) -> float:
@@ -101,18 +111,19 @@ def keras_dataset(folder: Path, size: int, images: int, augmented: bool) -> floa
     return images_per_second(dataset.prefetch(2).as_numpy_iterator(), images)
 
 
-def main() -> None:
+def main(argv: Sequence[str]) -> int:
     """Measure all in turn and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, help="has a folder for each class")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--images", type=int, default=1000, help="in each measurement")
     parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     folder, size, images = arguments.directory, arguments.size, arguments.images
 
     contestants: dict[str, Callable[[], float]] = {
         "decode": lambda: decode_only(folder, images),
+        "decode, batches of pixels": lambda: decode_only(folder, images, size),
         "decode, resize": lambda: cnn_jax(folder, size, images, False),
         "decode, resize, augment": lambda: cnn_jax(folder, size, images, True),
         "Keras image_dataset_from_directory": lambda: keras_dataset(folder, size, images, False),
@@ -130,6 +141,7 @@ def main() -> None:
         print(f"| {name} | {median[name]:.0f} | {min(values):.0f} to {max(values):.0f} |")
     pairs = [
         ("decode, resize", "decode"),
+        ("decode, resize", "decode, batches of pixels"),
         ("decode, resize, augment", "Keras ImageDataGenerator"),
         ("decode, resize, augment", "Keras image_dataset_from_directory, layers"),
         ("decode, resize", "Keras image_dataset_from_directory"),
@@ -137,7 +149,8 @@ def main() -> None:
     for one, other in pairs:
         ratios = [a / b for a, b in zip(speeds[one], speeds[other], strict=True)]
         print(f"{one} / {other}: {statistics.median(ratios):.2f}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    cli.run_door(main)

@@ -11,7 +11,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from cnn_jax.config import Config
+from cnn_jax.config import NAMED_WEIGHTS, Config
 from cnn_jax.config.augment import USUAL
 from cnn_jax.errors import ConfigError
 from cnn_jax.files import parse_json
@@ -98,7 +98,7 @@ def resolve_paths(config: Config) -> Config:
     data_dir = config.data.data_dir and _absolute(config.data.data_dir)
     exclude = config.data.exclude and _absolute(config.data.exclude)
     weights = config.model.weights
-    if weights not in ("imagenet", "none"):
+    if weights not in NAMED_WEIGHTS:
         weights = _absolute(weights)
     return dataclasses.replace(
         config,

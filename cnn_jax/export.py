@@ -2,9 +2,11 @@
 
     python -m cnn_jax.export --checkpoint=runs/mobilenet_ft --format=keras-h5
     python -m cnn_jax.export --checkpoint=runs/mobilenet_ft --format=stablehlo
+    python -m cnn_jax.export --checkpoint=runs/mobilenet_ft --format=keras-h5 --top=False
 
-Both files take images of 0 to 255 as they are, [b, s, s, 3], and give probabilities, [b, classes]. The names of the
-classes, in the order of the probabilities, are written beside the file, as FILE.classes.json.
+All files take images of 0 to 255 as they are, [b, s, s, 3]. The first two give probabilities, [b, classes]; the names
+of the classes, in their order, are written beside the file, as FILE.classes.json. The third gives feature maps, as
+Keras' `include_top=False`: weights to go on from.
 
 In Keras 3, with any backend:
 
@@ -21,12 +23,14 @@ In JAX, on CPU, CUDA and TPU:
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
 
 from cnn_jax import cli
-from cnn_jax.errors import RunError
+from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.files import is_remote, replacing, write_atomically
 
 if TYPE_CHECKING:
@@ -44,8 +48,15 @@ class Arguments:
     """A run directory (its best checkpoint is used), or one of the folders in its `checkpoints`."""
     format: Format
     """keras-h5: a whole model that `keras.models.load_model` opens. stablehlo: a function for `jax.export`."""
+    top: Annotated[bool, tyro.conf.FlagConversionOff] = True
+    """keras-h5: False leaves the classifier out, as Keras' `include_top=False`; the file gives feature maps."""
     output: Path | None = None
-    """The file to write; None is NAME.h5 or NAME.stablehlo in the run directory."""
+    """The file to write; None is NAME.h5 (NAME_no_top.h5 without the classifier) or NAME.stablehlo in the run
+    directory."""
+
+    def __post_init__(self) -> None:
+        if not self.top and self.format != "keras-h5":
+            raise ConfigError(f"--top=False is not possible with --format={self.format}: give --format=keras-h5")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -54,36 +65,48 @@ def main(argv: Sequence[str]) -> int:
     from cnn_jax.training import runs  # JAX and TensorFlow load only once the flags are right
 
     run = runs.load(arguments.checkpoint)
-    output = arguments.output or run.directory / f"{run.config.name}{SUFFIXES[arguments.format]}"
+    name = run.config.name if arguments.top else f"{run.config.name}_no_top"
+    output = arguments.output or run.directory / f"{name}{SUFFIXES[arguments.format]}"
     classes = output.with_name(f"{output.name}.classes.json")
     try:
         with replacing(output) as temporary:
-            write(run, arguments.format, temporary)
+            shape = write(run, arguments.format, temporary, arguments.top)
             written = temporary.stat().st_size
-        write_atomically(classes, json.dumps(run.classes, indent=1))
+        if arguments.top:
+            write_atomically(classes, json.dumps(run.classes, indent=1))
     except OSError as error:
         raise RunError(f"--output={output} cannot be written: {error.strerror or error}") from error
-    size = run.model.image_size
-    print(f"written    {output} ({written / 1e6:.1f} MB)")
-    print(f"           {classes}")
+    size, gives = run.model.image_size, "probabilities" if arguments.top else "feature maps"
+    print(f"written    {output} ({written / 1e6:.2f} MB)")
+    if arguments.top:
+        print(f"           {classes}")
     print(f"resize     {run.resize}, as in training, before you hand images over")
-    print(f"takes      images [b, {size}, {size}, 3] of 0 to 255; gives probabilities [b, {len(run.classes)}]")
+    print(f"takes      images [b, {size}, {size}, 3] of 0 to 255; gives {gives} [b, {', '.join(map(str, shape))}]")
     if is_remote(output):
         print(f"fetch      gcloud storage cp {output} .")
     print(f"use        {_usage(arguments.format, Path(output.name) if is_remote(output) else output)}")
     return 0
 
 
-def write(run: "TrainedRun", kind: Format, path: Path) -> None:
-    """Write the network of a run to `path`."""
+def write(run: "TrainedRun", kind: Format, path: Path, top: bool = True) -> tuple[int, ...]:
+    """Write the network of a run to `path`; returns the shape of its result for one image.
+
+    Args:
+        top: with the classifier, or up to the feature maps.
+    """
+    model = run.model
     if kind == "stablehlo":
         from cnn_jax.models.exported import serialize
 
-        path.write_bytes(serialize(run.model, run.variables))
+        path.write_bytes(serialize(model, run.variables))
     else:
+        from cnn_jax.models.architectures import ARCHITECTURES
         from cnn_jax.weights import keras_model
 
-        keras_model.write(path, run.model, run.variables, run.config.name)
+        if not top:
+            model = replace(model, layers=ARCHITECTURES[run.config.model.name].body(run.config.model))
+        keras_model.write(path, model, run.variables, run.config.name, probabilities=top)
+    return tuple(model.output_shapes[str(model.layers[-1].name)].shape[1:])
 
 
 def _usage(kind: Format, path: Path) -> str:

@@ -1,16 +1,18 @@
-"""Train the small network on scikit-learn's handwritten digits: no download, a few seconds.
+"""Fine-tune a small pretrained MobileNet on scikit-learn's handwritten digits: no download, a few seconds of training.
 
-python -m cnn_jax.train --exp=quickstart
+    python -m cnn_jax.train --exp=quickstart
+    python -m cnn_jax.evaluate --checkpoint=runs/quickstart
 
-Measured: accuracy 0.98 after 10 epochs, 16 s on two CPU cores, start and end included.
+`make quickstart` installs into .venv and does both. The weights come with the package and were learned from drawn
+shapes (`mobilenet_shapes`); the layers before `conv_pw_6` stay as they are.
 """
 
 from cnn_jax.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 
 config = Config(
     name="quickstart",
-    model=ModelConfig(name="simple_cnn", weights="none", image_size=16, filters=(32, 64), dropout=0.1),
+    model=ModelConfig(name="mobilenet", weights="shapes", alpha=0.25, image_size=64),
     data=DataConfig(dataset="digits", batch_size=32),
     optimizer=OptimizerConfig(name="adam", learning_rate=1e-3),
-    train=TrainConfig(epochs=10),
+    train=TrainConfig(epochs=10, freeze_until="conv_pw_6"),
 )

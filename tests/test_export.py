@@ -13,10 +13,10 @@ import pytest
 
 from cnn_jax import export
 from cnn_jax.config import ModelConfig
-from cnn_jax.errors import RunError
+from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.models import mobilenet
 from cnn_jax.models.exported import serialize
-from cnn_jax.models.layers import Conv, Dense, GlobalAveragePool, Layer
+from cnn_jax.models.layers import Conv, Dense, GlobalAveragePool, Layer, MaxPool
 from cnn_jax.models.model import Model, build
 from cnn_jax.training import runs
 from cnn_jax.weights import keras_h5, keras_model
@@ -118,6 +118,21 @@ def test_a_run_becomes_a_keras_model_and_a_list_of_its_classes(run: Path, capsys
     np.testing.assert_allclose(model.predict(images, verbose=0), expected, rtol=0, atol=1e-6)
     assert json.loads((run / "small.h5.classes.json").read_text()) == list("0123456789")
     assert "keras.models.load_model" in capsys.readouterr().out
+
+
+def test_without_its_classifier_a_run_gives_feature_maps_and_weights_to_go_on_from(run: Path, tmp_path: Path) -> None:
+    output = tmp_path / "body.h5"
+    assert export.main([f"--checkpoint={run}", "--format=keras-h5", "--top=False", f"--output={output}"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["body.h5"]
+    loaded, images = runs.load(run), _images(8)
+    features = next(layer.name for layer in reversed(loaded.model.layers) if isinstance(layer, MaxPool))
+    expected = loaded.model.activations(loaded.variables, images, [features])[features]
+    found = keras.models.load_model(output, compile=False).predict(images, verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    further = with_(SMALL_CNN, model={"weights": str(output)}, train={"epochs": 1, "freeze_until": "head"})
+    assert train(further, tmp_path / "run").result["frozen_unchanged"]
+    with pytest.raises(ConfigError, match="--top=False is not possible with --format=stablehlo"):
+        export.main([f"--checkpoint={run}", "--format=stablehlo", "--top=False"])
 
 
 def test_a_run_becomes_a_function_that_runs_without_this_package_for_any_batch(run: Path, tmp_path: Path) -> None:

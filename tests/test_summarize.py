@@ -104,7 +104,7 @@ def test_trainable_and_frozen_are_those_of_training(capsys: pytest.CaptureFixtur
 def test_activation_memory_counts_every_output_and_shrinks_with_the_freeze_point(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    flags = ("--exp=quickstart", "--data.batch_size=3", "--model.image_size=8", "--model.filters", "4")
+    flags = ("--exp=simple_cnn_digits", "--data.batch_size=3", "--model.image_size=8", "--model.filters", "4")
     outputs = [8 * 8 * 4, 8 * 8 * 4, 4 * 4 * 4, 64, 64, 10]  # conv, relu, pool, flatten, dropout, head
     summary = _json(capsys, *flags)
     assert summary["activation_bytes"] == summary["kept_activation_bytes"] == 3 * 4 * sum(outputs)
@@ -136,7 +136,7 @@ def test_the_table_has_a_row_a_layer_and_a_line_at_the_freeze_point(capsys: pyte
 
 
 def test_without_a_freeze_point_there_is_no_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert summarize.main(["--exp=quickstart"]) == 0
+    assert summarize.main(["--exp=simple_cnn_digits"]) == 0
     assert "frozen above" not in capsys.readouterr().out
 
 
@@ -152,17 +152,17 @@ def test_the_number_of_classes_comes_from_the_flag_the_config_or_data_that_is_at
             (image_folder / split / name).mkdir()
             write_image(image_folder / split / name / "0.png", jax.numpy.zeros((4, 4, 3), "uint8").__array__())
     folder = f"--data.dataset=folder:{image_folder}"
-    assert _classes(capsys, "--exp=quickstart") == 10
-    assert _classes(capsys, "--exp=quickstart", folder) == 4
-    assert _classes(capsys, "--exp=quickstart", folder, "--data.classes", "red", "blue", "white") == 3
-    assert _classes(capsys, "--exp=quickstart", folder, "--classes=7") == 7
+    assert _classes(capsys, "--exp=simple_cnn_digits") == 10
+    assert _classes(capsys, "--exp=simple_cnn_digits", folder) == 4
+    assert _classes(capsys, "--exp=simple_cnn_digits", folder, "--data.classes", "red", "blue", "white") == 3
+    assert _classes(capsys, "--exp=simple_cnn_digits", folder, "--classes=7") == 7
 
 
 @pytest.mark.parametrize("dataset", ["tfds:cats_vs_dogs", "folder:not/here"])
 def test_data_that_is_not_at_hand_is_not_fetched_and_the_assumption_is_said(
     capsys: pytest.CaptureFixture[str], dataset: str
 ) -> None:
-    assert summarize.main(["--exp=quickstart", f"--data.dataset={dataset}"]) == 0
+    assert summarize.main(["--exp=simple_cnn_digits", f"--data.dataset={dataset}"]) == 0
     printed = capsys.readouterr().out
     assert f"2 assumed, for {dataset} is not at hand: say --classes=N" in printed
 

@@ -17,11 +17,12 @@ from cnn_jax.config.augment import (
     Shift,
 )
 from cnn_jax.config.data import DataConfig
-from cnn_jax.config.model import ModelConfig, ModelName
+from cnn_jax.config.model import NAMED_WEIGHTS, ModelConfig, ModelName
 from cnn_jax.config.training import CheckpointConfig, OptimizerConfig, TrainConfig
 from cnn_jax.validation import check_types, require
 
 __all__ = [
+    "NAMED_WEIGHTS",
     "AugmentConfig",
     "CheckpointConfig",
     "ColourJitterConfig",

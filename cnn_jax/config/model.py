@@ -7,6 +7,9 @@ from cnn_jax.validation import check_types, is_finite, require
 
 ModelName = Literal["simple_cnn", "vgg16", "vgg19", "mobilenet", "mobilenet_v2"]
 
+NAMED_WEIGHTS = ("imagenet", "none", "shapes")
+"""What `model.weights` may be besides a path."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -21,7 +24,8 @@ class ModelConfig:
     image_size: int = 224
     """Rows and columns of the images that the network sees, in pixels."""
     weights: str = "imagenet"
-    """`imagenet`, `none` (random), the path of a Keras .h5, .weights.h5 or .keras file, or of a run directory."""
+    """`imagenet`, `none` (random), `shapes` (MobileNet 0.25, comes with the package, for demonstration), the path of a
+    Keras .h5, .weights.h5 or .keras file, or of a run directory."""
     dropout: float = 0.001
     """Share of the features dropped before the classifier in training."""
     filters: tuple[int, ...] = (32, 64)
@@ -46,7 +50,7 @@ class ModelConfig:
         require(is_finite(self.alpha) and int(32 * self.alpha) >= 1, "model.alpha", self.alpha, "at least 1/32")
         require(self.image_size >= 1, "model.image_size", self.image_size, "at least 1")
         require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
-        require(bool(self.weights), "model.weights", self.weights, "imagenet, none or a path")
+        require(bool(self.weights), "model.weights", self.weights, "imagenet, none, shapes or a path")
         positive = bool(self.filters) and min(self.filters) >= 1
         require(positive, "model.filters", self.filters, "one or more positive numbers")
         require(min(self.dense, default=1) >= 1, "model.dense", self.dense, "positive numbers, or none")

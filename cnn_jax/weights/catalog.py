@@ -1,4 +1,4 @@
-"""The pretrained files that `model.weights=imagenet` stands for: one record a file.
+"""The pretrained files that names stand for: one record a file. `model.weights=imagenet` are Keras', the rest is ours.
 
 Files and hashes are those of `keras.applications` (Keras publishes hashes for VGG alone), the sizes those that Keras
 reports when it downloads. The accuracies, in per cent of ImageNet's validation images, are published: VGG's in the
@@ -8,6 +8,7 @@ table of keras.io/api/applications, MobileNet's with the TF-slim checkpoints fro
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from cnn_jax.config import ModelConfig, ModelName
 from cnn_jax.errors import ConfigError
@@ -44,6 +45,46 @@ class Pretrained:
     def url(self) -> str:
         """Where Keras keeps the file."""
         return f"{KERAS_APPLICATIONS}/{self.model}/{self.file}"
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """A file of weights that comes with the package, in Keras' layout and without a classifier."""
+
+    file: str
+    """In the folder `bundled` beside this module."""
+    model: ModelName
+    alpha: float
+    image_size: int
+    """Rows and columns of the images that it was trained on; others do as well."""
+    preprocessing: Normalisation
+    licence: str
+    sha256: str
+    purpose: str
+    """What the weights are good for."""
+    commands: tuple[str, ...]
+    """What made the file."""
+
+
+BUNDLED = {
+    "shapes": Bundled(
+        "mobilenet_2_5_64_shapes_no_top.h5",
+        "mobilenet",
+        0.25,
+        64,
+        "tf",
+        "Apache-2.0",
+        "37d9d38f1b668d12e5be9ebbc681097f9fddb7ce1be6d431e1feeb34d625794d",
+        "showing how fine-tuning works on simple pictures, without a network (`--exp=quickstart`); it has seen drawn "
+        "shapes and nothing else, so photographs want model.weights=imagenet",
+        (
+            "python -m cnn_jax.train --exp=mobilenet_shapes",
+            "python -m cnn_jax.export --checkpoint=runs/mobilenet_shapes --format=keras-h5 --top=False "
+            "--output=cnn_jax/weights/bundled/mobilenet_2_5_64_shapes_no_top.h5",
+        ),
+    )
+}
+"""By what `model.weights` calls them. `experiments/mobilenet_shapes.py` has their accuracy."""
 
 
 VGG_ACCURACIES: dict[ModelName, tuple[float, float]] = {"vgg16": (71.3, 90.1), "vgg19": (71.3, 90.0)}
@@ -186,3 +227,18 @@ def _vgg(records: list[Pretrained], model: ModelConfig, top: bool) -> Pretrained
             f"not {model.image_size}; use 224, or model.top=pool, whose weights go with any size from 32"
         )
     return next(record for record in records if record.top == top)
+
+
+def bundled(model: ModelConfig) -> Path:
+    """The file that comes with the package for the name `model.weights`.
+
+    Raises:
+        ConfigError: it is for another architecture or width.
+    """
+    record = BUNDLED[model.weights]
+    if (model.name, model.alpha) != (record.model, record.alpha):
+        raise ConfigError(
+            f"model.weights={model.weights} is for model.name={record.model} with model.alpha={record.alpha}, not for "
+            f"{model.name} with {model.alpha}. It is good for {record.purpose}"
+        )
+    return Path(__file__).with_name("bundled") / record.file

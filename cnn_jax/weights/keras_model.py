@@ -52,13 +52,13 @@ _WEIGHTS = {
 """Kind of layer to (collection, leaf, Keras' name) in the order in which Keras keeps them."""
 
 
-def write(path: Path, model: Model, variables: Variables, name: str) -> None:
-    """Write the model, with a softmax after the logits, to `path`.
+def write(path: Path, model: Model, variables: Variables, name: str, *, probabilities: bool = True) -> None:
+    """Write the model to `path`: with a softmax after its last layer where that gives logits (`probabilities`).
 
     Raises:
         TypeError: a layer that Keras has no counterpart of.
     """
-    layers = _graph(model)
+    layers = _graph(model, probabilities)
     config = {
         "class_name": "Functional",
         "config": {
@@ -69,7 +69,8 @@ def write(path: Path, model: Model, variables: Variables, name: str) -> None:
             "output_layers": [layers[-1]["name"], 0, 0],
         },
     }
-    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:  # in memory, see below
+    # in memory, see below; the groups of the latest format take a tenth of the room
+    with h5py.File(path.name, "w", driver="core", backing_store=False, libver="latest") as file:
         file.attrs["model_config"] = json.dumps(config)
         group = file.create_group("model_weights")
         for target in (file, group):
@@ -99,8 +100,8 @@ def _write_weights(group: h5py.Group, layer: Layer, variables: Variables) -> Non
         group[name] = array
 
 
-def _graph(model: Model) -> list[Config]:
-    """Keras' configuration of each layer: the input, the normalisation, the chain, the softmax."""
+def _graph(model: Model, probabilities: bool) -> list[Config]:
+    """Keras' configuration of each layer: the input, the normalisation, the chain, perhaps the softmax."""
     size = model.image_size
     graph = [_layer("InputLayer", INPUT, [], batch_shape=[None, size, size, 3], dtype="float32")]
     graph += _NORMALISATIONS[model.normalisation or ""]()
@@ -109,7 +110,7 @@ def _graph(model: Model) -> list[Config]:
         before = [graph[-1]["name"], *([layer.source] if isinstance(layer, Add) else [])]
         graph.append(_counterpart(layer, before, shape))
         shape = model.output_shapes[str(layer.name)].shape[1:3]
-    return [*graph, _layer("Softmax", "probabilities", [graph[-1]["name"]])]
+    return [*graph, _layer("Softmax", "probabilities", [graph[-1]["name"]])] if probabilities else graph
 
 
 def _layer(kind: str, name: str, inputs: list[str], **config: Any) -> Config:

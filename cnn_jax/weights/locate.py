@@ -11,7 +11,7 @@ from cnn_jax.config import ModelConfig
 from cnn_jax.errors import FetchError, WeightsError
 from cnn_jax.fetching import no_connection, reason
 from cnn_jax.files import as_path, is_remote
-from cnn_jax.weights.catalog import imagenet
+from cnn_jax.weights.catalog import BUNDLED, bundled, imagenet
 
 STALL_SECONDS = 30.0
 """A download that brings nothing for so long is given up and tried again."""
@@ -31,17 +31,19 @@ def locate(model: ModelConfig, *, top: bool | None = None) -> Path | None:
     Raises:
         WeightsError: there is no such file.
         FetchError: `imagenet` can neither be found nor fetched.
-        ConfigError: `imagenet` has no weights for this model.
+        ConfigError: `imagenet`, or what comes with the package, has no weights for this model.
     """
     if model.weights == "none":
         return None
+    if model.weights in BUNDLED:
+        return bundled(model)
     if model.weights != "imagenet":
         path = as_path(model.weights)
         is_run = (path / "checkpoints").is_dir() or (path.is_dir() and path.parent.name == "checkpoints")
         if not path.is_file() and not is_run:
             raise WeightsError(
                 f"model.weights={model.weights}: there is no such file or run; "
-                "give `imagenet`, `none`, the path of a .h5, .weights.h5 or .keras file, or a run directory"
+                "give `imagenet`, `none`, `shapes`, the path of a .h5, .weights.h5 or .keras file, or a run directory"
             )
         return fetch(path) if is_remote(path) and not is_run else path
     record = imagenet(model, top=top)

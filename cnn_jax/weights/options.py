@@ -13,9 +13,9 @@ class PretrainedConfig:
     name: ModelName = "mobilenet"
     """The architecture."""
     weights: str = "imagenet"
-    """`imagenet`, or the path of a weights file in Keras' layout."""
+    """`imagenet`, `shapes` (MobileNet 0.25, comes with the package), or the path of a weights file in Keras' layout."""
     alpha: float | None = None
-    """MobileNet: width multiplier; None is read off the file, and 1 for `imagenet`."""
+    """MobileNet: width multiplier; None is read off the file, 1 for `imagenet`."""
     image_size: int | None = None
     """Rows and columns of the images; None is read off the file's name, else 224."""
 

@@ -12,6 +12,7 @@ from cnn_jax.models.chain import Variables, depthwise_layers
 from cnn_jax.models.layers import Conv, Layer
 from cnn_jax.models.model import Model, build_imagenet
 from cnn_jax.weights import keras_h5, transfer
+from cnn_jax.weights.catalog import BUNDLED
 from cnn_jax.weights.leaves import Leaves
 from cnn_jax.weights.locate import locate
 from cnn_jax.weights.options import PretrainedConfig
@@ -40,7 +41,7 @@ def load(config: PretrainedConfig, *, need_top: bool) -> Pretrained:
         FetchError: the file is not here and cannot be fetched.
         WeightsError: there is no such file, it cannot be read, does not fit, or lacks the classifier that is needed.
     """
-    path = locate(config.model_config(), top=True)
+    path = locate(_assumed(config), top=True)
     assert path is not None, "PretrainedConfig refuses `none`"
     leaves = keras_h5.read(path)
     model_config = _described(config, path, leaves)
@@ -64,12 +65,21 @@ def load(config: PretrainedConfig, *, need_top: bool) -> Pretrained:
     return Pretrained(path, model_config, model, variables, has_top)
 
 
+def _assumed(config: PretrainedConfig) -> ModelConfig:
+    """The configuration; what was left open is that of the weights that come with the package, or has its default."""
+    given = config.model_config()
+    if config.weights not in BUNDLED:
+        return given
+    record = BUNDLED[config.weights]
+    return replace(given, alpha=config.alpha or record.alpha, image_size=config.image_size or record.image_size)
+
+
 def _described(config: PretrainedConfig, path: Path, leaves: Leaves) -> ModelConfig:
     """The configuration with what was left open read off the file."""
-    given = config.model_config()
+    given = _assumed(config)
     if config.alpha is None:
         given = replace(given, alpha=next(_fitting_alphas(given, leaves), given.alpha))
-    if config.image_size is None:
+    if config.image_size is None and config.weights not in BUNDLED:
         size = re.search(r"(?<!\d)(96|128|160|192|224)(?!\d)", path.stem)
         given = replace(given, image_size=int(size[1]) if size else given.image_size)
     return given

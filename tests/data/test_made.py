@@ -86,6 +86,15 @@ def test_shapes_are_balanced_and_drawn_by_number_whatever_was_taken() -> None:
     assert split.images.fingerprint() != split.take([0, 1]).images.fingerprint()
 
 
+def test_shapes_are_brighter_than_what_is_behind_them_in_any_colour() -> None:
+    pictures = np.stack([shapes.draw(48, 1, i) for i in range(60)])
+    brightness = pictures.max(-1).reshape(60, -1)
+    assert np.median(brightness, axis=1).max() < 120
+    assert np.percentile(brightness, 98, axis=1).min() > 180
+    strongest = [picture.reshape(-1, 3)[picture.max(-1).ravel() > 180].mean(0).argmax() for picture in pictures]
+    assert np.bincount(strongest).min() > 10
+
+
 def test_classes_of_shapes_can_be_told_apart() -> None:
     """Each covers its own part of the square that it fits, whatever its colour; here, without a background."""
     axis = np.linspace(-1, 1, 65)

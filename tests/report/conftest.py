@@ -15,10 +15,10 @@ HOSTILE = ("\"'&amp;{{ 7 * 7 }}", "<img src=x onerror=alert(1)>")
 
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The quickstart, cut short, with augmentation."""
+    """The small network on digits, cut short, with augmentation."""
     workdir = tmp_path_factory.mktemp("digits") / "run"
     flags = ("--train.epochs=2", "--data.steps_per_epoch=20", "--data.augment.rotation=20")
-    assert train.main(["--exp=quickstart", f"--workdir={workdir}", "--train.tensorboard=False", *flags]) == 0
+    assert train.main(["--exp=simple_cnn_digits", f"--workdir={workdir}", "--train.tensorboard=False", *flags]) == 0
     return workdir
 
 
@@ -37,5 +37,5 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     flags = ("--model.filters", "4", "8", "--model.image_size=16", "--data.batch_size=4", "--train.tensorboard=False")
     phases = ("--train.epochs=3", "--train.head_epochs=1", "--train.freeze_until=conv2")
     data = f"--data.dataset=folder:{folder / 'data'}"
-    assert train.main(["--exp=quickstart", f"--workdir={folder / 'run'}", data, *flags, *phases]) == 0
+    assert train.main(["--exp=simple_cnn_digits", f"--workdir={folder / 'run'}", data, *flags, *phases]) == 0
     return folder / "run"

@@ -223,7 +223,7 @@ def test_a_run_without_its_records_has_a_report_that_says_so(
 def test_a_report_can_be_left_out_and_its_failure_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ["--exp=quickstart", "--train.epochs=1", "--data.steps_per_epoch=2", "--train.tensorboard=False"]
+    flags = ["--exp=simple_cnn_digits", "--train.epochs=1", "--data.steps_per_epoch=2", "--train.tensorboard=False"]
     workdir = tmp_path / "run"
     assert train.main([*flags, f"--workdir={workdir}", "--report=False"]) == 0
     assert not (workdir / "report.html").exists()
