@@ -99,8 +99,8 @@ def _pictures(folder: Path) -> list[Path]:
 
 def _train(data: Path, workdir: Path) -> tuple[float, float]:
     """Wall seconds and peak megabytes of a process that trains two epochs."""
-    command = [sys.executable, "-m", "cnn_jax.train", "--exp=quickstart", "--model.name=simple_cnn", "--report=False"]
-    command += ["--model.weights=none", "--train.freeze_until=none", f"--model.image_size={PIXELS}"]
+    command = [sys.executable, "-m", "cnn_jax.train", "--exp=simple_cnn_digits", "--report=False"]
+    command += [f"--model.image_size={PIXELS}"]
     command += ["--data.batch_size=100", "--data.memory_megabytes=0", "--train.epochs=2", f"--workdir={workdir}"]
     started = time.perf_counter()
     process = subprocess.Popen([*command, f"--data.dataset=folder:{data}"], stdout=subprocess.DEVNULL)

@@ -172,7 +172,7 @@ def test_an_experiment_file_that_is_missing_is_named(door: Door, tmp_path: Path)
 def test_the_printed_configuration_reads_back_as_the_same(door: Door, experiment: str) -> None:
     finished = door(f"--exp={experiment}", "--print-config")
     assert (finished.code, finished.err) == (0, "")
-    assert from_json(finished.out, "printed") == load_experiment(experiment)
+    assert from_json(finished.out, "printed") == resolve_paths(load_experiment(experiment))
 
 
 def test_an_experiment_can_be_a_path_or_a_file_in_the_folder_experiments_here(door: Door, tmp_path: Path) -> None:

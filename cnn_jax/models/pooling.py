@@ -30,34 +30,37 @@ def _max_pool(x: jax.Array, pool_size: tuple[int, int]) -> jax.Array:
 
 
 def _forward(x, pool_size):
-    y = _max_pool(x, pool_size)
-    return y, (x, y)
+    x = lax.optimization_barrier(x)  # XLA would compute it anew for the gradient, perhaps with another last bit
+    return _max_pool(x, pool_size), x
 
 
-def _backward(pool_size, residuals, grad):
-    x, y = residuals
-
-    def scattered(x, y, grad):
+def _backward(pool_size, x, grad):
+    def scattered(x, grad):
         return jax.vjp(lambda x: plain_max_pool(x, pool_size, pool_size, "VALID"), x)[1](grad)[0]
 
-    def compared(x, y, grad):
-        return compared_gradient(x, y, grad, pool_size)
+    def compared(x, grad):
+        return compared_gradient(x, grad, pool_size)
 
-    return (lax.platform_dependent(x, y, grad, cpu=compared, default=scattered),)
+    return (lax.platform_dependent(x, grad, cpu=compared, default=scattered),)
 
 
 _max_pool.defvjp(_forward, _backward)
 
 
-def compared_gradient(x: jax.Array, y: jax.Array, grad: jax.Array, pool_size: tuple[int, int]) -> jax.Array:
-    """The gradient by `x`, float[b, h, w, c], whose pooling is `y`: each input asks whether it is the first maximum."""
-    (height, width), (_, rows, columns, _) = pool_size, y.shape
+def compared_gradient(x: jax.Array, grad: jax.Array, pool_size: tuple[int, int]) -> jax.Array:
+    """The gradient by `x`, float[b, h, w, c], of its pooling: each input asks whether it is the first maximum.
+
+    The inputs of a window are held against each other, not against the pooled value: XLA may compute `x` anew for
+    either, and then they need not be equal to the last bit.
+    """
+    (height, width), (_, rows, columns, _) = pool_size, grad.shape
     covered = x[:, : rows * height, : columns * width]
-    first = jnp.full(y.shape, height * width - 1, jnp.int8 if height * width < 128 else jnp.int32)
-    for place in reversed(range(height * width - 1)):
+    largest, first = covered[:, ::height, ::width], jnp.zeros(grad.shape, jnp.int32)
+    for place in range(1, height * width):
         tap = covered[:, place // width :: height, place % width :: width]
-        first = jnp.where(tap == y, jnp.asarray(place, first.dtype), first)
-    places = jnp.arange(height * width, dtype=first.dtype).reshape(1, 1, height, 1, width, 1)
+        larger = tap > largest
+        largest, first = jnp.where(larger, tap, largest), jnp.where(larger, place, first)
+    places = jnp.arange(height * width).reshape(1, 1, height, 1, width, 1)
     gradient = jnp.where(_spread(first) == places, _spread(grad), 0).reshape(covered.shape)
     rest = ((0, 0), *((0, x.shape[axis] - covered.shape[axis]) for axis in (1, 2)), (0, 0))
     return jnp.pad(gradient, rest)

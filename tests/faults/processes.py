@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 
 PATIENCE_SECONDS = 300.0
@@ -81,6 +82,13 @@ class Marked:
     def send(self, number: signal.Signals) -> None:
         """Send a signal, and wait for nothing."""
         self._process.send_signal(number)
+
+    def stop(self) -> None:
+        """Let it stand still, every thread of it, until it is killed."""
+        self._process.send_signal(signal.SIGSTOP)
+        states = Path(f"/proc/{self.pid}/task")
+        while any((task / "stat").read_text().rpartition(") ")[2][0] != "T" for task in states.iterdir()):
+            time.sleep(0.001)
 
     def kill_after(self, seconds: float, number: signal.Signals) -> tuple[str, int]:
         """Send a signal; what the process was doing then, and its return code."""

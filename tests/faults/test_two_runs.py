@@ -2,7 +2,6 @@
 
 import errno
 import os
-import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +24,7 @@ def test_a_second_start_is_refused_while_the_first_trains_and_goes_on_after_its_
     workdir = tmp_path / "run"
     with Marked("train", flags(LONG, workdir), {}) as first:
         assert first.reaches("validating", 4), "by then there is a checkpoint, whole"
-        first.send(signal.SIGSTOP)
+        first.stop()
         with nothing_changed(workdir):
             message = error_of("train", *flags(LONG, workdir))
             other = error_of("train", *flags(replace(LONG, seed=1), workdir))

@@ -408,6 +408,7 @@ def test_ctrl_c_says_what_is_left(cloud: Cloud) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background may ignore it
     )
     assert waiting.stdout
     assert "PROVISIONING" in waiting.stdout.readline()

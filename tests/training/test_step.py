@@ -312,8 +312,10 @@ def test_in_bfloat16_every_layers_output_and_every_product_is_bfloat16_and_the_l
     assert logits(variables["params"]).dtype == jnp.float32
     program = jax.make_jaxpr(jax.grad(lambda params: logits(params).sum()))(variables["params"])
     products = [
-        eqn for eqn in equations(program.jaxpr) if eqn.primitive.name in ("dot_general", "conv_general_dilated")
-    ]
+        eqn
+        for eqn in equations(program.jaxpr)
+        if eqn.primitive.name in ("dot_general", "conv_general_dilated") and eqn.invars[0].aval.shape[-2] > 1
+    ]  # one row times a matrix is a sum (models/sums.py), which stays in float32
     assert len(products) >= 6
     assert {str(v.aval.dtype) for eqn in products for v in eqn.invars} == {"bfloat16"}
 

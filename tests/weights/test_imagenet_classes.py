@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cnn_jax.errors import WeightsError
+from cnn_jax.errors import FetchError, WeightsError
 from cnn_jax.weights import imagenet_classes
 from cnn_jax.weights.imagenet_classes import FILE, class_names
 
@@ -71,7 +71,7 @@ def test_the_names_are_downloaded_once_checked_by_their_hash(
 
 
 def test_another_body_than_the_published_is_refused(places: dict[str, Path], server: list[str]) -> None:
-    with pytest.raises(WeightsError, match=FILE):
+    with pytest.raises(FetchError, match=FILE):
         class_names()
     assert list(places["cache"].iterdir()) == []
 
