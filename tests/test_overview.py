@@ -77,7 +77,7 @@ ask "$1" -m cnn_jax.e
 ask "$1" -m cnn_jax.train --model.nam
 ask "$1" -m cnn_jax.train --model.name = vgg
 ask "$1" -m cnn_jax.train --model.name =
-ask "$1" -m cnn_jax.train --exp = mobilenet_s
+ask "$1" -m cnn_jax.train --exp = mobilenet_si
 ask "$1" -m cnn_jax.train --train.feature-c
 ask "$1" other.py --mod
 ask "$1" -m cnn_jax.no_such_door --mod

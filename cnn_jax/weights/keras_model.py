@@ -5,6 +5,7 @@ is part of it, as layers without weights. The layers keep their names, so `keras
 `load_weights` read the file too.
 """
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -69,8 +70,8 @@ def write(path: Path, model: Model, variables: Variables, name: str, *, probabil
             "output_layers": [layers[-1]["name"], 0, 0],
         },
     }
-    # in memory, see below; the groups of the latest format take a tenth of the room
-    with h5py.File(path.name, "w", driver="core", backing_store=False, libver="latest") as file:
+    content = io.BytesIO()  # see below
+    with h5py.File(content, "w", libver="latest") as file:  # whose groups take a tenth of the room
         file.attrs["model_config"] = json.dumps(config)
         group = file.create_group("model_weights")
         for target in (file, group):
@@ -81,9 +82,9 @@ def write(path: Path, model: Model, variables: Variables, name: str, *, probabil
         for layer in model.layers:
             if layer.name in names:
                 _write_weights(group.create_group(str(layer.name)), layer, variables)
-        file.flush()
-        content = file.id.get_file_image()
-    path.write_bytes(content)  # not by HDF5, which ends the process with a segmentation fault where a disk is full
+    path.write_bytes(
+        content.getvalue()
+    )  # not by HDF5, which ends the process with a segmentation fault where a disk is full
 
 
 def _write_weights(group: h5py.Group, layer: Layer, variables: Variables) -> None:

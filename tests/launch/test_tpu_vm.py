@@ -402,13 +402,13 @@ def test_ctrl_c_says_what_is_left(cloud: Cloud) -> None:
     cloud.states("PROVISIONING")
     (cloud.folder / "scenario.json").write_text(json.dumps(cloud.scenario))
     waiting = subprocess.Popen(
-        ["bash", str(LAUNCH / "tpu_vm.sh"), "wait", *TARGET],
+        # what runs in the background may ignore the signal
+        ["/usr/bin/env", "--default-signal=INT", "bash", str(LAUNCH / "tpu_vm.sh"), "wait", *TARGET],
         env={"PATH": str(cloud.bin), **cloud.environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background may ignore it
     )
     assert waiting.stdout
     assert "PROVISIONING" in waiting.stdout.readline()
