@@ -79,10 +79,6 @@ class Marked:
             assert time.monotonic() - begun < PATIENCE_SECONDS, f"nothing after {self.marks[-1:]}"
         return True
 
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal, and wait for nothing."""
-        self._process.send_signal(number)
-
     def stop(self) -> None:
         """Let it stand still, every thread of it, until it is killed."""
         self._process.send_signal(signal.SIGSTOP)
