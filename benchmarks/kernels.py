@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable
 
 from cnn_jax import cli
+from cnn_jax.compiling import jit
 
 
 def milliseconds(function: Callable, *arguments, calls: int = 9) -> float:
     """Median time of a call, after one that compiles."""
     import jax
 
-    compiled = jax.jit(function)
+    compiled = jit(function)
     jax.block_until_ready(compiled(*arguments))
     times = []
     for _ in range(calls):

@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
+from cnn_jax.compiling import jit
 from cnn_jax.data.paths import expand, readable_batches, why_unreadable
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import ArrayImages, FileImages, Images
@@ -106,7 +106,7 @@ class Classifier:
 
     @cached_property
     def _probabilities(self) -> Any:
-        return jax.jit(self.model.probabilities)
+        return jit(self.model.probabilities)
 
 
 def top(probabilities: np.ndarray, count: int) -> list[tuple[int, float]]:

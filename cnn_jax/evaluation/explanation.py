@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from cnn_jax import html
+from cnn_jax.compiling import jit
 from cnn_jax.data.paths import read
 from cnn_jax.errors import DataError
 from cnn_jax.evaluation import chain_walk, feature_maps, saliency
@@ -212,7 +213,7 @@ class Explainer:
 
     @functools.cached_property
     def _outputs(self) -> Any:
-        return jax.jit(functools.partial(self._model.activations, names=self._taps))
+        return jit(functools.partial(self._model.activations, names=self._taps))
 
     @functools.cached_property
     def _summaries(self) -> dict[str, LayerSummary]:

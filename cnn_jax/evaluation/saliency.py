@@ -2,11 +2,13 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnn_jax.compiling import jit
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.chain import Variables, layer_index
 from cnn_jax.models.layers import MaxPool
@@ -100,7 +102,7 @@ def class_activation_maps(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The maps of `grad_cam` and of `grad_cam_plus_plus` at several layers, with one pass through the network."""
     names = tuple(check_layer(model, name) for name in layers)
-    maps = _maps(variables, images, np.asarray(classes, np.int32), model=model, layers=names)
+    maps = _mapping()(variables, images, np.asarray(classes, np.int32), model=model, layers=names)
     return {name: (_scaled(first), _scaled(second)) for name, (first, second) in maps.items()}
 
 
@@ -110,7 +112,11 @@ def _scaled(maps: jax.Array) -> np.ndarray:
     return values / np.where(highest > 0, highest, 1)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "layers"))
+@functools.cache
+def _mapping() -> Any:
+    return jit(_maps, static_argnames=("model", "layers"))
+
+
 def _maps(
     variables: Variables, images: jax.Array, classes: jax.Array, *, model: Model, layers: tuple[str, ...]
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
@@ -183,11 +189,15 @@ def _probabilities_without(
     """The probabilities with the square at each of the places, int32[n, 2]: float32[n, classes]."""
     missing = -len(places) % OCCLUDED_BATCH  # so that there is one program
     batches = np.pad(places, ((0, missing), (0, 0))).reshape(-1, OCCLUDED_BATCH, 2)
-    found = [_occluded(variables, image, batch, model=model, patch=patch) for batch in batches]
+    found = [_occlusion()(variables, image, batch, model=model, patch=patch) for batch in batches]
     return np.concatenate(found)[: len(places)]
 
 
-@functools.partial(jax.jit, static_argnames=("model", "patch"))
+@functools.cache
+def _occlusion() -> Any:
+    return jit(_occluded, static_argnames=("model", "patch"))
+
+
 def _occluded(variables: Variables, image: jax.Array, places: jax.Array, *, model: Model, patch: int) -> jax.Array:
     pixels = jnp.arange(len(image))
     rows, columns = ((pixels >= place[:, None]) & (pixels < place[:, None] + patch) for place in places.T)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from cnn_jax.compiling import computed_once
 from cnn_jax.models.shifts import Pads, accumulation_dtype, explicit_pads, output_size, pad, taps
 
 FEW_TERMS = 32
@@ -52,7 +53,7 @@ def _thin_conv(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], p
     return lax.platform_dependent(
         images,
         kernel,
-        cpu=lambda x, k: shifted_thin_conv(x, k, strides, pads),
+        cpu=computed_once(lambda x, k: shifted_thin_conv(x, k, strides, pads)),
         default=lambda x, k: plain_conv(x, k, strides, pads),
     )
 

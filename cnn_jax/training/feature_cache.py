@@ -20,6 +20,7 @@ import ml_dtypes
 import numpy as np
 
 from cnn_jax.cache import cache_folder
+from cnn_jax.compiling import jit
 from cnn_jax.config import Config
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.rows import evaluation_rows
@@ -153,7 +154,7 @@ class FeatureCache:
             for collection, layers in variables.items()
         }
         runs = self._model if source is None else model.part(source.layers, plan.layers)
-        self._run = jax.jit(
+        self._run = jit(
             lambda variables, images: runs.outputs(variables, images).astype(plan.dtype),
             in_shardings=(mesh.replicated, mesh.sharded),
             out_shardings=mesh.replicated,

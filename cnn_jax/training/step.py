@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from cnn_jax.compiling import jit
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.mixing import Mixed, mix
 from cnn_jax.models.chain import Variables
@@ -115,7 +116,7 @@ def make_train_step(
             after = replace(after, average=_move_average(after, options.ema_decay, freezing))
         return after, {"loss": loss / labels.size, "gradient_norm": norm}
 
-    return jax.jit(
+    return jit(
         step,
         donate_argnums=0,
         in_shardings=(mesh.replicated, mesh.sharded, mesh.sharded),
@@ -132,4 +133,4 @@ def _move_average(state: TrainState, decay: float, freezing: Freezing) -> Variab
 
 def make_predict(model: Model, mesh: Mesh) -> Predict:
     """The function (variables, inputs) to logits float32[b, classes]; inputs as for `make_train_step`."""
-    return jax.jit(model.logits, in_shardings=(mesh.replicated, mesh.sharded), out_shardings=mesh.replicated)
+    return jit(model.logits, in_shardings=(mesh.replicated, mesh.sharded), out_shardings=mesh.replicated)

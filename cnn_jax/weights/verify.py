@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cnn_jax.compiling import jit
 from cnn_jax.errors import WeightsError
 from cnn_jax.models.chain import layer_names
 from cnn_jax.models.layers import Activation
@@ -124,9 +125,9 @@ class _Port:
     def __init__(self, pretrained: Pretrained) -> None:
         model, names = pretrained.model, layer_names(pretrained.model.layers)
         self._variables = pretrained.variables
-        self._inputs = jax.jit(lambda x: model.prepare(x))
-        self._tapped = jax.jit(lambda v, x: model.activations(v, x, names))
-        self._result = jax.jit(lambda v, x: model.outputs(v, x))
+        self._inputs = jit(lambda x: model.prepare(x))
+        self._tapped = jit(lambda v, x: model.activations(v, x, names))
+        self._result = jit(lambda v, x: model.outputs(v, x))
 
     def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
         with jax.default_matmul_precision("highest"):

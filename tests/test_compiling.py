@@ -1,0 +1,70 @@
+"""What XLA:CPU is told, and that it changes no result."""
+
+import functools
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnn_jax import compiling
+from cnn_jax.models.convolution import conv, plain_conv
+from cnn_jax.models.pooling import max_pool
+
+RNG = np.random.default_rng(0)
+IMAGES, KERNEL = (RNG.normal(size=shape).astype(np.float32) for shape in ((8, 32, 32, 16), (3, 3, 16, 64)))
+
+
+def gradients(images: jax.Array, kernel: jax.Array) -> Any:
+    """Of the sum of squares of a convolution."""
+    return jax.grad(lambda x, k: (plain_conv(x, k, (1, 1), ((1, 1), (1, 1))) ** 2).sum(), (0, 1))(images, kernel)
+
+
+def test_no_convolution_is_left_to_the_slower_library() -> None:
+    """Where it has one, it is the root of a fused computation."""
+    text = compiling.jit(gradients).lower(IMAGES, KERNEL).compile().as_text()
+    assert text.count(" convolution(") == 3
+    assert not re.search(r"ROOT \S+ = \S+ convolution\(%param", text)
+
+
+def test_gradients_are_those_of_float64() -> None:
+    with jax.enable_x64(True):
+        exact = gradients(IMAGES.astype(np.float64), KERNEL.astype(np.float64))
+    for value, reference in zip(compiling.jit(gradients)(IMAGES, KERNEL), exact, strict=True):
+        np.testing.assert_allclose(value, reference, rtol=0, atol=1e-5 * np.abs(reference).max())
+
+
+def test_a_jaxlib_without_the_option_compiles_as_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "CPU_OPTIONS", {"xla_cpu_nothing_of_this_name": "x"})
+    compiling._options.cache_clear()
+    try:
+        np.testing.assert_array_equal(compiling.jit(jnp.add)(1, 2), 3)
+    finally:
+        compiling._options.cache_clear()
+
+
+def test_options_of_the_user_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=reduce")
+    compiling._options.cache_clear()
+    try:
+        assert compiling._options() == {}
+    finally:
+        compiling._options.cache_clear()
+
+
+def test_the_first_layer_is_not_computed_anew_for_the_gradient_of_its_pooling() -> None:
+    """By counting its multiplications: one for each of the 27 taps and channels."""
+    images, kernel = RNG.normal(size=(2, 32, 32, 3)).astype(np.float32), RNG.normal(size=(3, 3, 3, 8)).astype("f")
+
+    def loss(kernel: jax.Array, form: Any) -> jax.Array:
+        return (max_pool(jax.nn.relu(form(images, kernel)), (2, 2), (2, 2), "VALID") ** 2).sum()
+
+    form = functools.partial(conv, strides=(1, 1), padding="SAME")
+    program = compiling.jit(jax.grad(functools.partial(loss, form=form)))
+    products = re.findall(r"= f32\[2,32,32,8\]\S* multiply\(", program.lower(kernel).compile().as_text())
+    assert len(products) == 27
+    plain = functools.partial(plain_conv, strides=(1, 1), pads=((1, 1), (1, 1)))
+    reference = jax.jit(jax.grad(functools.partial(loss, form=plain)))(kernel)
+    np.testing.assert_allclose(program(kernel), reference, rtol=1e-4, atol=1e-3)
