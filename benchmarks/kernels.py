@@ -1,23 +1,30 @@
-"""The forms of MobileNet's convolutions on this machine, and whole steps: milliseconds, median of several calls.
+"""The forms of MobileNet's convolutions on this device, and whole steps beside what the device can do at most.
 
     python benchmarks/kernels.py                                            (huge pages as the doors set them)
     GLIBC_TUNABLES= CNN_JAX_NO_TUNING=1 python benchmarks/kernels.py        (without)
+    python benchmarks/kernels.py --precision=bfloat16 --batch=256           (on a GPU)
 
-Batch 32, float32, MobileNet of width --alpha at 224 pixels.
+Milliseconds, median of several calls. The ceilings are measured in the same run: a matrix product, and one pass over
+a large array. A step's GFLOP are those that the compiler counts.
 """
 
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from cnn_jax import cli
-from cnn_jax.compiling import jit
+
+SHAPES = ((112, 32, 1), (112, 64, 2), (56, 128, 1), (28, 256, 1), (14, 512, 1), (7, 1024, 1))
+"""Of MobileNet's depthwise convolutions: rows and columns of the input, channels at width 1, stride."""
 
 
-def milliseconds(function: Callable, *arguments, calls: int = 9) -> float:
+def milliseconds(function: Callable[..., Any], *arguments: Any, calls: int = 9) -> float:
     """Median time of a call, after one that compiles."""
     import jax
+
+    from cnn_jax.compiling import jit
 
     compiled = jit(function)
     jax.block_until_ready(compiled(*arguments))
@@ -29,64 +36,117 @@ def milliseconds(function: Callable, *arguments, calls: int = 9) -> float:
     return statistics.median(times)
 
 
-def main(argv) -> int:
-    """Print both tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--alpha", type=float, default=0.75)
-    alpha = parser.parse_args(argv).alpha
+def normal(precision: str, *shape: int) -> Any:
+    """Random numbers on the device."""
+    import jax
 
+    return jax.random.normal(jax.random.key(0), shape, precision)
+
+
+def ceilings(precision: str) -> tuple[float, float]:
+    """GFLOP/s of a matrix product, and GB/s of adding one to a large array, reading and writing."""
+    import jax
+
+    size = 2048 if jax.default_backend() == "cpu" else 8192
+    square = normal(precision, size, size)
+    product = 2 * size**3 / 1e6 / milliseconds(lambda a: a @ a, square)
+    long = normal(precision, 2**27)
+    return product, 2 * long.nbytes / 1e6 / milliseconds(lambda a: a + 1, long)
+
+
+def first_layer(alpha: float, batch: int, precision: str) -> None:
+    """Print the two forms of the layer that has three channels."""
+    from cnn_jax.models.convolution import plain_conv, shifted_thin_conv
+
+    arrays = normal(precision, batch, 224, 224, 3), normal(precision, 3, 3, 3, int(32 * alpha))
+    forms = (plain_conv, shifted_thin_conv)
+    plain, shifted = (milliseconds(lambda x, k, f=f: f(x, k, (2, 2), ((0, 1), (0, 1))), *arrays) for f in forms)
+    print("| first layer | XLA's own ms | shifted ms | ratio |\n|---|---|---|---|")
+    print(f"| 3x3 of stride 2 over RGB | {plain:.2f} | {shifted:.2f} | {plain / shifted:.2f} |\n", flush=True)
+
+
+def depthwise(alpha: float, batch: int, precision: str, calls: int) -> None:
+    """Print a row for each shape: both forms of the convolution, and of its two gradients."""
+    from cnn_jax.models import depthwise as forms
+
+    pads = ((1, 1), (1, 1))
+    print("| depthwise 3x3 | grouped ms | shifted ms | ratio | gradients, grouped | shifted | ratio |")
+    print("|" + "---|" * 7)
+    for size, channels, stride in SHAPES:
+        c, out = int(channels * alpha), size // stride
+        images, kernel = normal(precision, batch, size, size, c), normal(precision, 3, 3, 1, c)
+        grad, strides, cells = normal(precision, batch, out, out, c), (stride, stride), []
+        for grouped, shifted, arguments in (
+            (forms.grouped_conv, forms.shifted_conv, (images, kernel)),
+            (forms.grouped_gradients, forms.shifted_gradients, (images, kernel, grad)),
+        ):
+            slow = milliseconds(lambda *a, f=grouped, s=strides: f(*a, s, pads), *arguments, calls=calls)
+            fast = milliseconds(lambda *a, f=shifted, s=strides: f(*a, s, pads), *arguments, calls=calls)
+            cells += [f"{slow:.2f}", f"{fast:.2f}", f"{slow / fast:.2f}"]
+        name = f"{size}x{size}x{c}" + (f", stride {stride}" if stride > 1 else "")
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    print()
+
+
+def steps(name: str, alpha: float, batch: int, precision: str) -> Iterator[tuple[str, float, float]]:
+    """What runs, its milliseconds, and its GFLOP."""
     import jax
     import numpy as np
     import optax
 
     from cnn_jax.config import ModelConfig
-    from cnn_jax.models.convolution import conv, plain_conv
-    from cnn_jax.models.depthwise import depthwise_conv, grouped_conv
     from cnn_jax.models.model import build
     from cnn_jax.training.freezing import Freezing
     from cnn_jax.training.mesh import Mesh
     from cnn_jax.training.state import TrainState
-    from cnn_jax.training.step import make_train_step
+    from cnn_jax.training.step import make_predict, make_train_step
 
+    width = {"alpha": alpha} if name == "mobilenet" else {}
+    model, mesh = build(ModelConfig(name=name, weights="none", **width), 2, precision), Mesh.create()
     rng = np.random.default_rng(0)
-    normal = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
-    batch = 32
+    images = mesh.put_batch(rng.integers(0, 256, (batch, 224, 224, 3), dtype=np.uint8))
+    labels, variables = mesh.put_batch(np.zeros(batch, np.int32)), mesh.replicate(model.init(0))
 
-    print("| convolution | XLA's own ms | here ms | ratio |\n|---|---|---|---|")
-    first = normal(batch, 224, 224, 3), normal(3, 3, 3, int(32 * alpha))
-    rows = [
-        (
-            "first layer, 3x3 of stride 2 over RGB",
-            milliseconds(lambda x, k: plain_conv(x, k, (2, 2), ((0, 1), (0, 1))), *first),
-            milliseconds(lambda x, k: conv(x, k, (2, 2), "SAME"), *first),
-        )
-    ]
-    for size, channels in ((112, 32), (56, 128), (28, 256), (14, 512)):
-        c = int(channels * alpha)
-        arrays = normal(batch, size, size, c), normal(3, 3, 1, c)
-        plain = milliseconds(lambda x, k: grouped_conv(x, k, (1, 1), ((1, 1), (1, 1))), *arrays, calls=3)
-        here = milliseconds(lambda x, k: depthwise_conv(x, k, (1, 1), "SAME"), *arrays)
-        rows.append((f"depthwise 3x3, {size}x{size}x{c}", plain, here))
-    for name, plain, here in rows:
-        print(f"| {name} | {plain:.1f} | {here:.1f} | {plain / here:.1f} |", flush=True)
-
-    model = build(ModelConfig(alpha=alpha, weights="none"), 2)
-    images = rng.integers(0, 256, (batch, 224, 224, 3), dtype=np.uint8)
-    labels = np.zeros(batch, np.int32)
-    variables = model.init(0)
-    print("\n| step | images/s |\n|---|---|")
-    print(f"| inference | {1e3 * batch / milliseconds(model.logits, variables, images):.0f} |", flush=True)
-    for until in ("head", "conv_pw_10", "none"):
-        freezing, optimizer = Freezing.until(model, until), optax.adam(1e-4)
-        state = TrainState.create(jax.tree.map(jax.numpy.array, variables), optimizer, freezing)
-        step = make_train_step(model, optimizer, freezing, 0, Mesh.create())
-        times = []
+    def timed(program: Any, *first: Any) -> tuple[float, float]:
+        compiled, state, times = program.lower(*first).compile(), first[0], []
         for _ in range(7):
             started = time.perf_counter()
-            state, loss = step(state, images, labels)
-            jax.block_until_ready(loss)
-            times.append(time.perf_counter() - started)
-        print(f"| training, freeze_until={until} | {batch / statistics.median(times[1:]):.0f} |", flush=True)
+            result = jax.block_until_ready(compiled(state, *first[1:]))
+            times.append(1e3 * (time.perf_counter() - started))
+            state = result[0] if isinstance(result, tuple) else state  # a step gives its memory to the next one
+        return statistics.median(times[1:]), compiled.cost_analysis()["flops"] / 1e9
+
+    yield "inference", *timed(make_predict(model, mesh), variables, images)
+    for until in ("head", "conv_pw_10", "none") if name == "mobilenet" else ("none",):
+        freezing, optimizer = Freezing.until(model, until), optax.adam(1e-4)
+        state = TrainState.create(jax.tree.map(jax.numpy.array, variables), optimizer, freezing)
+        program = make_train_step(model, optimizer, freezing, 0, mesh)
+        yield f"training, freeze_until={until}", *timed(program, mesh.replicate(state), images, labels)
+
+
+def main(argv) -> int:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--alpha", type=float, default=0.75)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--models", nargs="*", choices=("mobilenet", "vgg16"), default=["mobilenet"], help="for steps")
+    arguments = parser.parse_args(argv)
+
+    import jax
+
+    settings = arguments.alpha, arguments.batch, arguments.precision
+    product, bandwidth = ceilings(arguments.precision)
+    print(f"{jax.devices()[0].device_kind}, {arguments.precision}, batch {arguments.batch}, width {arguments.alpha}:")
+    print(f"{product:,.0f} GFLOP/s in a matrix product, {bandwidth:,.0f} GB/s\n", flush=True)
+    first_layer(*settings)
+    depthwise(*settings, calls=3 if jax.default_backend() == "cpu" else 20)
+    print("| step | images/s | GFLOP/s | share of the matrix product |\n|---|---|---|---|")
+    for name in arguments.models:
+        for what, spent, work in steps(name, *settings):
+            rate = 1e3 * work / spent
+            speed = 1e3 * arguments.batch / spent
+            print(f"| {name}, {what} | {speed:.0f} | {rate:,.0f} | {rate / product:.2f} |", flush=True)
     return 0
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,6 +39,24 @@ def _missing(reason: str) -> NoReturn:
     if os.environ.get("CNN_JAX_REQUIRE_REAL"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """The table of docs/reliability.md: what `tests/faults` injected, how often, and how it ended.
+
+    Here, since the process that collects the results of several workers loads no deeper conftest.py.
+    """
+    faults: dict[tuple[str, str], Counter[str]] = {}
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "fault":
+                fault, ending, during = value
+                faults.setdefault((fault, during), Counter())[ending] += 1
+    if faults:
+        terminalreporter.section("faults")
+        for (fault, during), endings in sorted(faults.items()):
+            what = f"{fault}, {during}" if during else fault
+            terminalreporter.line(f"{what}: " + ", ".join(f"{count} {ending}" for ending, count in endings.items()))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 from cnn_jax import verify_weights
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError, DataError, WeightsError
-from cnn_jax.models import layers, mobilenet, model
+from cnn_jax.models import batch_norm, layers, mobilenet, model
 from cnn_jax.weights import pretrained, verify
 from cnn_jax.weights.options import PretrainedConfig
 from cnn_jax.weights.verify import Certificate, Difference, certify, made_up_images
@@ -71,14 +71,9 @@ def test_a_right_port_is_certified_layer_by_layer(file: Path, capsys: pytest.Cap
 
 
 def _epsilon(patch: pytest.MonkeyPatch) -> None:
-    right, factor = layers.batch_norm_inference, layers.BatchNorm.factor
-
-    def of_another(norm: layers.BatchNorm, channels: int) -> Any:
-        var = norm._leaves(channels)[3].value
-        return factor(norm, channels) * ((var + norm.epsilon) / (var + 1e-5)) ** 0.5
-
-    patch.setattr(layers, "batch_norm_inference", lambda *args: right(*args[:5], 1e-5, args[6]))
-    patch.setattr(layers.BatchNorm, "factor", of_another)
+    right = batch_norm.inference_factor
+    for module in (batch_norm, layers):
+        patch.setattr(module, "inference_factor", lambda scale, var, _: right(scale, var, 1e-5))
 
 
 def _symmetric_padding(patch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,11 @@ from cnn_jax.models.sums import sums_by_row
 _AXES = (0, 1, 2)
 
 
+def inference_factor(scale: jax.Array, var: jax.Array, epsilon: float) -> jax.Array:
+    """What inference multiplies each channel by: float32[c]."""
+    return scale * lax.rsqrt(var + epsilon)
+
+
 def batch_norm_inference(
     x: jax.Array,
     scale: jax.Array,
@@ -24,10 +29,16 @@ def batch_norm_inference(
     var: jax.Array,
     epsilon: float,
     rectifier: Rectifier | None,
+    folded: bool = False,
 ) -> jax.Array:
-    """Normalise float[b, h, w, c] with the moving statistics, then rectify; computed in float32, returned as given."""
-    factor = scale * lax.rsqrt(var + epsilon)
-    return rectify(x * factor + (bias - mean * factor), rectifier).astype(x.dtype)
+    """Normalise float[b, h, w, c] with the moving statistics, then rectify; computed in float32, returned as given.
+
+    Args:
+        folded: the kernel that made `x` is multiplied by the `inference_factor` already.
+    """
+    factor = inference_factor(scale, var, epsilon)
+    scaled = x if folded else x * factor
+    return rectify(scaled + (bias - mean * factor), rectifier).astype(x.dtype)
 
 
 def batch_norm_training(

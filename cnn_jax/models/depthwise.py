@@ -70,18 +70,30 @@ def _depthwise_forward(images, kernel, strides, pads):
 
 
 def _depthwise_backward(strides, pads, residuals, grad):
-    images, kernel = residuals
-
-    def grouped(x, k, g):
-        return jax.vjp(lambda x, k: grouped_conv(x, k, strides, pads), x, k)[1](g)
-
-    def shifted(x, k, g):
-        return _shifted_input_gradient(x, k, g, strides, pads), _shifted_kernel_gradient(x, k, g, strides, pads)
-
-    return lax.platform_dependent(images, kernel, grad, cpu=shifted, default=grouped)
+    return lax.platform_dependent(
+        *residuals,
+        grad,
+        cpu=lambda x, k, g: shifted_gradients(x, k, g, strides, pads),
+        default=lambda x, k, g: grouped_gradients(x, k, g, strides, pads),
+    )
 
 
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+
+
+def grouped_gradients(
+    images: jax.Array, kernel: jax.Array, grad: jax.Array, strides: tuple[int, int], pads: Pads
+) -> tuple[jax.Array, jax.Array]:
+    """By the images and by the kernel, as XLA derives them from `grouped_conv`."""
+    return jax.vjp(lambda x, k: grouped_conv(x, k, strides, pads), images, kernel)[1](grad)
+
+
+def shifted_gradients(
+    images: jax.Array, kernel: jax.Array, grad: jax.Array, strides: tuple[int, int], pads: Pads
+) -> tuple[jax.Array, jax.Array]:
+    """The same as sums of shifted products."""
+    by_images = _shifted_input_gradient(images, kernel, grad, strides, pads)
+    return by_images, _shifted_kernel_gradient(images, kernel, grad, strides, pads)
 
 
 def _shifted_input_gradient(images, kernel, grad, strides, pads):

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.models.batch_norm import batch_norm_inference, batch_norm_training
+from cnn_jax.models.batch_norm import batch_norm_inference, batch_norm_training, inference_factor
 from cnn_jax.models.convolution import conv
 from cnn_jax.models.depthwise import depthwise_conv
 from cnn_jax.models.pooling import max_pool
@@ -100,10 +100,8 @@ class BatchNorm(Layer):
         self, x: jax.Array, train: bool, activation: Rectifier | None = None, folded: bool = False
     ) -> jax.Array:
         scale, bias, mean, var = self._leaves(x.shape[-1])
-        if folded:
-            return rectify(x + (bias - mean.value * self.factor(x.shape[-1])), activation).astype(x.dtype)
         if not train:
-            return batch_norm_inference(x, scale, bias, mean.value, var.value, self.epsilon, activation)
+            return batch_norm_inference(x, scale, bias, mean.value, var.value, self.epsilon, activation, folded)
         y, batch_mean, batch_var = batch_norm_training(x, scale, bias, mean.value, self.epsilon, activation)
         if not self.is_initializing():
             mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
@@ -113,7 +111,7 @@ class BatchNorm(Layer):
     def factor(self, channels: int) -> jax.Array:
         """What inference multiplies each channel by: float[channels]."""
         scale, _, _, var = self._leaves(channels)
-        return scale * jax.lax.rsqrt(var.value + self.epsilon)
+        return inference_factor(scale, var.value, self.epsilon)
 
 
 class Activation(Layer):

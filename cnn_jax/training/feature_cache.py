@@ -8,18 +8,14 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import jax
 import jaxlib
-import ml_dtypes
 import numpy as np
 
-from cnn_jax.cache import cache_folder
 from cnn_jax.compiling import jit
 from cnn_jax.config import Config
 from cnn_jax.data.preprocess import Resize
@@ -27,16 +23,13 @@ from cnn_jax.data.rows import evaluation_rows
 from cnn_jax.data.sources import Split
 from cnn_jax.data.stream import View, evaluation_batches
 from cnn_jax.errors import ConfigError, RunError
-from cnn_jax.files import replacing
 from cnn_jax.models.chain import Variables, layer_names
 from cnn_jax.models.model import Model
+from cnn_jax.training.feature_files import folder, make_room, numpy_dtype, open_features, write
 from cnn_jax.training.freezing import Freezing, digest
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.processes import all_of_them, together
-
-ABANDONED_SECONDS = 3600.0
-"""After so long without a write, an unfinished file is one that a killed process left behind."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +105,7 @@ def plan(
         )
     views = settings.feature_views if augmented else 0
     shape = model.output_shapes[names[-1]].shape[1:]
-    each = math.prod(shape) * _numpy_dtype(settings.feature_dtype).itemsize
+    each = math.prod(shape) * numpy_dtype(settings.feature_dtype).itemsize
     computed = images["train"] * max(views, 1)
     megabytes = (computed + images["validation"]) * each / 2**20
     if settings.feature_cache == "auto" and visits < 1.5 * computed:
@@ -132,6 +125,20 @@ def _refused(setting: str, reason: str) -> tuple[None, str]:
     return None, reason
 
 
+def identity(model: Model, layers: int, variables: Variables, resize: Resize) -> str:
+    """A hash of all that the output of the first `layers` layers depends on, besides the images."""
+    names = layer_names(model.layers[:layers])
+    parts = [digest(_of_layers(names, variables)), names, asdict(resize), model.normalisation, model.precision]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _of_layers(names: Sequence[str], variables: Variables) -> Variables:
+    return {
+        collection: {layer: leaves for layer, leaves in layers.items() if layer in names}
+        for collection, layers in variables.items()
+    }
+
+
 class FeatureCache:
     """Computes the features of a plan, or finds them in the cache folder."""
 
@@ -148,11 +155,7 @@ class FeatureCache:
         self._plan, self._config, self._mesh, self._source = plan, config, mesh, source
         self._resize = Resize.of(config.data, config.model.image_size)
         self._model = model.part(0, plan.layers)
-        names = set(layer_names(self._model.layers))
-        self._variables = {
-            collection: {layer: leaves for layer, leaves in layers.items() if layer in names}
-            for collection, layers in variables.items()
-        }
+        self._variables = _of_layers(layer_names(self._model.layers), variables)
         runs = self._model if source is None else model.part(source.layers, plan.layers)
         self._run = jit(
             lambda variables, images: runs.outputs(variables, images).astype(plan.dtype),
@@ -188,7 +191,7 @@ class FeatureCache:
     def _report(self, reporter: Reporter, seconds: float) -> None:
         plan, size = self._plan, "x".join(map(str, self._plan.shape))
         of = f"{plan.views} augmented views of each image" if plan.views else "each image"
-        where = "in memory" if plan.in_memory else f"in {_folder()}"
+        where = "in memory" if plan.in_memory else f"in {folder()}"
         reporter.line(
             f"features   {of} kept as the output of {self._model.layers[-1].name} ({size} {plan.dtype}), "
             f"{plan.megabytes:,.0f} MB {where}, ready in {seconds:.1f} s"
@@ -205,7 +208,7 @@ class FeatureCache:
     ) -> np.ndarray | None:
         shape = (len(split), *self._plan.shape)
         if self._plan.in_memory:
-            kept, done = np.empty(shape, _numpy_dtype(self._plan.dtype)), 0
+            kept, done = np.empty(shape, numpy_dtype(self._plan.dtype)), 0
             for rows in self._rows(split, view, before):
                 if stopped():
                     return None
@@ -213,17 +216,19 @@ class FeatureCache:
                 done += len(rows)
                 progress(len(rows))
             return kept
-        path = _folder() / f"{self._key(split, view)}.npy"
-        found = _open(path, shape, self._plan.dtype)
+        path = folder() / f"{self._key(split, view)}.npy"
+        found = open_features(path, shape, self._plan.dtype)
         if all_of_them(found is not None):  # computing them takes all processes
             progress(len(split))
             os.utime(path)  # what was used last goes last
             return found
         with together():
-            _make_room(path.parent, math.prod(shape) * _numpy_dtype(self._plan.dtype).itemsize, self._config)
-        if not _write(path, shape, self._plan.dtype, self._rows(split, view, before), progress, stopped):
+            make_room(
+                math.prod(shape) * numpy_dtype(self._plan.dtype).itemsize, self._config.train.feature_disk_megabytes
+            )
+        if not write(path, shape, self._plan.dtype, self._rows(split, view, before), progress, stopped):
             return None
-        written = _open(path, shape, self._plan.dtype)
+        written = open_features(path, shape, self._plan.dtype)
         if written is None:
             raise RunError(f"{path} was removed while it was written: start the same command again")
         return written
@@ -240,87 +245,11 @@ class FeatureCache:
 
     def _key(self, split: Split, view: View | None) -> str:
         """Changes with everything that the features depend on: weights, layers, preprocessing, images, augmentation."""
-        model = self._model
         parts = [
-            digest(self._variables),
-            layer_names(model.layers),
-            [asdict(self._resize), model.normalisation, model.precision, self._plan.dtype],
+            identity(self._model, self._plan.layers, self._variables, self._resize),
+            self._plan.dtype,
             split.images.fingerprint(),
             None if view is None else asdict(view),
             [jaxlib.__version__, jax.default_backend(), self._mesh.devices, self._mesh.processes, self._mesh.process],
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _folder() -> Path:
-    return cache_folder() / "features"
-
-
-def _numpy_dtype(dtype: str) -> np.dtype:
-    return np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
-
-
-def _open(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray | None:
-    """The features in a file, read as they are used; None where it is missing or not whole."""
-    try:
-        array = np.lib.format.open_memmap(path, mode="r").view(_numpy_dtype(dtype))  # refuses pickled objects
-    except (OSError, ValueError):
-        return None
-    return array if array.shape == shape else None
-
-
-def _write(
-    path: Path,
-    shape: tuple[int, ...],
-    dtype: str,
-    rows: Iterable[np.ndarray],
-    progress: Callable[[int], None],
-    stopped: Callable[[], bool],
-) -> bool:
-    """Write a .npy file under a temporary name, then rename it: a kill leaves no file that could be taken for whole.
-
-    NumPy's format has no bfloat16: its bits are kept as uint16. Returns False, without a file, where `stopped`.
-    """
-    stored = np.dtype(np.uint16) if dtype == "bfloat16" else np.dtype(dtype)
-    try:
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            header = {"descr": np.lib.format.dtype_to_descr(stored), "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            for part in rows:
-                if stopped():
-                    temporary.unlink()
-                    return False
-                file.write(np.ascontiguousarray(part).view(stored).data)
-                progress(len(part))
-    except OSError as error:
-        raise RunError(
-            f"the features cannot be written to {path.parent}: {error.strerror}. Make room, name another folder with "
-            "CNN_JAX_CACHE, or go on with --train.feature_cache=off"
-        ) from error
-    return True
-
-
-def _make_room(folder: Path, needed: int, config: Config) -> None:
-    """Remove the features unused for longest until the new ones fit, and what killed processes left behind."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob(".*.tmp"):
-            if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
-                path.unlink(missing_ok=True)
-        kept = sorted(folder.glob("*.npy"), key=lambda path: path.stat().st_mtime)
-        used = sum(path.stat().st_size for path in kept)
-        while kept and used + needed > config.train.feature_disk_megabytes * 2**20:
-            oldest = kept.pop(0)
-            used -= oldest.stat().st_size
-            oldest.unlink(missing_ok=True)
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        raise RunError(
-            f"the folder {folder} cannot be used for features: {error.strerror}. Mend that, name another folder with "
-            "CNN_JAX_CACHE, or go on with --train.feature_cache=off"
-        ) from error
-    if needed > free:
-        raise RunError(
-            f"the features need {needed / 2**20:,.0f} MB and {folder} has {free / 2**20:,.0f} MB left. Make room, name "
-            "another folder with CNN_JAX_CACHE, or go on with --train.feature_cache=off"
-        )

@@ -1,7 +1,6 @@
 """What the steps of a phase are fed with: the images themselves, or the kept features of them."""
 
 import functools
-import hashlib
 import json
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
@@ -10,10 +9,9 @@ from functools import partial
 from cnn_jax.data.rows import evaluation_rows, training_rows
 from cnn_jax.data.sources import ArrayImages, Split
 from cnn_jax.data.stream import Batch, TrainStream, evaluation_batches
-from cnn_jax.models.chain import Variables, layer_names
+from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
-from cnn_jax.training.feature_cache import FeatureCache, Features, Plan, Source
-from cnn_jax.training.freezing import digest
+from cnn_jax.training.feature_cache import FeatureCache, Features, Plan, Source, identity
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.phases import Phase
 from cnn_jax.training.setup import Job
@@ -78,8 +76,8 @@ def _features(
     """
     training, validation = job.dataset.splits["train"], job.dataset.splits["validation"]
     budget, exact = job.config.train.feature_memory_megabytes, plan.dtype in ("float32", job.model.precision)
-    identity = functools.cache(partial(_identity, job, variables, plan.views))
-    nearest = job.shared.nearest(plan, identity, training, validation, exact, budget)
+    depends_on = functools.cache(partial(_depends_on, job, variables, plan.views))
+    nearest = job.shared.nearest(plan, depends_on, training, validation, exact, budget)
     if nearest is not None and nearest.plan.layers == plan.layers:
         reporter.line("features   kept already, by an earlier run or phase")
         return nearest.features
@@ -94,20 +92,14 @@ def _features(
         )
     found = cache.load(*read, reporter, stopped)
     if found is not None:
-        job.shared.keep(Kept(identity(plan.layers), plan, training, validation, found))
+        job.shared.keep(Kept(depends_on(plan.layers), plan, training, validation, found))
     return found
 
 
-def _identity(job: Job, variables: Variables, views: int, layers: int) -> str:
+def _depends_on(job: Job, variables: Variables, views: int, layers: int) -> str:
     """Changes with all that the output of the first `layers` layers depends on, besides the images.
 
     `views` is the number of augmented versions of the training images, which the seed draws.
     """
-    names = layer_names(job.model.layers[:layers])
-    chosen = {
-        collection: {layer: leaves for layer, leaves in tree.items() if layer in names}
-        for collection, tree in variables.items()
-    }
     drawn = [views, asdict(job.config.data.augment), job.config.seed] if views else []
-    parts = [digest(chosen), names, asdict(job.resize), job.model.normalisation, job.model.precision, drawn]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return json.dumps([identity(job.model, layers, variables, job.resize), drawn])

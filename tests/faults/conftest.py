@@ -2,7 +2,6 @@
 
 import gc
 import subprocess
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,21 +22,6 @@ def ended(record_property: Callable[[str, object], None]) -> Callable[..., None]
         record_property("fault", (fault, ending, during))
 
     return count
-
-
-def pytest_terminal_summary(terminalreporter) -> None:
-    """The table of docs/reliability.md: what was injected, how often, and how it ended."""
-    faults: dict[tuple[str, str], Counter[str]] = {}
-    for report in terminalreporter.getreports("passed"):
-        for name, value in report.user_properties:
-            if name == "fault":
-                fault, ending, during = value
-                faults.setdefault((fault, during), Counter())[ending] += 1
-    if faults:
-        terminalreporter.section("faults")
-        for (fault, during), endings in sorted(faults.items()):
-            what = f"{fault}, {during}" if during else fault
-            terminalreporter.line(f"{what}: " + ", ".join(f"{count} {ending}" for ending, count in endings.items()))
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_a_pickle_is_noticed_and_numpy_loads_none(tmp_path: Path) -> None:
 def test_what_the_doors_do_while_they_run(
     tmp_path: Path, finished_run: Path, real_weights: Path, ended: Callable[..., None]
 ) -> None:
-    """Every door, in a home of its own, listened to: no pickle, no network, no stray file, no process but harmless ones.
+    """Every door, in a home of its own, listened to: no pickle, no network, no stray file, only harmless processes.
 
     `uname` is what Python's `platform.processor` asks.
     """

@@ -17,7 +17,7 @@ from cnn_jax.data.rows import evaluation_rows, training_rows
 from cnn_jax.data.sources import ArrayImages, Split
 from cnn_jax.data.stream import TrainStream, evaluation_batches
 from cnn_jax.errors import ConfigError, RunError
-from cnn_jax.training import feature_cache
+from cnn_jax.training import feature_files
 from cnn_jax.training.feature_cache import FeatureCache
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.setup import Job, set_up
@@ -179,13 +179,13 @@ def test_what_a_killed_process_left_is_removed_and_old_features_make_room(tmp_pa
     abandoned, fresh = folder / ".a.1.tmp", folder / ".b.2.tmp"
     for path in (abandoned, fresh):
         path.write_bytes(b"half")
-    long_ago = time.time() - 2 * feature_cache.ABANDONED_SECONDS
+    long_ago = time.time() - 2 * feature_files.ABANDONED_SECONDS
     os.utime(abandoned, (long_ago, long_ago))
     old, newer = folder / "old.npy", folder / "newer.npy"
     for age, path in ((200, old), (100, newer)):
         path.write_bytes(bytes(600 * 1024))
         os.utime(path, (time.time() - age,) * 2)
-    feature_cache._make_room(folder, 300 * 1024, with_(ON_DISK, train={"feature_disk_megabytes": 1}))
+    feature_files.make_room(300 * 1024, 1)
     assert sorted(path.name for path in folder.iterdir()) == [".b.2.tmp", "newer.npy"]
 
 
