@@ -15,6 +15,7 @@ from cnn_jax.models.chain import Chain, Variables, cut_before, depthwise_layers,
 from cnn_jax.models.initializers import initial_value
 from cnn_jax.models.layers import Dense, Dropout, Layer
 from cnn_jax.models.normalisation import Normalisation, normalise
+from cnn_jax.models.parts import in_parts
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -108,7 +109,7 @@ class Model:
 
     def outputs(self, variables: Variables, inputs: jax.Array) -> jax.Array:
         """Inference: the output of the last layer, in the dtype of `precision`."""
-        return self.chain.apply(variables, self.prepare(inputs))[0]
+        return in_parts(lambda part: self.chain.apply(variables, self.prepare(part))[0], inputs)
 
     def logits(self, variables: Variables, inputs: jax.Array) -> jax.Array:
         """Inference: uint8[b, s, s, 3] (or what `part` takes) to float32[b, classes]."""

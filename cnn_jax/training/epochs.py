@@ -12,6 +12,7 @@ from cnn_jax.data.stream import Batch
 from cnn_jax.errors import RunFailed
 from cnn_jax.evaluation.evaluator import predict_all
 from cnn_jax.evaluation.metrics import Predictions, accuracy_and_loss
+from cnn_jax.training import flops
 from cnn_jax.training.feeds import Feed
 from cnn_jax.training.logs import MetricsLog, Reporter, StartUp
 from cnn_jax.training.phases import Phase
@@ -67,8 +68,8 @@ class Epochs:
 
         def progressed() -> Progress:
             seconds = progress.training_seconds + time.perf_counter() - begun
-            flops, memory = self._flops or progress.flops, self._memory or progress.memory
-            return replace(progress, training_seconds=seconds, flops=flops, memory=memory)
+            work, memory = self._flops or progress.flops, self._memory or progress.memory
+            return replace(progress, training_seconds=seconds, flops=work, memory=memory)
 
         with self._reporter.bar(f"epoch {epoch}/{self._job.config.train.epochs}", end - first, "images") as bar:
             for step in range(first + 1, end + 1):
@@ -95,8 +96,7 @@ class Epochs:
         begun = time.perf_counter()
         self._compiled = self._jitted.lower(state, inputs, labels).compile()
         self._start.measure("compilation", begun)
-        of_a_device = (self._compiled.cost_analysis() or {}).get("flops")
-        self._flops = of_a_device and of_a_device * self._job.mesh.devices
+        self._flops = flops.compiled_step(self._job, self._feed.model, self._phase.freezing, self._compiled, inputs)
         self._memory = {"step": _bytes_of(self._compiled), "kept": self._feed.kept_bytes}
         begun = time.perf_counter()
         result = jax.block_until_ready(self._compiled(state, inputs, labels))

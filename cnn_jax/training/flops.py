@@ -1,19 +1,43 @@
-"""The work of a training step of the whole network, to hold the work of a frozen one against."""
+"""The work of training steps: of the compiled one, and of one of the whole network to hold it against."""
 
 import hashlib
 import json
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
 
 from cnn_jax.cache import cache_folder
 from cnn_jax.files import parse_json, write_atomically
+from cnn_jax.models.model import Model
+from cnn_jax.models.parts import part_size
 from cnn_jax.training.freezing import Freezing
 from cnn_jax.training.optimizer import make_optimizer, make_schedule
 from cnn_jax.training.setup import Job
 from cnn_jax.training.state import TrainState
 from cnn_jax.training.step import make_train_step
+
+
+def compiled_step(job: Job, model: Model, freezing: Freezing, compiled: Any, inputs: jax.Array) -> float | None:
+    """Floating-point operations of a compiled step on all devices.
+
+    XLA counts the body of a loop once. So what it counts is the first of the microbatches, and of that the first of
+    the parts that the frozen start runs in (`models.parts`); the others are added.
+
+    Args:
+        model: the model of the step, which takes such `inputs`.
+    """
+    counted = (compiled.cost_analysis() or {}).get("flops")
+    if not counted:
+        return None
+    batch, shape = len(inputs) // job.options.microbatches, inputs.shape[1:]
+    start, size = model.part(0, model.cut_before(freezing.prefix(model))), part_size((batch, *shape))
+    if start.layers and size < batch:
+        part = jax.ShapeDtypeStruct((size, *shape), inputs.dtype)
+        of_a_part = jax.jit(start.outputs).lower(job.variables, part).cost_analysis()
+        counted += (batch // size - 1) * (of_a_part or {}).get("flops", 0.0)
+    return counted * job.options.microbatches * job.mesh.devices
 
 
 def full_step(job: Job) -> float | None:

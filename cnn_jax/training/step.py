@@ -58,16 +58,20 @@ def make_train_step(
     Dropout and mixing draw from keys that follow from `seed` and the number of the step. Where images are mixed, one
     counts as right if the network names the label with the larger share.
     """
+    first = model.cut_before(freezing.prefix(model))
+    frozen_start, rest = model.part(0, first), model.part(first)
 
     def part_gradients(
         state: TrainState, batch_stats: Layers, batch: Mixed, key: jax.Array
     ) -> tuple[Layers, Layers, jax.Array, jax.Array]:
         """Gradients, new statistics, the sum of the losses, and how many are right, of one part of the batch."""
         trainable, frozen = freezing.split(state.params)
+        variables = {"params": state.params, "batch_stats": batch_stats}
+        inputs = frozen_start.outputs(variables, batch.images) if frozen_start.layers else batch.images
 
         def mean_loss(trainable: Layers) -> tuple[jax.Array, tuple[jax.Array, Layers]]:
             variables = {"params": merge(frozen, trainable), "batch_stats": batch_stats}
-            logits, moved = model.train_logits(variables, batch.images, key, freezing.inference_layers)
+            logits, moved = rest.train_logits(variables, inputs, key, freezing.inference_layers)
             values = mixed_losses(logits, batch, options.label_smoothing, options.class_weights)
             return values.mean(), (logits, moved)
 
