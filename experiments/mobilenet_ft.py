@@ -7,7 +7,7 @@ The layers before `conv_pw_10` stay as they are. The usual Keras course, with al
 convolution more: `--train.freeze_until=conv_pw_10_bn`.
 
 Measured with width 0.75 on 1,000 photographs of cats and dogs, 200 for validation: accuracy 0.96 to 0.97 after
-5 epochs, 103 s on two slow CPU cores, start and end included (Keras on TensorFlow: 214 s). On sign-language digits
+5 epochs, 51 s on two CPU cores, start and end included (Keras on TensorFlow: 111 s). On sign-language digits
 (1,651 photographs): 0.96 after 3 epochs, 0.99 after 10.
 """
 

@@ -107,9 +107,15 @@ class Model:
         """
         return cut_before(self.layers, index)
 
-    def outputs(self, variables: Variables, inputs: jax.Array) -> jax.Array:
-        """Inference: the output of the last layer, in the dtype of `precision`."""
-        return in_parts(lambda part: self.chain.apply(variables, self.prepare(part))[0], inputs)
+    def outputs(self, variables: Variables, inputs: jax.Array, as_from_images: bool = False) -> jax.Array:
+        """Inference: the output of the last layer, in the dtype of `precision`.
+
+        Args:
+            as_from_images: run activations in such parts of the batch as their images are run in. Where the layers
+                before did so, the result is bit for bit that of all layers together.
+        """
+        size = self.image_size if as_from_images else None
+        return in_parts(lambda part: self.chain.apply(variables, self.prepare(part))[0], inputs, size)
 
     def logits(self, variables: Variables, inputs: jax.Array) -> jax.Array:
         """Inference: uint8[b, s, s, 3] (or what `part` takes) to float32[b, classes]."""

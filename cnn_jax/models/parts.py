@@ -15,20 +15,24 @@ PIXELS = 224 * 224
 """Of the images that a core works on at once."""
 
 
-def part_size(shape: tuple[int, ...]) -> int:
-    """How many of a batch of this shape to run at once: all, unless they are images, on a CPU that is one device."""
+def part_size(shape: tuple[int, ...], image_size: int | None = None) -> int:
+    """How many of a batch of this shape to run at once: all, unless they are images, on a CPU that is one device.
+
+    Args:
+        image_size: of the images that the activations of this shape come from; None: the inputs' own size counts.
+    """
     if len(shape) != 4 or not isinstance(shape[0], int):  # an export leaves the size of the batch open
         return shape[0]
     if jax.default_backend() != "cpu" or jax.device_count() > 1:
         return shape[0]
-    wanted = PIXELS * _cores() // math.prod(shape[1:3])
+    wanted = PIXELS * _cores() // (image_size**2 if image_size else math.prod(shape[1:3]))
     fitting = max((size for size in range(1, min(wanted, shape[0]) + 1) if shape[0] % size == 0), default=1)
     return fitting if 2 * fitting > wanted else shape[0]
 
 
-def in_parts(function: Callable[[jax.Array], jax.Array], inputs: jax.Array) -> jax.Array:
-    """`function(inputs)`, for a function that treats the examples one by one."""
-    size = part_size(inputs.shape)
+def in_parts(function: Callable[[jax.Array], jax.Array], inputs: jax.Array, image_size: int | None = None) -> jax.Array:
+    """`function(inputs)`, for a function that treats the examples one by one; `image_size` as for `part_size`."""
+    size = part_size(inputs.shape, image_size)
     if size == inputs.shape[0]:
         return function(inputs)
     results = lax.map(function, inputs.reshape(-1, size, *inputs.shape[1:]))

@@ -158,7 +158,7 @@ class FeatureCache:
         self._variables = _of_layers(layer_names(self._model.layers), variables)
         runs = self._model if source is None else model.part(source.layers, plan.layers)
         self._run = jit(
-            lambda variables, images: runs.outputs(variables, images).astype(plan.dtype),
+            lambda variables, inputs: runs.outputs(variables, inputs, as_from_images=True).astype(plan.dtype),
             in_shardings=(mesh.replicated, mesh.sharded),
             out_shardings=mesh.replicated,
         )

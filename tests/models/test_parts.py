@@ -8,6 +8,7 @@ import pytest
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.models import parts
+from cnn_jax.models.chain import layer_index
 from cnn_jax.models.model import build
 from cnn_jax.training.freezing import Freezing
 from cnn_jax.training.mesh import Mesh
@@ -51,6 +52,16 @@ def test_a_step_with_a_frozen_start_is_that_of_the_whole_batch(monkeypatch: pyte
         losses.append(of_steps)
     assert texts[0].count("while") > texts[1].count("while")
     np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_going_on_from_activations_is_bit_identical_to_all_layers_together(pairs: None) -> None:
+    cut, end = (layer_index(MOBILENET.layers, name, "") for name in ("conv_pw_6", "conv_pw_12"))
+    first, then, both = MOBILENET.part(0, cut), MOBILENET.part(cut, end), MOBILENET.part(0, end)
+    kept = jax.jit(first.outputs)(VARIABLES, IMAGES)
+    program = jax.jit(lambda v, x: then.outputs(v, x, as_from_images=True))
+    np.testing.assert_array_equal(program(VARIABLES, kept), jax.jit(both.outputs)(VARIABLES, IMAGES))
+    assert parts.part_size(kept.shape) == 12
+    assert parts.part_size(kept.shape, image_size=64) == 2
 
 
 @pytest.mark.parametrize(
