@@ -38,6 +38,7 @@ def step_milliseconds(batch: int, size: int, alpha: float, freeze_until: str) ->
 
     from cnn_jax.config import ModelConfig
     from cnn_jax.models.model import build
+    from cnn_jax.training.flops import compiled_step
     from cnn_jax.training.freezing import Freezing
     from cnn_jax.training.mesh import Mesh
     from cnn_jax.training.state import TrainState
@@ -54,7 +55,7 @@ def step_milliseconds(batch: int, size: int, alpha: float, freeze_until: str) ->
         started = time.perf_counter()
         state, _ = jax.block_until_ready(step(state, images, labels))
         times.append(1e3 * (time.perf_counter() - started))
-    return statistics.median(times[2:]), step.cost_analysis()["flops"] / 1e9
+    return statistics.median(times[2:]), (compiled_step(model, freezing, state.variables, step, images) or 0) / 1e9
 
 
 def steps() -> None:

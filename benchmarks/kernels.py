@@ -96,6 +96,7 @@ def steps(name: str, alpha: float, batch: int, precision: str) -> Iterator[tuple
 
     from cnn_jax.config import ModelConfig
     from cnn_jax.models.model import build
+    from cnn_jax.training.flops import compiled_step
     from cnn_jax.training.freezing import Freezing
     from cnn_jax.training.mesh import Mesh
     from cnn_jax.training.state import TrainState
@@ -107,21 +108,24 @@ def steps(name: str, alpha: float, batch: int, precision: str) -> Iterator[tuple
     images = mesh.put_batch(rng.integers(0, 256, (batch, 224, 224, 3), dtype=np.uint8))
     labels, variables = mesh.put_batch(np.zeros(batch, np.int32)), mesh.replicate(model.init(0))
 
-    def timed(program: Any, *first: Any) -> tuple[float, float]:
+    def timed(program: Any, *first: Any) -> tuple[float, Any]:
         compiled, state, times = program.lower(*first).compile(), first[0], []
         for _ in range(7):
             started = time.perf_counter()
             result = jax.block_until_ready(compiled(state, *first[1:]))
             times.append(1e3 * (time.perf_counter() - started))
             state = result[0] if isinstance(result, tuple) else state  # a step gives its memory to the next one
-        return statistics.median(times[1:]), compiled.cost_analysis()["flops"] / 1e9
+        return statistics.median(times[1:]), compiled
 
-    yield "inference", *timed(make_predict(model, mesh), variables, images)
+    of_an_image = jax.jit(model.logits).lower(variables, images[:1]).cost_analysis()["flops"]
+    yield "inference", timed(make_predict(model, mesh), variables, images)[0], batch * of_an_image / 1e9
     for until in ("head", "conv_pw_10", "none") if name == "mobilenet" else ("none",):
         freezing, optimizer = Freezing.until(model, until), optax.adam(1e-4)
         state = TrainState.create(jax.tree.map(jax.numpy.array, variables), optimizer, freezing)
         program = make_train_step(model, optimizer, freezing, 0, mesh)
-        yield f"training, freeze_until={until}", *timed(program, mesh.replicate(state), images, labels)
+        spent, compiled = timed(program, mesh.replicate(state), images, labels)
+        work = compiled_step(model, freezing, variables, compiled, images) or 0
+        yield f"training, freeze_until={until}", spent, work / 1e9
 
 
 def main(argv) -> int:

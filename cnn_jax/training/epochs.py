@@ -96,7 +96,15 @@ class Epochs:
         begun = time.perf_counter()
         self._compiled = self._jitted.lower(state, inputs, labels).compile()
         self._start.measure("compilation", begun)
-        self._flops = flops.compiled_step(self._job, self._feed.model, self._phase.freezing, self._compiled, inputs)
+        of_a_device = flops.compiled_step(
+            self._feed.model,
+            self._phase.freezing,
+            self._job.variables,
+            self._compiled,
+            inputs,
+            self._job.options.microbatches,
+        )
+        self._flops = of_a_device and of_a_device * self._job.mesh.devices
         self._memory = {"step": _bytes_of(self._compiled), "kept": self._feed.kept_bytes}
         begun = time.perf_counter()
         result = jax.block_until_ready(self._compiled(state, inputs, labels))

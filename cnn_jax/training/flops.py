@@ -10,6 +10,7 @@ import numpy as np
 
 from cnn_jax.cache import cache_folder
 from cnn_jax.files import parse_json, write_atomically
+from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
 from cnn_jax.models.parts import part_size
 from cnn_jax.training.freezing import Freezing
@@ -19,25 +20,27 @@ from cnn_jax.training.state import TrainState
 from cnn_jax.training.step import make_train_step
 
 
-def compiled_step(job: Job, model: Model, freezing: Freezing, compiled: Any, inputs: jax.Array) -> float | None:
-    """Floating-point operations of a compiled step on all devices.
+def compiled_step(
+    model: Model, freezing: Freezing, variables: Variables, compiled: Any, inputs: jax.Array, microbatches: int = 1
+) -> float | None:
+    """Floating-point operations of a compiled step on one device.
 
     XLA counts the body of a loop once. So what it counts is the first of the microbatches, and of that the first of
     the parts that the frozen start runs in (`models.parts`); the others are added.
 
     Args:
-        model: the model of the step, which takes such `inputs`.
+        model: the model of the step, which takes such `inputs`; `variables` has at least its own.
     """
     counted = (compiled.cost_analysis() or {}).get("flops")
     if not counted:
         return None
-    batch, shape = len(inputs) // job.options.microbatches, inputs.shape[1:]
+    batch, shape = len(inputs) // microbatches, inputs.shape[1:]
     start, size = model.part(0, model.cut_before(freezing.prefix(model))), part_size((batch, *shape))
     if start.layers and size < batch:
         part = jax.ShapeDtypeStruct((size, *shape), inputs.dtype)
-        of_a_part = jax.jit(start.outputs).lower(job.variables, part).cost_analysis()
+        of_a_part = jax.jit(start.outputs).lower(variables, part).cost_analysis()
         counted += (batch // size - 1) * (of_a_part or {}).get("flops", 0.0)
-    return counted * job.options.microbatches * job.mesh.devices
+    return counted * microbatches
 
 
 def full_step(job: Job) -> float | None:

@@ -118,7 +118,7 @@ def test_what_the_doors_do_while_they_run(
     elsewhere = {
         "HOME": str(home),
         "TMPDIR": str(temporary),
-        "MPLCONFIGDIR": str(temporary),
+        "MPLCONFIGDIR": str(cache / "matplotlib"),
         "AUDIT": str(tmp_path / "audit"),
     }
     environment = {**os.environ, **kept, **elsewhere, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *sys.path])}

@@ -1,8 +1,5 @@
 """The work of a step does not depend on the parts that it is run in."""
 
-from types import SimpleNamespace
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,8 +26,7 @@ def work(options: StepOptions) -> tuple[float, float]:
     mesh, optimizer = Mesh.create(), optax.sgd(0.1)
     state = TrainState.create(jax.tree.map(jnp.array, VARIABLES), optimizer, FREEZING)
     compiled = make_train_step(MODEL, optimizer, FREEZING, 0, mesh, options).lower(state, images, labels).compile()
-    job: Any = SimpleNamespace(options=options, mesh=mesh, variables=VARIABLES)
-    counted = compiled_step(job, MODEL, FREEZING, compiled, jnp.asarray(images))
+    counted = compiled_step(MODEL, FREEZING, VARIABLES, compiled, jnp.asarray(images), options.microbatches)
     assert counted is not None
     return counted, compiled.cost_analysis()["flops"]
 
