@@ -89,7 +89,7 @@ def plan(
     settings, augmented = config.train, config.data.augment.changes_images
     if settings.feature_cache == "off":
         return None, "train.feature_cache=off"
-    layers = model.cut_before(freezing.prefix(model))
+    layers = freezing.prefix(model)
     names = layer_names(model.layers[:layers])
     if not any(name in model.shapes["params"] for name in names):
         return _refused(settings.feature_cache, "nothing is frozen at the start of the network (train.freeze_until)")

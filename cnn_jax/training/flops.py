@@ -35,7 +35,7 @@ def compiled_step(
     if not counted:
         return None
     batch, shape = len(inputs) // microbatches, inputs.shape[1:]
-    start, size = model.part(0, model.cut_before(freezing.prefix(model))), part_size((batch, *shape))
+    start, size = model.part(0, freezing.prefix(model)), part_size((batch, *shape))
     if start.layers and size < batch:
         part = jax.ShapeDtypeStruct((size, *shape), inputs.dtype)
         of_a_part = jax.jit(start.outputs).lower(variables, part).cost_analysis()

@@ -83,13 +83,16 @@ class Freezing:
         return _divide(batch_stats, lambda layer, leaf: layer not in self.inference_layers)
 
     def prefix(self, model: Model) -> int:
-        """How many layers from the start neither train nor depend on chance, so that they can run once an image."""
+        """How many layers from the start neither train nor depend on chance, so that they can run once an image.
+
+        Where a residual connection spans that point, the layers before the connection.
+        """
         trainable = self.split(model.shapes["params"])[0]
         for index, layer in enumerate(model.layers):
             name, moving = str(layer.name), layer.name not in self.inference_layers
             random = isinstance(layer, Dropout) and layer.rate > 0
             if name in trainable or (moving and (random or isinstance(layer, BatchNorm))):
-                return index
+                return model.cut_before(index)
         return len(model.layers)
 
     def digest(self, variables: Variables) -> str:

@@ -58,7 +58,7 @@ def make_train_step(
     Dropout and mixing draw from keys that follow from `seed` and the number of the step. Where images are mixed, one
     counts as right if the network names the label with the larger share.
     """
-    first = model.cut_before(freezing.prefix(model))
+    first = freezing.prefix(model)
     frozen_start, rest = model.part(0, first), model.part(first)
 
     def part_gradients(
