@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow lint clean
+.PHONY: quickstart test test-all test-slow lint clean
 
 # Fine-tune a small pretrained MobileNet on handwritten digits: installs everything, downloads neither weights nor data.
 quickstart: $(VENV)/installed
@@ -20,11 +20,18 @@ quickstart: $(VENV)/installed
 	  '  where a network looks' \
 	  '    $(BIN)/python -m cnn_jax.explain --checkpoint=runs/mobilenet_ft photo.jpg'
 
-# Run the test suite. Tests on real photographs and weights need the folders CNN_JAX_TEST_DATA and CNN_JAX_TEST_WEIGHTS.
+# Tests on real photographs and weights need the folders CNN_JAX_TEST_DATA and CNN_JAX_TEST_WEIGHTS.
 # Two at a time: most of a test is compiling, which takes one core.
-test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(PYTEST_ARGS)
 
+# A sample of every module's behaviour, in minutes.
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m "not long and not slow" -n 2 --dist loadfile $(PYTEST_ARGS)
+
+# The rest: more cases, real trainings, kills, several processes.
+test-all: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m "long and not slow" -n 2 --dist loadfile $(PYTEST_ARGS)
+
+# A hundred kills, a hundred thousand files.
 test-slow: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m slow -n 2 $(PYTEST_ARGS)
 

@@ -2,13 +2,14 @@
 
     python benchmarks/start.py cats_and_dogs mobilenet_7_5_224_tf.h5 --alpha=0.75 --freeze-until none conv_pw_10 head
 
-Each freeze point is started twice in an empty cache folder: the first start compiles everything, the second finds the
-programs and features of the first. Prints what the run itself measured, and the wall time of the whole process for
-an epoch of one step.
+First one photograph is named, in turn with `import jax`. Then each freeze point is started twice in an empty cache
+folder: the first start compiles everything, the second finds the programs and features of the first. Prints what the
+run itself measured, and the wall time of the whole process for an epoch of one step.
 """
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,14 +30,41 @@ def start(arguments: argparse.Namespace, freeze_until: str, cache: str, workdir:
     return seconds, next(line for line in done.stdout.splitlines() if line.startswith("start ")).split(maxsplit=1)[1]
 
 
+def seconds_of(*command: str, cache: str) -> float:
+    """Wall seconds of a Python process."""
+    begun = time.perf_counter()
+    environment = {**os.environ, "CNN_JAX_CACHE": cache}
+    subprocess.run([sys.executable, *command], check=True, capture_output=True, env=environment)
+    return time.perf_counter() - begun
+
+
+def name_a_photograph(arguments: argparse.Namespace, folder: str) -> None:
+    """Print what `predict` takes for one photograph, in turn with `import jax`: medians, caches warm."""
+    run, cache = f"{folder}/named", f"{folder}/named-cache"
+    start(arguments, "head", cache, run)
+    photograph = str(next(path for path in sorted(arguments.directory.rglob("*")) if path.is_file()))
+    predict = ("-m", "cnn_jax.predict", photograph, f"--checkpoint={run}")
+    seconds_of(*predict, cache=cache)  # compiles
+    rounds = [
+        (seconds_of("-c", "import jax", cache=cache), seconds_of(*predict, cache=cache))
+        for _ in range(arguments.rounds)
+    ]
+    imported, named = (statistics.median(column) for column in zip(*rounds, strict=True))
+    ratio = statistics.median(second / first for first, second in rounds)
+    print(f"import jax {imported:.2f} s, predict of one photograph {named:.2f} s, ratio {ratio:.1f}\n", flush=True)
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the ratio and the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, help="has train and validation")
     parser.add_argument("weights", type=Path, help="Keras' .h5 file for this alpha")
     parser.add_argument("--alpha", type=float, default=1.0)
     parser.add_argument("--freeze-until", nargs="+", default=["conv_pw_10"])
+    parser.add_argument("--rounds", type=int, default=7, help="of naming one photograph")
     arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        name_a_photograph(arguments, folder)
     print("| freeze_until | caches | whole process s | of it |\n|---|---|---|---|")
     for freeze_until in arguments.freeze_until:
         with tempfile.TemporaryDirectory() as folder:

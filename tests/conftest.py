@@ -1,11 +1,13 @@
 """What the tests share: real photographs and weights where the environment names them, and small made-up data."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -41,7 +43,31 @@ def _missing(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test marked `sample(n)`, `make test` runs the first n cases; the others are `long`, as tests marked so."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        mark = item.get_closest_marker("sample")
+        if mark is not None:
+            name = item.nodeid.partition("[")[0]
+            seen[name] += 1
+            if seen[name] > mark.args[0]:
+                item.add_marker("long")
+
+
 def pytest_terminal_summary(terminalreporter) -> None:
+    """What was skipped and what it needs, then the faults."""
+    reasons = Counter(
+        str(report.longrepr[2]).removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", ())
+    )
+    if reasons:
+        terminalreporter.section("skipped")
+        for reason, count in reasons.most_common():
+            terminalreporter.line(f"{count} {'test' if count == 1 else 'tests'}: {reason}")
+    _write_faults(terminalreporter)
+
+
+def _write_faults(terminalreporter) -> None:
     """The table of docs/reliability.md: what `tests/faults` injected, how often, and how it ended.
 
     Here, since the process that collects the results of several workers loads no deeper conftest.py.
@@ -100,3 +126,10 @@ def image_folder(tmp_path: Path) -> Path:
                 pixels[..., channel] += 120
                 write_image(root / split / class_name / f"{i:02d}.png", pixels)
     return root
+
+
+@pytest.fixture
+def leftovers_collected() -> Iterator[None]:
+    """Have what Orbax leaves of a failed save or load go before the next test, which would be blamed for it."""
+    yield
+    gc.collect()

@@ -20,6 +20,7 @@ DOORS = {
 """Door to flags that it takes."""
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("door", DOORS)
 def test_help_says_what_the_door_does_and_names_its_flags(door: str, tmp_path: Path) -> None:
     finished = run_process("-m", f"cnn_jax.{door}", "--help", tuning=False, folder=tmp_path)
@@ -29,6 +30,7 @@ def test_help_says_what_the_door_does_and_names_its_flags(door: str, tmp_path: P
         assert flag.partition("=")[0] in finished.out or not flag.startswith("--")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("door", DOORS)
 def test_a_misspelt_flag_is_one_message_before_jax_and_tensorflow_load(door: str, tmp_path: Path) -> None:
     arguments = ("-X", "importtime", "-m", f"cnn_jax.{door}", *DOORS[door], "--misspelt=1")
@@ -39,6 +41,7 @@ def test_a_misspelt_flag_is_one_message_before_jax_and_tensorflow_load(door: str
     assert not imported & {"jax", "flax", "tensorflow", "keras"}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

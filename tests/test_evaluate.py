@@ -114,6 +114,7 @@ def test_data_with_unknown_classes_is_refused_by_name(run: Path, tmp_path: Path)
         evaluate.main([f"--checkpoint={run}", f"--data.dataset=folder:{folder}"])
 
 
+@pytest.mark.long
 def test_classes_in_another_order_are_matched_and_the_same_files_have_the_probabilities_of_predict(
     pair: Path, tmp_path: Path
 ) -> None:
@@ -130,6 +131,7 @@ def test_classes_in_another_order_are_matched_and_the_same_files_have_the_probab
     assert measured["accuracy"] == np.mean([a == b for a, b in zip(predicted.classes, true, strict=True)])
 
 
+@pytest.mark.long
 def test_some_classes_of_the_runs_own_data_in_any_order(run: Path, tmp_path: Path) -> None:
     rows = np.asarray(_evaluate(run)["confusion_matrix"])
     results = []
@@ -175,6 +177,7 @@ def test_with_flip_averaging_probabilities_are_the_mean_over_both_images(run: Pa
     assert json.loads(output.read_text())["flip_averaging"] is True
 
 
+@pytest.mark.long
 def test_images_that_cannot_be_read_are_an_error_or_left_out_by_name(run: Path, tmp_path: Path) -> None:
     folder, output = _colour_folder(tmp_path / "some", ("2", "7")), tmp_path / "out.json"
     (folder / "7" / "1.png").write_bytes(b"")
@@ -229,6 +232,7 @@ def test_the_table_names_each_class_and_the_interval(run: Path, capsys: pytest.C
     assert "taken for" in printed
 
 
+@pytest.mark.long
 def test_the_run_of_a_folder_is_evaluated_with_its_recorded_validation_images(
     image_folder: Path, tmp_path: Path
 ) -> None:

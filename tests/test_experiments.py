@@ -12,6 +12,7 @@ from cnn_jax.training import runs
 from tests.training import helpers
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", sorted(list_experiments()))
 def test_every_experiment_trains_and_says_its_command(name: str, image_folder: Path, tmp_path: Path) -> None:
     config = load_experiment(name)
@@ -52,6 +53,7 @@ def _fine_tune(dataset: Path, weights: Path, workdir: Path, *flags: str) -> dict
     return json.loads((workdir / "result.json").read_text())
 
 
+@pytest.mark.long
 def test_mobilenet_tells_cats_from_dogs(real_data: Path, real_weights: Path, tmp_path: Path) -> None:
     weights = real_weights / "mobilenet_7_5_224_tf.h5"
     flags = ("--model.alpha=0.75", "--train.epochs=2")

@@ -129,6 +129,7 @@ def test_images_and_runs_that_are_not_there_are_named(run: Path, photos: Path) -
         explain.main([f"--checkpoint={run}", *[str(photos / "c.png")] * 51])
 
 
+@pytest.mark.long
 def test_real_weights_explain_a_real_photograph(
     real_weights: Path, real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,7 @@ def _randomised(model: Model) -> dict:
     return jax.tree.map_with_path(draw, model.shapes)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", MODELS)
 def test_keras_loads_every_model_with_equal_predictions_and_we_read_the_same_weights_back(
     name: str, tmp_path: Path

@@ -41,6 +41,7 @@ def no_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "weights"
 
 
+@pytest.mark.long
 def test_the_csv_has_the_best_classes_of_each_image_and_a_row_for_one_that_cannot_be_read(
     run: Path, photos: Path, tmp_path: Path
 ) -> None:

@@ -161,6 +161,7 @@ def test_deeper_points_go_on_from_the_features_of_shallower_ones(swept: Path) ->
     assert len({layer for layer, _ in ready}) == 2
 
 
+@pytest.mark.long
 def test_features_without_room_for_both_are_made_from_the_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +214,7 @@ def test_what_is_kept_stays_within_the_budget_and_the_nearest_is_found() -> None
 # ---- stopping, going on, failing ----
 
 
+@pytest.mark.long
 def test_a_sweep_that_was_stopped_goes_on_and_leaves_what_is_complete(
     swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +235,7 @@ def test_a_sweep_that_was_stopped_goes_on_and_leaves_what_is_complete(
         assert_identical(final_state(config, place(swept, point, 0)), final_state(config, place(tmp_path, point, 0)))
 
 
+@pytest.mark.long
 def test_a_run_that_diverges_is_a_row_with_its_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ("--freeze-until", "conv3", "--learning-rates", "1e38", "3e-3")
     assert door(SMALL, tmp_path, *flags) == cli.EXIT_FAILED
@@ -248,6 +251,7 @@ def test_a_run_that_diverges_is_a_row_with_its_error(tmp_path: Path, capsys: pyt
     assert cell.text == f"failed: {error}"
 
 
+@pytest.mark.long
 def test_a_run_that_breaks_in_another_way_leaves_the_others_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

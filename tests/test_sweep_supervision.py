@@ -119,6 +119,7 @@ def test_a_worker_ends_with_the_process_that_looks_after_it(tmp_path: Path) -> N
     assert not Path(f"/proc/{pid.read_text()}").exists()
 
 
+@pytest.mark.long
 def test_a_lost_run_is_a_row_and_the_process_says_what_it_is_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def first_blocks(file: Path) -> Certificate:
         return certify(few, made_up_images(2, SIZE))
 
 
+@pytest.mark.long
 def test_a_right_port_is_certified_layer_by_layer(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert door(file) == 0
     printed = capsys.readouterr().out
@@ -88,6 +89,7 @@ def _no_preprocessing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(model, "normalise", lambda images, mode: images.astype(jnp.float32))
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("break_port", "starts_at"),
     [
@@ -133,6 +135,7 @@ def test_nan_and_infinite_differences_are_not_within_any_tolerance() -> None:
     assert Difference("layer", 0.0, 0.0).within(1e-9)
 
 
+@pytest.mark.long
 def test_real_weights_without_classifier_are_certified_on_photographs(
     real_weights: Path, real_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

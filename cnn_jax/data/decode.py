@@ -4,31 +4,20 @@ TensorFlow decodes JPEG and PNG on its own threads. With the accurate integer tr
 pixels are Pillow's, bit for bit, and so those of Keras' `load_img`; TensorFlow's default, which Keras'
 `image_dataset_from_directory` takes, is a faster and coarser transform (up to some twenty steps of 255 away).
 Pillow decodes what TensorFlow gets wrong or has no decoder for: CMYK, BMP with a palette, GIF whose first picture is
-smaller than the canvas, WebP.
+smaller than the canvas, WebP. `cnn_jax.data.pillow` decodes all of it in the same way without TensorFlow.
 """
 
-import io
 from typing import Any
 
 import numpy as np
 
+from cnn_jax.data import pillow
+from cnn_jax.data.pillow import LOOKED_AT, MAX_PIXELS
 from cnn_jax.data.tensorflow import tf
-
-MAX_PIXELS = 178_956_970
-"""Larger images are refused, going by their header, before memory is taken: Pillow's bound, 537 MB as RGB."""
-
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
-"""What Pillow may decode; the content counts, not the suffix."""
-
-LOOKED_AT = 2**14
-"""Bytes in which the name of an EXIF block is looked for: it is to be the first of a JPEG file's segments (EXIF 2.3,
-4.5.4), and what some programs put before it (JFIF, a colour profile) is a few kilobytes long."""
+from cnn_jax.errors import DataError
 
 PNG_HEADER = 24
 """Bytes up to the end of width and height, which begin at byte 16."""
-
-ORIENTATION = 0x0112
-"""EXIF's tag: 1 is upright; 2 to 8 are the other ways to turn and mirror a rectangle."""
 
 
 def decode(encoded: Any, ratio: int = 1) -> Any:
@@ -82,19 +71,10 @@ def _pillow(encoded: Any) -> Any:
 
 def _decode_with_pillow(encoded: bytes | np.ndarray) -> tuple[np.ndarray, bytes]:
     """Pixels, and why there are none: TensorFlow would print the traceback of an error that is raised in here."""
-    from PIL import Image
-
-    content, nothing = _content(encoded), np.zeros((0, 0, 3), np.uint8)
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            return np.asarray(image.convert("RGB")), b""
-    except Image.DecompressionBombError:
-        reason = f"its header claims more than {MAX_PIXELS:,} pixels: make the picture smaller"
-    except Image.UnidentifiedImageError:
-        reason = "its content is none of JPEG, PNG, BMP, GIF, WebP" if content else "it is empty"
-    except Exception as error:  # Pillow's decoders let errors of many kinds through where a file is damaged
-        reason = str(error) or type(error).__name__
-    return nothing, reason.encode("utf-8", "replace")
+        return pillow.pixels(_content(encoded)), b""
+    except DataError as error:
+        return np.zeros((0, 0, 3), np.uint8), str(error).encode("utf-8", "replace")
 
 
 def _content(encoded: bytes | np.ndarray) -> bytes:
@@ -111,21 +91,4 @@ def _turn_upright(pixels: Any, encoded: Any) -> Any:
 
 
 def _turns(encoded: bytes | np.ndarray) -> np.ndarray:
-    """What brings the stored rows and columns upright: swap them, then mirror rows, then columns; bool[3].
-
-    The numbers are those of EXIF 2.3, 4.6.4: 5 to 8 are stored lying down.
-    """
-    number = _orientation(_content(encoded))
-    return np.asarray([number >= 5, number in (3, 4, 7, 8), number in (2, 3, 6, 7)])
-
-
-def _orientation(encoded: bytes) -> int:
-    """EXIF orientation, 1 to 8; 1 where there is none or it cannot be read."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            found = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # damaged EXIF is no reason to refuse the picture
-        return 1
-    return found if found in range(1, 9) else 1
+    return np.asarray(pillow.turns(_content(encoded)))

@@ -1,20 +1,25 @@
 """Image files that a person names one by one, by folder or by pattern, streamed whether or not all can be read."""
 
+import collections
+import contextlib
 import glob
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import IMAGE_SUFFIXES, FileImages, Images, image_files
 from cnn_jax.data.sources.folders import require_file
-from cnn_jax.data.stream import PARALLEL_CALLS, PREFETCH, Batch
-from cnn_jax.data.tensorflow import first_line, read_errors, tf
+from cnn_jax.data.stream import Batch
 from cnn_jax.errors import DataError
 from cnn_jax.files import REMOTE, as_path, is_remote
+
+AHEAD = 3
+"""Batches of images that are read before they are asked for, so that the network does not wait."""
 
 
 def expand(names: Sequence[str | Path]) -> list[str]:
@@ -71,43 +76,59 @@ def _images_at(path: str) -> list[str]:
     return [path]
 
 
-def readable_batches(images: Images, count: int, resize: Resize, batch_size: int) -> Iterator[Batch]:
+def readable_batches(images: Images, count: int, resize: Resize, batch_size: int) -> Generator[Batch, None, None]:
     """The first `count` images that can be read, in order, as `image`, `index` and `mask`.
 
-    An image that cannot be read is left out: its index is missing. The last batch is filled up with zeros.
+    An image that cannot be read is left out: its index is missing. The last batch is filled up with zeros. Close it, to
+    stop the threads that read.
     """
+    with contextlib.closing(_readable(images, count, resize, AHEAD * batch_size)) as readable:
+        while chosen := list(itertools.islice(readable, batch_size)):
+            image = np.zeros((batch_size, resize.size, resize.size, 3), np.uint8)
+            index = np.zeros(batch_size, np.int64)
+            for position, (number, pixels) in enumerate(chosen):
+                image[position], index[position] = pixels, number
+            yield {"image": image, "index": index, "mask": np.arange(batch_size) < len(chosen)}
 
-    def load(index: Any) -> dict[str, Any]:
-        return {"image": resize(images.load(index)), "index": index}
 
-    loaded = tf().data.Dataset.range(count).map(load, PARALLEL_CALLS, deterministic=True)
-    options = tf().data.Options()
-    options.autotune.enabled = False  # as in the streams of training
-    dataset = loaded.ignore_errors().batch(batch_size).prefetch(PREFETCH).with_options(options)
-    for batch in dataset.as_numpy_iterator():
-        missing = batch_size - len(batch["index"])
-        padding = ((0, missing), (0, 0), (0, 0), (0, 0))
-        image = np.pad(batch["image"], padding) if missing else batch["image"]
-        mask = np.arange(batch_size) < len(batch["index"])
-        yield {"image": image, "index": np.pad(batch["index"], (0, missing)), "mask": mask}
+def _readable(images: Images, count: int, resize: Resize, ahead: int) -> Generator[tuple[int, np.ndarray], None, None]:
+    """Number and pixels of each image that can be read; as many threads as there are cores read `ahead` of the user."""
+
+    def load(index: int) -> np.ndarray | None:
+        try:
+            return resize.array(images.array(index))
+        except DataError:
+            return None
+
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, count or 1))
+    numbers, waiting = iter(range(count)), collections.deque[tuple[int, Future[np.ndarray | None]]]()
+    try:
+        while True:
+            for number in itertools.islice(numbers, ahead - len(waiting)):
+                waiting.append((number, pool.submit(load, number)))
+            if not waiting:
+                return
+            number, loaded = waiting.popleft()
+            pixels = loaded.result()
+            if pixels is not None:
+                yield number, pixels
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def read(path: str, resize: Resize) -> np.ndarray:
     """An image file as the network takes it, uint8[s, s, 3].
 
     Raises:
-        DataError: what TensorFlow says of a file that it cannot read.
+        DataError: why it cannot be read.
     """
-    try:
-        return np.asarray(resize(FileImages.of([path]).load(0)))
-    except read_errors() as error:
-        raise DataError(first_line(error)) from error
+    return resize.array(FileImages.of([path]).array(0))
 
 
 def why_unreadable(images: Images, index: int) -> str:
-    """What TensorFlow says of an image that it cannot read."""
+    """What is wrong with an image that cannot be read, in one line."""
     try:
-        images.load(index)
-    except read_errors() as error:
-        return first_line(error)
+        images.array(index)
+    except DataError as error:
+        return str(error).splitlines()[0]
     return "it could not be read before"

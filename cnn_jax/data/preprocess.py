@@ -1,7 +1,9 @@
-"""From an image of any size to uint8[s, s, 3], inside a TensorFlow graph."""
+"""From an image of any size to uint8[s, s, 3]: inside a TensorFlow graph, and the same pixels in NumPy."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
+
+import numpy as np
 
 from cnn_jax.config import DataConfig
 from cnn_jax.data.tensorflow import tf
@@ -45,6 +47,23 @@ class Resize:
             image = tf().saturate_cast(image + 0.5, tf().uint8)
         return tf().ensure_shape(image, (*shape, 3))
 
+    def array(self, image: np.ndarray) -> np.ndarray:
+        """As calling it, in NumPy: uint8[h, w, 1 or 3] to uint8[size, size, 3].
+
+        Bicubic and antialiased images take TensorFlow all the same: its sums are rounded in an order of their own.
+        """
+        if image.shape[-1] == 1:
+            image = np.repeat(image, 3, axis=-1)
+        if image.shape == (self.size, self.size, 3):
+            return image
+        if self.antialias or self.interpolation == "bicubic":
+            return np.asarray(self(tf().constant(image)))
+        if self.fit == "crop":
+            side = min(image.shape[:2])
+            top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+            image = image[top : top + side, left : left + side]
+        return (_bilinear_array if self.interpolation == "bilinear" else _nearest_array)(image, self.size)
+
     def __str__(self) -> str:
         return f"{self.fit}, {self.interpolation}{', antialias' * self.antialias}"
 
@@ -69,3 +88,35 @@ def _middle_square(image: Any) -> Any:
     side = tf().minimum(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     return image[top : top + side, left : left + side]
+
+
+def _places(length: int, size: int) -> np.ndarray:
+    """Where the middles of `size` pixels lie on an axis of `length`, float32[size], as TensorFlow computes them."""
+    scale = np.float32(length) / np.float32(size)
+    return (np.arange(size, dtype=np.float32) + np.float32(0.5)) * scale
+
+
+def _nearest_array(image: np.ndarray, size: int) -> np.ndarray:
+    rows, columns = (np.minimum(_places(n, size).astype(np.int64), n - 1) for n in image.shape[:2])
+    return image[rows[:, None], columns]
+
+
+def _bilinear_array(image: np.ndarray, size: int) -> np.ndarray:
+    """The sums and products of TensorFlow's kernel, in its order and in float32, so that every bit is the same."""
+    (top, bottom, down), (left, right, across) = (_neighbours(n, size) for n in image.shape[:2])
+
+    def along(rows: np.ndarray) -> np.ndarray:
+        columns = image[rows].astype(np.float32)
+        first = columns[:, left]
+        return first + (columns[:, right] - first) * across[:, None]
+
+    upper = along(top)
+    return (upper + (along(bottom) - upper) * down[:, None, None] + np.float32(0.5)).astype(np.uint8)
+
+
+def _neighbours(length: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The two pixels that each of `size` lies between, int[size], and the share of the second, float32[size]."""
+    place = _places(length, size) - np.float32(0.5)
+    lower = np.floor(place)
+    first, second = np.maximum(lower, 0), np.minimum(np.ceil(place), length - 1)
+    return first.astype(np.int64), second.astype(np.int64), place - lower

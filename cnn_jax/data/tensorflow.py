@@ -1,9 +1,14 @@
 """TensorFlow, imported on first use and kept off accelerators: JAX owns those."""
 
+import contextlib
 import functools
 import os
 import re
+from collections.abc import Generator
 from typing import Any
+
+LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
+"""Environment variable of TensorFlow's; it is read at the import, and again when `tf.keras` is first used."""
 
 
 @functools.cache
@@ -13,11 +18,28 @@ def tf() -> Any:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # a damaged image is an exception as well
     os.environ.setdefault("GCS_STAT_CACHE_MAX_AGE", "0")  # what other processes write to gs:// is seen at once
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it speeds up no image operation, and announces itself
-    import tensorflow
+    with _without_keras():
+        import tensorflow
 
     for kind in ("GPU", "TPU"):
         tensorflow.config.set_visible_devices([], kind)
     return tensorflow
+
+
+@contextlib.contextmanager
+def _without_keras() -> Generator[None, None, None]:
+    """TensorFlow's import loads Keras, a quarter of its time, unless it is told that an older one is asked for.
+
+    What is asked for later, `tf.keras` by a program of the user's, is loaded as ever.
+    """
+    if LEGACY_KERAS in os.environ:
+        yield
+        return
+    os.environ[LEGACY_KERAS] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[LEGACY_KERAS]
 
 
 def read_errors() -> tuple[type[Exception], ...]:

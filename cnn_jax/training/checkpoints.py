@@ -176,10 +176,26 @@ class Checkpoints:
 
     def _load(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
         try:
+            self._require_shapes(step, abstract)
             return self._checkpointer.load_checkpointables(step, abstract)
         except Exception as error:  # Orbax and TensorStore have no common class for damaged files
             where = self._directory / str(step)
             raise RunError(f"the checkpoint {where} cannot be read: {_reason(error)}{self._others(step)}") from error
+
+    def _require_shapes(self, step: int, abstract: dict[str, Any]) -> None:
+        """Raise ValueError where an array has another shape, before any is read.
+
+        Orbax finds that out in the middle of reading the others, and leaves them unfinished: whoever collects their
+        coroutines later, anywhere in the program, is told of their errors.
+        """
+        saved = self._checkpointer.checkpointables_metadata(step).metadata
+        for name, tree in abstract.items():
+            if tree is None or saved.get(name) is None:
+                continue
+            found = _shapes(saved[name])
+            for path, shape in _shapes(tree).items():
+                if found.get(path, shape) != shape:
+                    raise ValueError(f"{name}/{path} is {list(found[path])} there, and {list(shape)} is asked for")
 
     def _others(self, step: int) -> str:
         others = ", ".join(str(other) for other in self.steps() if other != step)
@@ -223,6 +239,12 @@ def _reason(error: BaseException) -> str:
         error = before
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of each array by its path, which is the same for tuples and for the lists that are read back."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
 
 
 def _abstract(array: Any) -> jax.ShapeDtypeStruct:

@@ -53,6 +53,7 @@ def stateful(graph: tf.Graph) -> set[str]:
     return {name for name, kind in kinds.items() if kind is not None and kind.is_stateful}
 
 
+@pytest.mark.sample(1)
 def test_the_graph_has_no_operation_with_a_state(config: AugmentConfig) -> None:
     assert not stateful(traced(config).graph)
 
@@ -101,6 +102,7 @@ def images(first_step: int, steps: int, parallel_calls: int | None) -> np.ndarra
     return np.stack([batch["image"] for batch in islice(stream.batches(first_step, parallel_calls), steps)])
 
 
+@pytest.mark.long
 def test_the_stream_is_the_same_for_one_and_eight_parallel_calls_and_from_any_step_on() -> None:
     one = images(0, 7, 1)
     np.testing.assert_array_equal(images(0, 7, 8), one)

@@ -115,3 +115,14 @@ def test_the_configuration_says_how() -> None:
     data = DataConfig(resize="crop", interpolation="bicubic", antialias=True)
     assert Resize.of(data, 9) == Resize(9, "crop", "bicubic", True)
     assert Resize.of(DataConfig(), 9) == Resize(9)
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest", "bicubic"])
+def test_arrays_get_the_pixels_of_the_graph_bit_for_bit(fit: str, interpolation: str) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        height, width = rng.integers(1, 700, 2)
+        image = rng.integers(0, 256, (height, width, rng.choice([1, 3])), dtype=np.uint8)
+        resize = Resize(int(rng.choice([1, 7, 96, 224, 299])), fit, interpolation)
+        np.testing.assert_array_equal(resize.array(image), resize(tf.constant(image)).numpy(), err_msg=str(image.shape))

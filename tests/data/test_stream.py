@@ -115,6 +115,7 @@ def test_batches_do_not_depend_on_which_images_are_read_first() -> None:
     assert_equal(list(evaluation_batches(slow, RESIZE, 4)), list(evaluation_batches(split, RESIZE, 4)))
 
 
+@pytest.mark.long
 @settings(max_examples=12, deadline=None)
 @given(st.integers(0, 20), st.integers(1, 11), st.integers(1, 12))
 def test_batches_from_any_step_on_are_those_of_a_run_that_never_stopped(
@@ -243,6 +244,7 @@ def assert_names_only(message: str, expected: str, split: Split) -> None:
     assert "--data.unreadable=skip" in message
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("how", BAD_FILES)
 @pytest.mark.parametrize("augment", [AugmentConfig(), STRONG], ids=["plain", "augmented"])
 def test_training_stops_at_a_file_that_cannot_be_read_and_names_it(

@@ -119,3 +119,22 @@ def test_importing_the_package_loads_neither_jax_nor_tensorflow() -> None:
     code = "import sys, cnn_jax; cnn_jax.load; print({'jax', 'tensorflow', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+NEEDS_NONE = """
+import sys, numpy, cnn_jax
+from cnn_jax import predict
+run, photo = sys.argv[1:]
+classifier = cnn_jax.load(run)
+classifier(numpy.zeros((2, 9, 9, 3), numpy.uint8)), classifier(photo)
+predict.main([photo, f"--checkpoint={run}"])
+heavy = {"tensorflow", "tensorflow_datasets", "keras", "sklearn", "scipy", "matplotlib", "h5py"} & set(sys.modules)
+sys.exit(f"imported without need: {heavy}" if heavy else 0)
+"""
+
+
+def test_naming_photographs_imports_nothing_that_takes_long_and_is_not_needed(run: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "photo.jpg", np.zeros((9, 9, 3), np.uint8))
+    command = [sys.executable, "-c", NEEDS_NONE, str(run), str(tmp_path / "photo.jpg")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

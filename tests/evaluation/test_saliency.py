@@ -285,6 +285,7 @@ def _shares(maps: np.ndarray, corners: np.ndarray) -> np.ndarray:
     return quarters[np.arange(n), corners[:, 0], corners[:, 1]] / quarters.sum((1, 2))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 def test_the_mass_of_a_map_lies_on_the_shape_in_the_corner(looker: tuple[Model, Variables], method: str) -> None:
     model, variables = looker
@@ -296,6 +297,7 @@ def test_the_mass_of_a_map_lies_on_the_shape_in_the_corner(looker: tuple[Model, 
     assert shares.min() > 0.5
 
 
+@pytest.mark.long
 def test_what_an_occluded_network_misses_lies_on_the_shape_in_the_corner(looker: tuple[Model, Variables]) -> None:
     images, labels, corners = _shapes(24, seed=2)
     drops = [saliency.occlusion(*looker, image, [label], 8, 4)[0] for image, label in zip(images, labels, strict=True)]

@@ -1,6 +1,5 @@
 """What the faults share: a finished run, disks of their own, and a count of how each fault ended."""
 
-import gc
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,13 +21,6 @@ def ended(record_property: Callable[[str, object], None]) -> Callable[..., None]
         record_property("fault", (fault, ending, during))
 
     return count
-
-
-@pytest.fixture
-def leftovers_collected() -> Iterator[None]:
-    """Have what Orbax leaves of a failed save or load go before the next test, which would be blamed for it."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture(scope="session")

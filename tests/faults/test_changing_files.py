@@ -76,6 +76,7 @@ def after(owner, function: str, change: Callable[[], None]) -> Iterator[None]:
 SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in list(CHANGES)[2:]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [*list(CHANGES)[:2], *SLOW])
 def test_an_image_that_changes_after_it_was_listed(
     kind: str, data: Path, whole: Path, tmp_path: Path, ended: Callable[..., None]
@@ -95,6 +96,7 @@ def test_an_image_that_changes_after_it_was_listed(
     ended(f"image {kind} between listing and reading", "resumed", "when it is back")
 
 
+@pytest.mark.long
 def test_images_that_come_while_a_run_trains(data: Path, tmp_path: Path, ended: Callable[..., None]) -> None:
     with after(loop, "set_up", lambda: picture(data / "cat" / "new.png", 9)):
         assert train(_config(data), tmp_path / "run") == 0
@@ -103,6 +105,7 @@ def test_images_that_come_while_a_run_trains(data: Path, tmp_path: Path, ended: 
     ended("image that comes after listing", "finished")
 
 
+@pytest.mark.long
 def test_the_other_doors_meet_an_image_that_vanishes(data: Path, tmp_path: Path, ended: Callable[..., None]) -> None:
     from cnn_jax.data import paths
     from cnn_jax.data.health import listing
@@ -141,6 +144,7 @@ PIECES = ("split.json", "config.json", "classes.json", "metrics.jsonl", "result.
 DAMAGES = ("gone", "cut short", "zeros")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("what", ["brackets", *(pytest.param(w, marks=pytest.mark.slow) for w in DAMAGES)])
 @pytest.mark.parametrize("piece", PIECES)
 def test_a_run_directory_with_a_damaged_piece(

@@ -22,6 +22,7 @@ ON_DISK = with_(
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("to", "years"), [("forwards", 10), ("back", -10)])
 @pytest.mark.parametrize(
     "config", [SMALL_CNN, pytest.param(ON_DISK, marks=pytest.mark.slow)], ids=["images", "features"]
@@ -51,6 +52,7 @@ def test_a_clock_that_jumps_between_steps_changes_nothing(
     ended(f"clock that jumps {to} by ten years", "finished", "between steps")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("leftovers_collected")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what Orbax leaves of a failed save
 @pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
@@ -84,6 +86,7 @@ def _settable_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return ahead
 
 
+@pytest.mark.long
 def test_files_from_the_future_and_from_1970(tmp_path: Path, ended: Callable[..., None]) -> None:
     """Of a machine whose clock was wrong, or an archive that was unpacked without its times."""
     config = with_(ON_DISK, train={"epochs": 1})
@@ -97,6 +100,7 @@ def test_files_from_the_future_and_from_1970(tmp_path: Path, ended: Callable[...
     ended("files dated 1970 or ten years ahead", "finished", "run directory and cache")
 
 
+@pytest.mark.long
 def test_features_that_vanish_while_they_are_written_are_an_error_and_no_interrupt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: Callable[..., None]
 ) -> None:

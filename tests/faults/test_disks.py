@@ -41,6 +41,7 @@ def remount(disk: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", disk], check=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "kilobytes", [4, 150, 600, *(pytest.param(size, marks=pytest.mark.slow) for size in (12, 40, 100, 200, 260))]
 )
@@ -73,6 +74,7 @@ def test_a_disk_that_is_full_from_some_moment_on_loses_nothing_that_was_saved(
     assert not (workdir / "damaged").exists()
 
 
+@pytest.mark.long
 def test_a_full_disk_under_what_the_other_doors_write(
     finished_run: Path, small_disk: Callable[[str], Path], tmp_path: Path, ended: Callable[..., None]
 ) -> None:
@@ -99,6 +101,7 @@ def test_a_full_disk_under_what_the_other_doors_write(
             ended("full disk", "one clear error", name)
 
 
+@pytest.mark.long
 def test_a_disk_that_cannot_be_written(
     finished_run: Path, small_disk: Callable[[str], Path], tmp_path: Path, ended: Callable[..., None]
 ) -> None:
@@ -130,6 +133,7 @@ def test_a_disk_that_cannot_be_written(
         ended("read-only directory", "finished", "evaluate and predict, written elsewhere")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("what", "options"), [("full", "size=8k"), ("read-only", "size=8k,ro")])
 def test_a_cache_folder_that_takes_no_features(
     what: str,
@@ -148,6 +152,7 @@ def test_a_cache_folder_that_takes_no_features(
 SLOW = [pytest.param(what, marks=pytest.mark.slow) for what in ("full", "read-only")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["cut short", *SLOW])
 def test_a_cache_of_compiled_programs_that_is_no_use(
     what: str, small_disk: Callable[[str], Path], tmp_path: Path, ended: Callable[..., None]

@@ -35,6 +35,7 @@ CONFIGURATIONS: dict[str, Any] = {
 }
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", CONFIGURATIONS)
 def test_a_configuration_made_to_break_is_one_error(kind: str, ended: Callable[..., None]) -> None:
     whole = json.loads(to_json(SMALL_CNN))
@@ -47,6 +48,7 @@ def test_a_configuration_made_to_break_is_one_error(kind: str, ended: Callable[.
     ended("configuration made to break", "one clear error", kind)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 100_000, "", "\0", "null", "\ud800"])
 def test_what_is_no_configuration_at_all(text: str, ended: Callable[..., None]) -> None:
     with pytest.raises(ConfigError, match=r"^somewhere: "):
@@ -64,6 +66,7 @@ META = {
 }
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", META)
 def test_a_checkpoint_whose_metadata_were_changed(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: Callable[..., None]
@@ -89,6 +92,7 @@ def test_a_checkpoint_whose_metadata_were_changed(
     ended("checkpoint whose metadata were changed", "one clear error", kind)
 
 
+@pytest.mark.long
 def test_a_record_of_splits_that_leads_outside(finished_run: Path, tmp_path: Path, ended: Callable[..., None]) -> None:
     workdir = tmp_path / "run"
     shutil.copytree(finished_run, workdir)

@@ -59,6 +59,7 @@ def arguments(weights: Path, workdir: Path) -> list[str]:
 # ---- archives ----
 
 
+@pytest.mark.long
 def test_an_archive_is_never_unpacked(good: Path, tmp_path: Path, ended: Callable[..., None]) -> None:
     link = zipfile.ZipInfo("assets/link")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -82,6 +83,7 @@ def test_an_archive_is_never_unpacked(good: Path, tmp_path: Path, ended: Callabl
         ended("archive that leads outside", "finished", repr(name))
 
 
+@pytest.mark.long
 def test_a_lambda_in_a_configuration_is_not_looked_at(good: Path, tmp_path: Path, ended: Callable[..., None]) -> None:
     """As Keras itself writes it: `Lambda` with marshalled byte code."""
     payload = Payload(tmp_path / "executed")
@@ -251,6 +253,7 @@ def test_the_other_doors_that_read_weights(door: str, good: Path, tmp_path: Path
 # ---- the cache of features ----
 
 
+@pytest.mark.long
 def test_pickled_arrays_in_the_cache_are_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: Callable[..., None]
 ) -> None:

@@ -61,6 +61,7 @@ def strange(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Confi
     return data, workdir, config
 
 
+@pytest.mark.long
 def test_training(strange, capsys: pytest.CaptureFixture[str], ended: Callable[..., None], tmp_path: Path) -> None:
     _, workdir, config = strange
     assert run("train", flags(config, tmp_path / "experiment")[0], f"--workdir={workdir}") == 0
@@ -72,6 +73,7 @@ def test_training(strange, capsys: pytest.CaptureFixture[str], ended: Callable[.
         ended("strange name", "finished", kind)
 
 
+@pytest.mark.long
 def test_reading_doors(strange, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     data, workdir, _ = strange
     checkpoint = f"--checkpoint={workdir}"
@@ -142,6 +144,7 @@ def test_a_run_directory_whose_checkpoints_could_not_be_read_back_is_refused(
     ended("run directory with [, * or ? in its path", "one clear error")
 
 
+@pytest.mark.long
 def test_links(tmp_path: Path, ended: Callable[..., None]) -> None:
     """A data set of links to folders and files, with one link that leads round in a circle and one that hangs."""
     real = tmp_path / "real"
@@ -169,6 +172,7 @@ def test_links(tmp_path: Path, ended: Callable[..., None]) -> None:
     ended("run directory that is a link to itself", "one clear error")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("length", [255, 256, 5000])
 def test_long_names_of_run_directories(length: int, tmp_path: Path, ended: Callable[..., None]) -> None:
     workdir = tmp_path / ("ü" * 20 + "r" * (length - 40))

@@ -18,6 +18,7 @@ from tests.training.helpers import SMALL_CNN, assert_identical, final_state, fla
 LONG = with_(SMALL_CNN, train={"epochs": 20})
 
 
+@pytest.mark.long
 def test_a_second_start_is_refused_while_the_first_trains_and_goes_on_after_its_kill(
     tmp_path: Path, ended: Callable[..., None]
 ) -> None:
@@ -46,6 +47,7 @@ def _digit(folder: Path) -> Path:
     return folder / "digit.png"
 
 
+@pytest.mark.long
 def test_of_two_that_begin_at_once_the_slower_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: Callable[..., None]
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_command_that_ignores_sigterm_is_named_and_not_killed(machine: Machine
     os.killpg(int((machine.folder / "a run" / "watcher").read_text()), signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_logs_end_with_the_command(machine: Machine) -> None:
     assert "nothing was started" in machine.run("detached.sh", "logs", "a run").err
     machine.run("detached.sh", "start", "a run", "--", "bash", "-c", "sleep 0.5; echo last words")

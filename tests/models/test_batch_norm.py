@@ -113,6 +113,7 @@ def test_training_returns_the_result_the_mean_and_the_biased_variance(shape, rec
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("rectifier", RECTIFIERS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("reference", [0.0, 0.7])

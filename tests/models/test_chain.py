@@ -220,6 +220,7 @@ def test_the_smallest_image_that_leaves_a_pixel_is_accepted():
     assert shapes["params"]["head"]["kernel"].shape == (3, 2)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -262,6 +263,7 @@ def test_the_small_network_with_random_weights_equals_the_same_keras_model(setti
     np.testing.assert_allclose(logits, expected, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["mobilenet", "mobilenet_v2"])
 def test_folding_batch_norm_into_the_kernels_changes_nothing_beyond_rounding(name: str) -> None:
     model = build(ModelConfig(name=name, alpha=0.35 if name == "mobilenet_v2" else 0.25, image_size=64), 3)

@@ -88,6 +88,7 @@ def check(case: Case, dtype: str, *, against_plain: bool = True) -> None:
         )
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_values_and_gradients_in_float32_equal_the_plain_convolution_and_a_loop(case):
     check(case, "float32")
@@ -115,6 +116,7 @@ def test_float64_is_computed_in_float64(case):
 pad_pairs = st.tuples(st.integers(0, 3), st.integers(0, 3))
 
 
+@pytest.mark.long
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(
     shape=st.tuples(st.integers(1, 2), st.integers(1, 8), st.integers(1, 8), st.integers(1, 5)),

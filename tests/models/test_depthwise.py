@@ -83,11 +83,13 @@ def check(case: Case, dtype: str, *, against_grouped: bool = True) -> None:
         assert_close(ours, grouped, dtype, TOLERANCES[dtype])
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_values_and_gradients_in_float32_equal_the_grouped_convolution_and_a_loop(case):
     check(case, "float32")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("case", CASES[1:10:2], ids=str)
 def test_bfloat16_rounds_a_float32_sum_once(case):
     check(case, "bfloat16", against_grouped=False)
@@ -102,6 +104,7 @@ def test_float64_is_computed_in_float64(case):
 pad_pairs = st.tuples(st.integers(0, 3), st.integers(0, 3))
 
 
+@pytest.mark.long
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(
     shape=st.tuples(st.integers(1, 2), st.integers(1, 9), st.integers(1, 9), st.integers(1, 4)),

@@ -96,6 +96,7 @@ def test_a_batch_norm_that_is_the_source_of_a_sum_is_added_before_its_rectifier(
     np.testing.assert_allclose(y, [-4, 8, 0], rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("first", ["none", "a_bn", "b_out", "head"])
 def test_any_of_its_layers_can_be_the_first_that_trains(config, first):
     model = build(config, 3)

@@ -48,6 +48,7 @@ def count(model: Model) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(model.shapes))
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("config", PRETRAINED_FORMS, ids=label)
 def test_with_random_weights_in_every_layout_every_layer_equals_keras(config, tmp_path):
     reference = application(config, top=True)
@@ -63,6 +64,7 @@ def test_with_random_weights_in_every_layout_every_layer_equals_keras(config, tm
         jax.tree.map(np.testing.assert_array_equal, load(model, tmp_path / layout)[0], variables)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("file", "config", "top"),
     [
@@ -116,6 +118,7 @@ def test_only_the_8194_parameters_of_the_head_train_after_the_fully_connected_la
     assert sum(leaf.size for name in set(params) - set(frozen) for leaf in params[name].values()) == 8_194
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("alpha", [0.33, 1.3])
 @pytest.mark.parametrize("name", ["mobilenet", "mobilenet_v2"])
 def test_other_widths_round_the_channels_as_keras_does(name, alpha):
@@ -205,6 +208,7 @@ def gradients(
     return jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "config",
     [

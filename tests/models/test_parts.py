@@ -27,6 +27,7 @@ def pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "_cores", lambda: 2)
 
 
+@pytest.mark.long
 def test_outputs_are_those_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch, pairs: None) -> None:
     assert parts.part_size(IMAGES.shape) == 2
     program = jax.jit(MOBILENET.logits).lower(VARIABLES, IMAGES)
@@ -37,6 +38,7 @@ def test_outputs_are_those_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch, p
     np.testing.assert_allclose(in_pairs, whole, rtol=0, atol=1e-6 * np.abs(whole).max())
 
 
+@pytest.mark.long
 def test_a_step_with_a_frozen_start_is_that_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch, pairs: None) -> None:
     freezing, optimizer = Freezing.until(MOBILENET, "conv_pw_10"), optax.sgd(0.1)
     losses, texts = [], []
@@ -54,6 +56,7 @@ def test_a_step_with_a_frozen_start_is_that_of_the_whole_batch(monkeypatch: pyte
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_going_on_from_activations_is_bit_identical_to_all_layers_together(pairs: None) -> None:
     cut, end = (layer_index(MOBILENET.layers, name, "") for name in ("conv_pw_6", "dropout"))
     first, then, both = MOBILENET.part(0, cut), MOBILENET.part(cut, end), MOBILENET.part(0, end)

@@ -9,6 +9,7 @@ from cnn_jax.models.model import build
 from tests.models.keras_reference import application
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("size", "last"), [(224, 7), (150, 4), (33, 1)])
 def test_the_final_map_has_keras_size(size, last):
     config = ModelConfig("mobilenet", alpha=0.25, image_size=size)

@@ -62,6 +62,7 @@ def _local(bucket: Bucket, prefix: str, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_run_on_gs_is_the_run_on_this_machine_and_so_is_all_that_is_done_with_it(
     bucket: Bucket, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +105,7 @@ def test_a_run_on_gs_is_the_run_on_this_machine_and_so_is_all_that_is_done_with_
     )
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_while_it_saves_goes_on_from_the_checkpoint_before(
     gcs: FakeGcs, bucket: Bucket, tmp_path: Path
 ) -> None:
@@ -134,6 +136,7 @@ def test_a_run_that_is_killed_while_it_saves_goes_on_from_the_checkpoint_before(
     assert metrics(tmp_path / "whole") == metrics(RUN)
 
 
+@pytest.mark.long
 def test_a_damaged_checkpoint_is_moved_away_and_the_one_before_is_gone_on_from(bucket: Bucket) -> None:
     config = with_(SMALL_CNN, train={"epochs": 2})
     train(config, RUN)
@@ -156,6 +159,7 @@ def test_what_a_kill_left_before_the_first_whole_checkpoint_is_no_run_to_go_on_w
         runs.check(files.as_path("gs://bucket/runs"), SMALL_CNN)
 
 
+@pytest.mark.long
 def test_a_data_set_is_listed_as_on_this_machine(bucket: Bucket, photos: Path, tmp_path: Path) -> None:
     (photos / "train" / "blue" / "more").mkdir()
     shutil.copy(photos / "train" / "blue" / "00.png", photos / "train" / "blue" / "more" / "copy.png")

@@ -44,6 +44,7 @@ def desktop(browser: Browser, report: Path) -> Iterator[Page]:
     assert complaints == []
 
 
+@pytest.mark.long
 def test_it_opens_and_says_the_accuracy(desktop: Page) -> None:
     assert desktop.locator(".big").inner_text().endswith(" %")
     broken = "[...document.images].filter((image) => !image.complete || !image.naturalWidth).length"

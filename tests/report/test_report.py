@@ -220,6 +220,7 @@ def test_a_run_without_its_records_has_a_report_that_says_so(
     assert not page.all("section", id="curves")
 
 
+@pytest.mark.long
 def test_a_report_can_be_left_out_and_its_failure_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -237,6 +238,7 @@ def test_a_report_can_be_left_out_and_its_failure_is_one_line(
     assert (workdir / "evaluation-validation.json").exists()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("classes", [30, 1000])
 def test_many_classes_and_large_photographs_stay_below_5_megabytes(classes: int, tmp_path: Path) -> None:
     rng, n, size = np.random.default_rng(0), 1200, 128

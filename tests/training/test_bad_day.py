@@ -28,6 +28,7 @@ def _contents(folder: Path) -> dict[Path, bytes]:
 # ---- divergence ----
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("key", ["loss", "gradient_norm"])
 def test_a_loss_or_gradient_that_is_not_finite_stops_the_run_before_anything_is_overwritten(
     key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -68,6 +69,7 @@ def test_a_learning_rate_that_is_far_too_high_is_noticed(tmp_path: Path) -> None
 # ---- early stopping ----
 
 
+@pytest.mark.long
 def test_early_stopping_ends_after_the_epochs_without_a_better_one(tmp_path: Path) -> None:
     config = with_(
         SMALL_CNN,
@@ -111,6 +113,7 @@ def test_checkpoints_by_steps_and_epochs(tmp_path: Path) -> None:
     assert 6 * best in steps
 
 
+@pytest.mark.long
 def test_checkpoints_by_minutes(tmp_path: Path) -> None:
     config = replace(with_(SMALL_CNN, train={"epochs": 1}), checkpoint=CheckpointConfig(every_minutes=1e-9, keep=99))
     train(config, tmp_path / "run")
@@ -123,6 +126,8 @@ def _damage(checkpoint: Path) -> None:
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("leftovers_collected")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what Orbax leaves of a failed load
 @pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_goes_on(
@@ -142,7 +147,8 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_goes_on(
     assert longer != SMALL_CNN
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("leftovers_collected")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what Orbax leaves of a failed load
 @pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
 def test_where_every_checkpoint_is_damaged_nothing_is_thrown_away(tmp_path: Path) -> None:
     train(SMALL_CNN, tmp_path / "run")
@@ -154,6 +160,7 @@ def test_where_every_checkpoint_is_damaged_nothing_is_thrown_away(tmp_path: Path
     assert _contents(tmp_path / "run" / "checkpoints") == before
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_keeps_what_was_saved_and_says_so(tmp_path: Path) -> None:
     """A limit on the size of files stands in for the full disk: the write fails in the same place."""
     config = with_(SMALL_CNN, model={"filters": (4, 64)}, train={"epochs": 2})
@@ -191,6 +198,7 @@ def test_a_disk_that_fills_up_keeps_what_was_saved_and_says_so(tmp_path: Path) -
 # ---- weights of another run ----
 
 
+@pytest.mark.long
 def test_a_run_goes_on_from_another_with_a_new_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(SMALL_CNN, tmp_path / "first")
     first = runs.load(tmp_path / "first")
@@ -215,6 +223,7 @@ def test_a_run_goes_on_from_another_with_a_new_head(tmp_path: Path, capsys: pyte
     assert len(metrics(tmp_path / "second")) == 2
 
 
+@pytest.mark.long
 def test_a_run_with_the_same_classes_gives_its_head_too(tmp_path: Path) -> None:
     train(SMALL_CNN, tmp_path / "first")
     job = set_up(with_(SMALL_CNN, model={"weights": str(tmp_path / "first")}), None)

@@ -107,14 +107,17 @@ def _assert_same_run(first: Path, second: Path, config=WHOLE) -> None:
             assert other[name] == (pytest.approx(value, rel=1e-5) if isinstance(value, float) else value), name
 
 
+@pytest.mark.long
 def test_four_devices_train_as_one(folder: Path, one: Path, eight: dict[str, Any]) -> None:
     _assert_same_run(one, folder / "four")
 
 
+@pytest.mark.long
 def test_two_processes_of_two_devices_train_as_one_device(folder: Path, one: Path, told: list[dict[str, Any]]) -> None:
     _assert_same_run(one, folder / "two")
 
 
+@pytest.mark.long
 def test_kept_features_are_the_same_in_two_processes(folder: Path, told: list[dict[str, Any]]) -> None:
     train(FROZEN, folder / "one_frozen")
     _assert_same_run(folder / "one_frozen", folder / "two_frozen", FROZEN)
@@ -123,12 +126,14 @@ def test_kept_features_are_the_same_in_two_processes(folder: Path, told: list[di
     assert result["frozen_unchanged"] is True
 
 
+@pytest.mark.long
 def test_a_step_takes_as_many_operations_on_several_devices(folder: Path, one: Path, eight: dict[str, Any]) -> None:
     results = [json.loads((folder / name / "result.json").read_text()) for name in ("one", "four")]
     first, second = (result["flops_per_step"]["step"] for result in results)
     assert second == pytest.approx(first, rel=0.1)
 
 
+@pytest.mark.long
 def test_evaluation_of_two_processes_counts_every_image_once(folder: Path, told: list[dict[str, Any]]) -> None:
     from cnn_jax import evaluate
 
@@ -140,6 +145,7 @@ def test_evaluation_of_two_processes_counts_every_image_once(folder: Path, told:
     assert evaluation["loss"] == pytest.approx(alone["loss"], rel=1e-6)
 
 
+@pytest.mark.long
 def test_a_checkpoint_crosses_between_eight_devices_and_one(folder: Path, one: Path, eight: dict[str, Any]) -> None:
     assert eight["stopped"] == 6
     train(WHOLE, folder / "eight_to_one")
@@ -175,6 +181,7 @@ def test_process_0_alone_prints(pair: list[tuple[int, str, str]], told: list[dic
     assert pair[1][1] == ""
 
 
+@pytest.mark.sample(1)
 def test_killing_one_of_two_processes_ends_the_other_and_the_restart_goes_on_bit_exactly(
     folder: Path, pair: list[tuple[int, str, str]], again: list[tuple[int, str, str]]
 ) -> None:
@@ -201,6 +208,7 @@ def test_killing_the_process_where_the_others_meet_ends_them_too(again: list[tup
     assert "terminate called" not in errors
 
 
+@pytest.mark.long
 def test_what_is_frozen_is_never_reduced_over_the_devices(eight: dict[str, Any]) -> None:
     for point, statistics in (("conv2", 8), ("head", 0)):
         trainable, found = eight["collectives"][point]

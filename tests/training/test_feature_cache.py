@@ -51,6 +51,7 @@ def _losses(workdir: Path) -> np.ndarray:
     return np.asarray([line["loss"] for line in metrics(workdir)])
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("until", ["conv3", "bn4", "head"])
 def test_the_losses_are_those_of_the_run_without_the_cache(until: str, tmp_path: Path) -> None:
     for config, name in ((CACHED, "cached"), (UNCACHED, "plain")):
@@ -69,6 +70,7 @@ def test_result_and_console_say_what_is_kept(tmp_path: Path, capsys: pytest.Capt
     assert "each image kept as the output of pool2 (8x8x8 float32)" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_file_gives_the_bits_of_the_memory_and_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(CACHED, tmp_path / "memory")
     assert not list((cache_folder() / "features").glob("*"))
@@ -83,6 +85,7 @@ def test_a_file_gives_the_bits_of_the_memory_and_is_used_again(tmp_path: Path, m
     assert {path: path.read_bytes() for path in (cache_folder() / "features").iterdir()} == files
 
 
+@pytest.mark.long
 def test_bfloat16_takes_half_the_room_and_trains_alike(tmp_path: Path) -> None:
     half = with_(ON_DISK, train={"feature_dtype": "bfloat16"})
     full_size = train(ON_DISK, tmp_path / "float32").result["features"]["megabytes"]
@@ -91,6 +94,7 @@ def test_bfloat16_takes_half_the_room_and_trains_alike(tmp_path: Path) -> None:
     assert (_losses(tmp_path / "bfloat16") != _losses(tmp_path / "float32")).any()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("config", [CACHED, ON_DISK], ids=["memory", "disk"])
 def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_bit_exactly(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -152,6 +156,7 @@ def test_a_cut_short_file_is_computed_again(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in (cache_folder() / "features").iterdir()} == files
 
 
+@pytest.mark.long
 def test_an_interrupt_while_features_are_computed_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

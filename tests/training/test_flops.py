@@ -31,6 +31,7 @@ def work(options: StepOptions) -> tuple[float, float]:
     return counted, compiled.cost_analysis()["flops"]
 
 
+@pytest.mark.long
 def test_parts_and_microbatches_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "PIXELS", 2**40)
     whole, said = work(StepOptions())

@@ -66,6 +66,7 @@ def _after_steps(
     return before, state
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("until", ["conv_dw_6", "conv_pw_10", "head"])
 def test_frozen_leaves_and_statistics_stay_bit_identical_and_the_others_move(model: Model, until: str) -> None:
     freezing = Freezing.until(model, until)
@@ -88,6 +89,7 @@ def test_the_optimizer_holds_two_moments_of_the_trainable_parameters_and_nothing
     assert count(state.opt_state) == 2 * head + 1  # and the number of steps
 
 
+@pytest.mark.long
 def test_flops_and_memory_of_a_step_fall_as_the_freeze_point_moves_down_the_chain(model: Model) -> None:
     """With clipping, decay, the gradient's norm and running means: nothing of it may reach for what is frozen."""
     flops, kept = [], []
@@ -196,6 +198,7 @@ PATTERNS = (
 )
 
 
+@pytest.mark.long
 def test_leaves_frozen_by_patterns_stay_bit_identical_and_the_others_move(model: Model, variables: Variables) -> None:
     until = Freezing.until(model, "conv_pw_10")  # later, what the random frozen layers let through is too faint
     freezing = until.matching(PATTERNS, variables)

@@ -114,6 +114,7 @@ MOBILENET = ModelConfig(name="mobilenet", alpha=0.25, image_size=SIZE, weights="
 SMALL_CNN = ModelConfig(name="simple_cnn", image_size=SIZE, filters=(8, 16), weights="none", dropout=0.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("config", "until", "rate"),
     [(SMALL_CNN, "none", 1e-3), (MOBILENET, "none", 3e-4), (MOBILENET, "conv_pw_10", 3e-4)],

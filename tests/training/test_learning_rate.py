@@ -36,6 +36,7 @@ def test_it_suggests_a_rate_that_trains_and_writes_a_picture(tmp_path: Path) -> 
     assert train(config, tmp_path / "run").result["best"]["accuracy"] > 0.6
 
 
+@pytest.mark.long
 def test_it_works_on_a_frozen_network(tmp_path: Path) -> None:
     found = find_learning_rate(SMALL_FROZEN, tmp_path / "test", Reporter())
     assert len(found.learning_rates) == len(found.losses) == len(found.smoothed) >= 10

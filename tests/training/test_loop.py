@@ -121,6 +121,7 @@ def test_starting_a_finished_run_again_changes_nothing(finished: Path) -> None:
     assert {path: path.read_bytes() for path in (finished / "checkpoints").rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.long
 def test_images_kept_in_memory_change_nothing(image_folder: Path, tmp_path: Path) -> None:
     config = with_(SMALL_CNN, data={"dataset": f"folder:{image_folder}"})
     decoding = with_(config, data={"memory_megabytes": 0})
@@ -138,6 +139,7 @@ def test_images_that_are_cropped_are_not_kept_resized(image_folder: Path, monkey
     assert [split.ids for split in kept] == [job.dataset.splits["validation"].ids]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("config", "last_step"), [(SMALL_CNN, 2), (SMALL_CNN, 6), (MIXING, 9), (SMALL_FROZEN, 9)])
 def test_a_run_stopped_by_a_signal_goes_on_bit_exactly(
     config: Config, last_step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -154,6 +156,7 @@ def test_a_run_stopped_by_a_signal_goes_on_bit_exactly(
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "stopped")
 
 
+@pytest.mark.long
 def test_a_run_killed_at_random_moments_ends_bit_identical(tmp_path: Path) -> None:
     config = with_(SMALL_FROZEN, train={"epochs": 18})  # tests/faults has more kills, and other configurations
     train(config, tmp_path / "whole")
@@ -182,6 +185,7 @@ def _line_count(workdir: Path) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_process_saves_and_says_so_with_its_exit_code(
     number: signal.Signals, code: int, tmp_path: Path
@@ -215,6 +219,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.long
 def test_a_run_that_never_saved_may_begin_anew_with_other_settings(
     image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +241,7 @@ def test_a_run_that_never_saved_may_begin_anew_with_other_settings(
     assert (tmp_path / "run" / "classes.json").stat().st_mtime_ns == written
 
 
+@pytest.mark.long
 def test_images_added_later_do_not_join_a_run_and_images_removed_stop_it(image_folder: Path, tmp_path: Path) -> None:
     config = with_(SMALL_CNN, data={"dataset": f"folder:{image_folder}"}, train={"epochs": 1})
     train(config, tmp_path / "run")

@@ -88,6 +88,7 @@ RULES = {
 """Our settings; Keras' optimizer; its settings, where None is the same as ours and {} its defaults."""
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_is_that_of_keras(rule: str) -> None:
     settings, keras_class, same = RULES[rule]

@@ -71,6 +71,7 @@ def test_the_head_trains_alone_first_and_the_optimizer_begins_anew(tmp_path: Pat
     assert count(entered.opt_state) >= 2 * everything > count(state.opt_state)
 
 
+@pytest.mark.long
 def test_both_phases_are_in_the_log_and_the_proof_covers_both(tmp_path: Path) -> None:
     result = train(HEAD_FIRST, tmp_path / "run").result
     assert [line["epoch"] for line in metrics(tmp_path / "run", "validation")] == [1, 2, 3]
@@ -79,6 +80,7 @@ def test_both_phases_are_in_the_log_and_the_proof_covers_both(tmp_path: Path) ->
     assert result["parameters"]["frozen"] == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("last_step", [2, 5, 18])
 def test_every_option_at_once_goes_on_bit_exactly(
     last_step: int, everything: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -100,6 +102,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir
 
 
+@pytest.mark.long
 def test_the_running_mean_is_what_is_evaluated(everything: Path) -> None:
     """The checkpoint's variables differ from the parameters that train, and only where those move."""
     state = final_state(EVERYTHING, everything)

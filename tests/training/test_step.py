@@ -110,6 +110,7 @@ def test_microbatches_give_the_update_and_the_sums_of_the_whole_batch() -> None:
 MIXED = StepOptions(mixing=AugmentConfig(mixup=0.4, cutmix=1.0))
 
 
+@pytest.mark.long
 def test_microbatches_mix_as_the_whole_batch_does() -> None:
     model, results = small_cnn(), []
     for options in (MIXED, replace(MIXED, microbatches=4)):
@@ -122,6 +123,7 @@ def test_microbatches_mix_as_the_whole_batch_does() -> None:
     assert means_k == pytest.approx(means, rel=1e-5)
 
 
+@pytest.mark.long
 def test_mixed_steps_report_the_loss_and_accuracy_of_what_the_step_number_mixes() -> None:
     """Also of a step that begins anew from the state of the one before: nothing else is remembered."""
     model = small_cnn()
@@ -161,6 +163,7 @@ def test_the_report_and_the_totals_are_sums_over_the_batches_in_float64() -> Non
     assert means["accuracy"] == right / (3 * BATCH)
 
 
+@pytest.mark.long
 def test_with_batch_norm_the_parts_run_in_turn_and_move_the_statistics_each() -> None:
     model, parts = mobilenet(), 4
     state, step = start(model, SGD, options=StepOptions(microbatches=parts))
@@ -226,6 +229,7 @@ def test_the_running_mean_follows_its_recursion_and_is_what_is_evaluated() -> No
     assert np.abs(by_mean - by_last).max() > 1e-3
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("decay", "until"), [(None, "none"), (0.9, "conv_dw_1")])
 def test_a_checkpoint_holds_all_that_it_takes_to_go_on_bit_by_bit(decay: float | None, until: str) -> None:
     model = mobilenet()
@@ -279,6 +283,7 @@ def test_entering_without_a_running_mean_has_none() -> None:
     assert state.enter(optimizer, Freezing.until(model, HEAD)).average is None
 
 
+@pytest.mark.long
 def test_bfloat16_computes_activations_alone_and_keeps_everything_else_in_float32() -> None:
     adam, results = OptimizerConfig(name="adam", learning_rate=1e-3), {}
     for precision in ("float32", "bfloat16"):

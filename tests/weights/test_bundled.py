@@ -69,6 +69,7 @@ def test_another_width_or_architecture_is_told_what_the_weights_are_for() -> Non
             locate(model)
 
 
+@pytest.mark.long
 def test_keras_reads_the_file_and_sees_what_we_see() -> None:
     """As a model, and as weights of its own MobileNet without a top."""
     network = pretrained.load(PretrainedConfig(weights="shapes"), need_top=False)
@@ -108,6 +109,7 @@ def test_frozen_features_tell_shapes_apart_that_they_were_not_learned_from() -> 
     assert _accuracies(open_dataset(fresh).splits[UNSPLIT], True, ["conv_pw_13_relu"])[0] > 0.9
 
 
+@pytest.mark.long
 def test_frozen_pretrained_features_beat_frozen_random_ones_by_a_wide_margin_on_digits() -> None:
     """Standardised, so that the tiny activations of a random network count as much.
 

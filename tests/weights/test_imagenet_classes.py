@@ -70,6 +70,7 @@ def test_the_names_are_downloaded_once_checked_by_their_hash(
     assert server == [f"/{FILE}"]
 
 
+@pytest.mark.long
 def test_another_body_than_the_published_is_refused(places: dict[str, Path], server: list[str]) -> None:
     with pytest.raises(FetchError, match=FILE):
         class_names()

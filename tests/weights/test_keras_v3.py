@@ -80,6 +80,7 @@ def body() -> keras.Model:
     return model
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5", ".h5"])
 @pytest.mark.parametrize("make", [flat, nested, sequential])
 def test_a_fine_tuned_model_is_read_in_full_and_its_classifier_becomes_the_head(tmp_path, body, make, suffix):
@@ -96,6 +97,7 @@ def test_a_fine_tuned_model_is_read_in_full_and_its_classifier_becomes_the_head(
     np.testing.assert_array_equal(variables["params"]["head"]["bias"], bias)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5", ".h5"])
 @pytest.mark.parametrize("name", ["vgg16", "mobilenet_v2"])
 def test_other_architectures_are_read_in_full(tmp_path, name, suffix):
@@ -103,6 +105,7 @@ def test_other_architectures_are_read_in_full(tmp_path, name, suffix):
     assert_read_in_full(save(model, tmp_path / f"model{suffix}"), model)
 
 
+@pytest.mark.long
 def test_a_fine_tuned_model_predicts_here_what_it_predicts_in_keras(tmp_path, body):
     model = sequential(body, keras.layers.Dense(CLASSES))
     port = build(CONFIG, CLASSES)

@@ -260,6 +260,7 @@ def asked_by_keras(monkeypatch, application, arguments: dict) -> tuple[str, str 
     return asked[0]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("top", [False, True], ids=["no_top", "top"])
 @pytest.mark.parametrize(
     ("application", "model"),
@@ -371,6 +372,7 @@ def test_a_server_that_always_stalls_is_an_error(places, server, monkeypatch):
     assert files_in(places.cache) == []
 
 
+@pytest.mark.long
 def test_two_processes_may_download_the_same_file_at_once(places, server):
     """Both are held in the middle of the body until the other is there too."""
     both = threading.Barrier(2, timeout=60)

@@ -171,6 +171,7 @@ def arrays_in(path: Path, names: list[str]) -> list[bytes]:
         return sorted(np.asarray(file[name]).tobytes() for name in names)
 
 
+@pytest.mark.long
 def test_a_broken_file_is_an_error_or_gives_the_values_that_it_has(original, load, tmp_path):
     rng = np.random.default_rng(0)
     path = tmp_path / original.name

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cnn_jax.data.decode import MAX_PIXELS
+from cnn_jax.data.pillow import MAX_PIXELS
 
 Severity = Literal["problem", "warning", "note"]
 """A problem would break or bias training; a warning may be what was wanted; a note is dealt with by the reader."""

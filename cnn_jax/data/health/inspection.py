@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.data.decode import FORMATS, ORIENTATION, decode
+from cnn_jax.data.decode import decode
 from cnn_jax.data.health.duplicates import fingerprint
 from cnn_jax.data.health.findings import EXTREME_ASPECT, HUGE, TINY
+from cnn_jax.data.pillow import FORMATS, ORIENTATION
 from cnn_jax.data.tensorflow import first_line, read_errors, tf
 
 RECOGNISED = (*FORMATS, "TIFF", "AVIF", "ICO", "PPM")
@@ -83,7 +84,7 @@ def inspect(read: Callable[[], bytes], suffix: str | None) -> Facts:
 
 
 class TooManyPixels(ValueError):  # noqa: N818  (named for what it says)
-    """More than `decode.MAX_PIXELS`, where Pillow refuses as well."""
+    """More than `pillow.MAX_PIXELS`, where Pillow refuses as well."""
 
 
 def read_header(content: bytes) -> Header | None:

@@ -1,4 +1,4 @@
-"""Where the images of a split are, and how one is loaded inside a TensorFlow graph."""
+"""Where the images of a split are, and how one is loaded: inside a TensorFlow graph, or as an array without it."""
 
 import hashlib
 import os
@@ -9,10 +9,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cnn_jax.data import pillow
 from cnn_jax.data.decode import decode
 from cnn_jax.data.sources.names import Names
 from cnn_jax.data.tensorflow import tf
-from cnn_jax.files import stamps
+from cnn_jax.errors import DataError
+from cnn_jax.files import as_path, stamps
 
 
 class Images(Protocol):
@@ -20,6 +22,9 @@ class Images(Protocol):
 
     def load(self, index: Any) -> Any:
         """int64[] to uint8[h, w, 3] or uint8[h, w, 1]; raises OpError for an image that cannot be read."""
+
+    def array(self, index: int) -> np.ndarray:
+        """The same pixels without TensorFlow; raises DataError, with the reason, for an image that cannot be read."""
 
     def take(self, indices: np.ndarray) -> "Images":
         """Only these, in this order."""
@@ -44,6 +49,14 @@ class FileImages:
         prefix, block, starts, lengths = self._tensors
         path = tf().strings.substr(block, tf().gather(starts, index), tf().gather(lengths, index))
         return decode(tf().io.read_file(tf().strings.join([prefix, path])))
+
+    def array(self, index: int) -> np.ndarray:
+        path = os.path.join(self.folder, self.paths[index])
+        try:
+            encoded = as_path(path).read_bytes()
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror or error}") from error
+        return pillow.decode(encoded)
 
     @cached_property
     def _tensors(self) -> tuple[Any, ...]:
@@ -70,6 +83,9 @@ class ArrayImages:
     def load(self, index: Any) -> Any:
         return tf().gather(self._tensor, index)
 
+    def array(self, index: int) -> np.ndarray:
+        return self.pixels[index]
+
     @cached_property
     def _tensor(self) -> Any:
         return outside_of_graph(self.pixels)
@@ -94,6 +110,9 @@ class EncodedImages:
         position = tf().gather(outside_of_graph(self.indices), index)
         return decode(tf().numpy_function(lambda i: self.read(int(i)), [position], tf().string))
 
+    def array(self, index: int) -> np.ndarray:
+        return pillow.decode(self.read(int(self.indices[index])))
+
     def take(self, indices: np.ndarray) -> "EncodedImages":
         return EncodedImages(self.read, self.indices[indices], self.name)
 
@@ -115,6 +134,9 @@ class DrawnImages:
         position = tf().gather(outside_of_graph(self.indices), index)
         drawn = tf().numpy_function(lambda i: self.draw(int(i)), [position], tf().uint8, stateful=False)
         return tf().ensure_shape(drawn, (self.size, self.size, 3))
+
+    def array(self, index: int) -> np.ndarray:
+        return self.draw(int(self.indices[index]))
 
     def take(self, indices: np.ndarray) -> "DrawnImages":
         return DrawnImages(self.draw, self.size, self.indices[indices], self.name)

@@ -102,6 +102,7 @@ def test_real_photographs_are_found_after_what_programs_do_to_them(name: str, re
             assert distance(mark_of(path.read_bytes()), mark_of(copy)) <= NEAR, path
 
 
+@pytest.mark.long
 def test_pictures_of_a_series_are_no_copies(real_data: Path) -> None:
     """Sign digits: hands before light walls, 205 pictures a class, much alike; one true copy in cats and dogs."""
     signs = check(list_images(DataConfig(dataset=f"folder:{real_data / 'sign_language_digits'}")))
