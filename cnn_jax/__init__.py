@@ -1,9 +1,12 @@
 """Train and fine-tune convolutional image classifiers in JAX."""
 
 import os
+import sys
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
+
+from cnn_jax.tuning import tune_process
 
 if TYPE_CHECKING:
     from cnn_jax.config import Config
@@ -13,6 +16,9 @@ __all__ = ["fit", "load"]
 
 # A library's bar for notebooks, which is not used here, asks for a package that is not needed either.
 warnings.filterwarnings("ignore", message="IProgress not found")
+
+if sys.argv[:1] == ["-m"]:  # `python -m cnn_jax.…`, whose module is being looked for: before anything else is imported
+    tune_process()
 
 STARTED = time.perf_counter()
 """When this process began to import the package; for the report of what a start takes."""

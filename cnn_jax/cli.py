@@ -1,9 +1,8 @@
-"""What the doors share: parsing a command line, exit codes, and the process settings that speed up CPUs."""
+"""What the doors share: parsing a command line, and exit codes."""
 
 import inspect
 import io
 import os
-import platform
 import shutil
 import sys
 import textwrap
@@ -26,14 +25,8 @@ EXIT_USAGE = 2
 EXIT_SIGINT = 130
 EXIT_SIGTERM = 143
 
-MALLOC_TUNABLES = "glibc.malloc.hugetlb=1"
-"""Back large allocations with huge pages: XLA's fresh buffers otherwise pay a page fault every 4 KiB, every step."""
-
 AUGMENT = "--augment"
 """Flag of the doors that feed training images."""
-
-NO_TUNING = "CNN_JAX_NO_TUNING"
-"""Environment variable: set to anything to start without `MALLOC_TUNABLES`."""
 
 Arguments = TypeVar("Arguments")
 
@@ -112,7 +105,6 @@ def flag(argv: Sequence[str], name: str) -> str | None:
 def run_door(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run a door's `main` on the process's arguments and exit with its code; a user error is one message and code 2."""
     keep_compiled_programs()
-    tune_process()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files and classes may be in any encoding
@@ -143,17 +135,4 @@ def run_door(main: Callable[[Sequence[str]], int]) -> NoReturn:
 def keep_compiled_programs() -> None:
     """Have JAX keep the programs that took long to compile, so that the next start of a run begins sooner."""
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "compiled"))
-    os.environ.setdefault("JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS", "0.2")  # JAX's own is a second
-
-
-def tune_process() -> None:
-    """On Linux, start this process again with `MALLOC_TUNABLES` where they are not set: glibc reads them only then.
-
-    1.2 to 1.4 times faster steps on CPU, 3 times where everything trains (docs/performance.md), for 20 ms.
-    """
-    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc" or NO_TUNING in os.environ:
-        return
-    if "GLIBC_TUNABLES" in os.environ or not sys.orig_argv:
-        return
-    environment = {**os.environ, "GLIBC_TUNABLES": MALLOC_TUNABLES}
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
+    os.environ.setdefault("JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS", "0.05")  # JAX's own is 1

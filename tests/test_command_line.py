@@ -16,6 +16,7 @@ import cnn_jax
 from cnn_jax import cli, train
 from cnn_jax.config import AugmentConfig, Config
 from cnn_jax.experiment import from_json, list_experiments, load_experiment, resolve_paths
+from cnn_jax.tuning import NO_TUNING
 
 PACKAGE_PARENT = str(Path(cnn_jax.__file__).parent.parent)
 
@@ -32,7 +33,6 @@ Door = Callable[..., Finished]
 
 @pytest.fixture
 def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Door:
-    monkeypatch.setenv(cli.NO_TUNING, "1")  # no second start: it would replace the process of the tests
     monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.chdir(tmp_path)
 
@@ -48,10 +48,10 @@ def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 def run_process(*argv: str, tuning: bool, folder: Path, python: tuple[str, ...] = ()) -> Finished:
-    environment = {k: v for k, v in os.environ.items() if k not in ("GLIBC_TUNABLES", cli.NO_TUNING)}
+    environment = {k: v for k, v in os.environ.items() if k not in ("GLIBC_TUNABLES", NO_TUNING)}
     environment |= {"PYTHONPATH": PACKAGE_PARENT, "COLUMNS": "400", "PYTHONUTF8": "1"}
     if not tuning:
-        environment[cli.NO_TUNING] = "1"
+        environment[NO_TUNING] = "1"
     command = [sys.executable, *python, *argv]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, cwd=folder)
     return Finished(done.returncode, done.stdout, done.stderr)
@@ -321,10 +321,10 @@ def test_a_process_prints_its_configuration(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or sys.platform != "linux", reason="glibc alone has tunables")
 @pytest.mark.parametrize("tuning", [True, False])
-def test_a_process_starts_again_with_the_memory_settings_unless_told_not_to(tmp_path: Path, tuning: bool) -> None:
-    code = (
-        "import os, sys; from cnn_jax import cli; cli.tune_process(); print(os.environ.get('GLIBC_TUNABLES'), sys.argv)"
-    )
-    finished = run_process("-c", code, "an argument", tuning=tuning, folder=tmp_path)
-    settings = cli.MALLOC_TUNABLES if tuning else None
-    assert (finished.code, finished.out) == (0, f"{settings} ['-c', 'an argument']\n")
+def test_a_door_starts_again_with_the_memory_settings_unless_told_not_to(tmp_path: Path, tuning: bool) -> None:
+    told = "import cnn_jax, os, sys; print(os.environ.get('GLIBC_TUNABLES'), sys.argv)"
+    finished = run_process("-c", told, "an argument", tuning=tuning, folder=tmp_path)
+    assert finished.out == "None ['-c', 'an argument']\n"  # a program of the user's is left alone
+    door = run_process("-X", "importtime", "-m", "cnn_jax.train", "--help", tuning=tuning, folder=tmp_path)
+    assert door.code == 0
+    assert door.err.count("cnn_jax.tuning") == (2 if tuning else 1)

@@ -115,7 +115,6 @@ def test_an_error_about_a_strange_name_is_printed_without_being_obeyed(
     from cnn_jax import cli, predict
 
     monkeypatch.setattr("sys.argv", ["predict", str(tmp_path / NAMES["terminal escape"]), "--checkpoint=x"])
-    monkeypatch.setattr(cli, "tune_process", lambda: None)
     with pytest.raises(SystemExit) as left:
         cli.run_door(predict.main)
     assert left.value.code == 2
