@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnn_jax.data import paths
 from cnn_jax.data.paths import expand, readable_batches, why_unreadable
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import ArrayImages, FileImages
@@ -48,6 +49,13 @@ def test_a_home_folder_is_understood(photos: Path, monkeypatch: pytest.MonkeyPat
     assert expand(["~/b.png"]) == [str(photos / "b.png")]
 
 
+@pytest.fixture(params=[0, paths.HANDFUL], ids=["TensorFlow", "Pillow"])
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to read."""
+    monkeypatch.setattr(paths, "HANDFUL", request.param)
+
+
+@pytest.mark.usefixtures("reader")
 def test_batches_hold_every_readable_image_once_in_order_and_padding_is_masked() -> None:
     pixels = np.arange(7, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
     batches = list(readable_batches(ArrayImages(pixels), 7, Resize(4), 3))
@@ -58,6 +66,7 @@ def test_batches_hold_every_readable_image_once_in_order_and_padding_is_masked()
     np.testing.assert_array_equal(indices, np.arange(7))
 
 
+@pytest.mark.usefixtures("reader")
 def test_unreadable_files_are_left_out_and_say_why(tmp_path: Path) -> None:
     paths = []
     for i in range(9):
