@@ -2,7 +2,7 @@
 
 The pixels are those of `cnn_jax.data.decode`, bit for bit. In the streams of training and evaluation TensorFlow decodes
 what it decodes rightly, on its own threads, and Pillow the rest; everywhere else Pillow decodes everything.
-They refuse the same files but for a damaged PNG whose pixels are whole and whose end is not: Pillow reads it.
+They refuse the same files but for some damaged PNG files, which libpng refuses and Pillow reads.
 """
 
 import io
