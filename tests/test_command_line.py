@@ -16,7 +16,7 @@ import cnn_jax
 from cnn_jax import cli, train
 from cnn_jax.config import AugmentConfig, Config
 from cnn_jax.experiment import from_json, list_experiments, load_experiment, resolve_paths
-from cnn_jax.tuning import NO_TUNING
+from cnn_jax.tuning import MALLOC_TUNABLES, NO_TUNING
 
 PACKAGE_PARENT = str(Path(cnn_jax.__file__).parent.parent)
 
@@ -322,6 +322,13 @@ def test_a_process_prints_its_configuration(tmp_path: Path) -> None:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or sys.platform != "linux", reason="glibc alone has tunables")
 @pytest.mark.parametrize("tuning", [True, False])
 def test_a_door_starts_again_with_the_memory_settings_unless_told_not_to(tmp_path: Path, tuning: bool) -> None:
+    code = (
+        "import os, sys; from cnn_jax.tuning import tune_process; tune_process(); "
+        "print(os.environ.get('GLIBC_TUNABLES'), sys.argv)"
+    )
+    started = run_process("-c", code, "an argument", tuning=tuning, folder=tmp_path)
+    settings = MALLOC_TUNABLES if tuning else None
+    assert (started.code, started.out) == (0, f"{settings} ['-c', 'an argument']\n")
     told = "import cnn_jax, os, sys; print(os.environ.get('GLIBC_TUNABLES'), sys.argv)"
     finished = run_process("-c", told, "an argument", tuning=tuning, folder=tmp_path)
     assert finished.out == "None ['-c', 'an argument']\n"  # a program of the user's is left alone

@@ -39,7 +39,8 @@ class Resize:
         if image.shape == (*shape, 3):
             return image
         if self.fit == "crop":
-            image = _middle_square(image)
+            height, width = tf().unstack(tf().shape(image)[:2], num=2)
+            image = _middle_square(image, height, width, tf().minimum(height, width))
         if self.interpolation == "bilinear" and not self.antialias:
             return _bilinear(image, self.size)
         image = tf().image.resize(image, shape, self.interpolation, antialias=self.antialias)
@@ -59,9 +60,8 @@ class Resize:
         if self.antialias or self.interpolation == "bicubic":
             return np.asarray(self(tf().constant(image)))
         if self.fit == "crop":
-            side = min(image.shape[:2])
-            top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-            image = image[top : top + side, left : left + side]
+            height, width = image.shape[:2]
+            image = _middle_square(image, height, width, min(height, width))
         return (_bilinear_array if self.interpolation == "bilinear" else _nearest_array)(image, self.size)
 
     def __str__(self) -> str:
@@ -83,9 +83,8 @@ def _bilinear(image: Any, size: int) -> Any:
     return tf().reshape(tf().cast(values + 0.5, tf().uint8), (size, size, 3))  # between the values that it weighs
 
 
-def _middle_square(image: Any) -> Any:
-    height, width = tf().unstack(tf().shape(image)[:2], num=2)
-    side = tf().minimum(height, width)
+def _middle_square(image: Any, height: Any, width: Any, side: Any) -> Any:
+    """What lies in the middle of an array or a tensor, `side` pixels square."""
     top, left = (height - side) // 2, (width - side) // 2
     return image[top : top + side, left : left + side]
 

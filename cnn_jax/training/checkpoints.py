@@ -188,11 +188,10 @@ class Checkpoints:
         Orbax finds that out in the middle of reading the others, and leaves them unfinished: whoever collects their
         coroutines later, anywhere in the program, is told of their errors.
         """
-        saved = self._checkpointer.checkpointables_metadata(step).metadata
-        for name, tree in abstract.items():
-            if tree is None or saved.get(name) is None:
-                continue
-            found = _shapes(saved[name])
+        arrays = {name: tree for name, tree in abstract.items() if tree is not None}
+        saved = self._checkpointer.checkpointables_metadata(step).metadata if arrays else {}
+        for name, tree in arrays.items():
+            found = _shapes(saved.get(name))
             for path, shape in _shapes(tree).items():
                 if found.get(path, shape) != shape:
                     raise ValueError(f"{name}/{path} is {list(found[path])} there, and {list(shape)} is asked for")
