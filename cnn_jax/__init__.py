@@ -6,6 +6,7 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from cnn_jax.clock import process_age
 from cnn_jax.tuning import tune_process
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ warnings.filterwarnings("ignore", message="IProgress not found")
 if sys.argv[:1] == ["-m"]:  # `python -m cnn_jax.…`, whose module is being looked for: before anything else is imported
     tune_process()
 
-STARTED = time.perf_counter()
-"""When this process began to import the package; for the report of what a start takes."""
+STARTED = time.perf_counter() - process_age()
+"""When this process began, by `time.perf_counter`."""
 
 
 def fit(config: "Config", workdir: str | os.PathLike[str], *, report: bool = True) -> dict[str, Any]:
@@ -46,21 +47,18 @@ def fit(config: "Config", workdir: str | os.PathLike[str], *, report: bool = Tru
     import signal
     from pathlib import Path
 
+    begun = time.perf_counter()
     from cnn_jax import cli
+    from cnn_jax.clock import Clock
     from cnn_jax.experiment import resolve_paths
 
     cli.keep_compiled_programs()
-    from cnn_jax.training import console, logs, loop
+    from cnn_jax.fitting import fit_and_report
+    from cnn_jax.training.logs import Reporter
 
-    reporter, folder = logs.Reporter(), Path(workdir)
-    outcome = loop.fit(resolve_paths(config), folder, reporter)
-    console.conclude(outcome.result, reporter)
+    outcome = fit_and_report(resolve_paths(config), Path(workdir), Reporter(), Clock(begun), report)
     if outcome.stopped_by == signal.SIGINT:
         raise KeyboardInterrupt
-    if report and outcome.result["status"] == "completed":
-        from cnn_jax.report import after_training
-
-        after_training(folder, outcome.validation, reporter)
     return outcome.result
 
 

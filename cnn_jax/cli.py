@@ -1,5 +1,6 @@
 """What the doors share: parsing a command line, and exit codes."""
 
+import contextlib
 import inspect
 import io
 import os
@@ -129,7 +130,22 @@ def run_door(main: Callable[[Sequence[str]], int]) -> NoReturn:
         distributed.explain(error)
         code = EXIT_FAILED
     distributed.abandon(code)
+    if main.__module__ == "__main__":
+        _end(code)
     sys.exit(code)
+
+
+def _end(code: int) -> None:
+    """The end of a process that has nothing left to do; returns where a debugger, a profiler or `python -i` goes on.
+
+    Threads of libraries would hold it up for a second and more; whatever has to be written is, at this point.
+    """
+    if sys.gettrace() or sys.getprofile() or sys.flags.inspect:
+        return
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def keep_compiled_programs() -> None:

@@ -98,13 +98,14 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it has brackets inside brackets a thousand times") from error
 
 
-def append(path: Path, text: str) -> None:
+def append(path: Path, content: str | bytes) -> None:
     """Write at the end of a file; a remote one is replaced by a longer one, since objects do not grow."""
+    added = content.encode() if isinstance(content, str) else content
     if is_remote(path):
-        write_atomically(path, (path.read_text() if path.exists() else "") + text)
+        write_atomically(path, (path.read_bytes() if path.exists() else b"") + added)
         return
-    with path.open("a") as file:
-        file.write(text)
+    with path.open("ab") as file:
+        file.write(added)
 
 
 class Entry(Protocol):

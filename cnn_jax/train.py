@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from cnn_jax import STARTED, cli, distributed
+from cnn_jax.clock import Clock
 from cnn_jax.config import Config
 from cnn_jax.distributed import DistributedArguments
 from cnn_jax.experiment import resolve_paths, to_json
@@ -52,20 +53,14 @@ def main(argv: Sequence[str]) -> int:
         print(to_json(config))
         return 0
     distributed.join(arguments.distributed)
-    from cnn_jax.training import console  # JAX and TensorFlow load only once the command line is right
+    from cnn_jax.fitting import fit_and_report  # JAX loads only once the command line is right
     from cnn_jax.training.logs import Reporter
-    from cnn_jax.training.loop import fit
 
     reporter = Reporter()
     if arguments.find_learning_rate:
         return _find_learning_rate(config, arguments.workdir or Path("runs") / f"{config.name}-learning-rate", reporter)
     workdir = arguments.workdir or Path("runs") / config.name
-    outcome = fit(config, workdir, reporter, STARTED)
-    console.conclude(outcome.result, reporter)
-    if arguments.report and outcome.result["status"] == "completed":
-        from cnn_jax import report
-
-        report.after_training(workdir, outcome.validation, reporter)
+    outcome = fit_and_report(config, workdir, reporter, Clock(STARTED), arguments.report)
     if outcome.result["status"] == "completed":
         reporter.line(f"next       python -m cnn_jax.evaluate --checkpoint={workdir}")
     else:

@@ -4,7 +4,28 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 
-from cnn_jax.data.stream import Batch, pass_order, steps_per_pass
+from cnn_jax.config import AugmentConfig
+from cnn_jax.data.preprocess import Resize
+from cnn_jax.data.sources import ArrayImages, Split
+from cnn_jax.data.stream import Batch, TrainStream, pass_order, steps_per_pass
+
+
+def training_batches(
+    split: Split,
+    resize: Resize,
+    batch_size: int,
+    seed: int,
+    augment: AugmentConfig,
+    first_step: int = 0,
+    process: int = 0,
+    processes: int = 1,
+) -> Generator[Batch, None, None]:
+    """The batches of `TrainStream`; of images in memory that stay as they are, without TensorFlow."""
+    images, shape = split.images, (resize.size, resize.size, 3)
+    if isinstance(images, ArrayImages) and images.pixels.shape[1:] == shape and not augment.changes_images:
+        return training_rows([images.pixels], split.labels, batch_size, seed, first_step, process, processes)
+    stream = TrainStream(split, resize, batch_size, seed, augment, process, processes)
+    return stream.batches(first_step)
 
 
 def training_rows(

@@ -15,9 +15,10 @@ import numpy as np
 
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.augment import augment
+from cnn_jax.data.permutation import shuffled
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import ArrayImages, Split
-from cnn_jax.data.sources.images import outside_of_graph
+from cnn_jax.data.sources.images import DrawnImages, outside_of_graph
 from cnn_jax.data.tensorflow import first_line, read_errors, tf
 from cnn_jax.errors import DataError
 
@@ -41,29 +42,23 @@ def steps_per_pass(examples: int, batch_size: int) -> int:
 
 def pass_order(examples: int, batch_size: int, seed: int, number: int) -> np.ndarray:
     """Indices of the examples in pass `number`: int64[steps_per_pass * batch_size], each at least once."""
-    return _pass_order(examples, batch_size, _pass_key(seed, number)).numpy()
+    wanted = steps_per_pass(examples, batch_size) * batch_size
+    key = _pass_key(seed, number)
+    return np.concatenate([shuffled(examples, (key, -1 - i)) for i in range(-(-wanted // examples))])[:wanted]
 
 
-def _pass_key(seed: int, number: Any) -> Any:
-    """int64[], different for every seed and pass.
+def _pass_key(seed: int, number: int) -> int:
+    """Different for every seed and pass, in 64 bits.
 
     It is the first half of the seeds of TensorFlow's stateless generators; the second half is the position of the
     example for its augmentation, and -1, -2, … for the permutations.
     """
-    return tf().constant(seed << 32, tf().int64) + tf().cast(number, tf().int64)
+    return (seed << 32) + number
 
 
 def _augmented(image: Any, seed: Any, config: AugmentConfig, resize: Resize) -> Any:
     """An image of any size, resized and augmented: uint8[size, size, 3]."""
     return augment(image if config.reads_originals else resize(image), seed, config, resize.size)
-
-
-def _pass_order(examples: int, batch_size: int, key: Any) -> Any:
-    wanted = steps_per_pass(examples, batch_size) * batch_size
-    shuffle = tf().random.experimental.stateless_shuffle
-    indices = tf().range(examples, dtype=tf().int64)
-    repeats = [shuffle(indices, tf().stack([key, -1 - i])) for i in range(-(-wanted // examples))]
-    return tf().concat(repeats, 0)[:wanted]
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,7 @@ class TrainStream:
     def _plan(self, first_step: int) -> Any:
         """The examples of this process' part of each batch, as a data set of index, augmentation seed and label.
 
-        All of it is TensorFlow's, so that no step waits for Python.
+        All of it but the order of a pass is TensorFlow's, so that no step waits for Python.
         """
         examples, local = len(self.split), self.batch_size // self.processes
         steps = steps_per_pass(examples, self.batch_size)
@@ -105,11 +100,14 @@ class TrainStream:
         all_labels = outside_of_graph(self.split.labels)
 
         def one_pass(number: Any) -> Any:
-            key = _pass_key(self.seed, number)
+            key = tf().constant(_pass_key(self.seed, 0), tf().int64) + number
+            order = tf().numpy_function(
+                lambda n: pass_order(examples, self.batch_size, self.seed, int(n)), [number], tf().int64
+            )
             begin = tf().where(number == first_pass, tf().constant(first_step_in_pass * local, tf().int64), 0)
             mine = tf().range(begin, steps * local, dtype=tf().int64)
             here = mine // local * self.batch_size + self.process * local + mine % local
-            indices = tf().gather(_pass_order(examples, self.batch_size, key), here)
+            indices = tf().ensure_shape(tf().gather(order, here), (None,))
             seeds = tf().stack([tf().fill(tf().shape(here), key), here], axis=1)
             labels = tf().gather(all_labels, indices)
             return tf().data.Dataset.from_tensor_slices((indices, seeds, labels))
@@ -146,18 +144,31 @@ def evaluation_batches(
     positions = np.arange(steps * batch_size).reshape(steps, processes, local)[:, process].ravel()
     mask = positions < len(split)
     indices = np.where(mask, positions, 0)
+    if view is None and isinstance(split.images, ArrayImages | DrawnImages):
+        return _batches_in_python(split, resize, indices, mask, local)
 
     def load(index: Any, label: Any, real: Any) -> dict[str, Any]:
         image = split.images.load(index)
         if view is None:
             image = resize(image)
         else:
-            image = _augmented(image, tf().stack([_pass_key(view.seed, view.number), index]), view.augment, resize)
+            key = tf().constant(_pass_key(view.seed, view.number), tf().int64)
+            image = _augmented(image, tf().stack([key, index]), view.augment, resize)
         return {"image": image, "label": label, "index": index, "mask": real}
 
     dataset = tf().data.Dataset.from_tensor_slices((indices, split.labels[indices], mask))
     dataset = dataset.map(load, PARALLEL_CALLS, deterministic=True).batch(local).prefetch(PREFETCH)
     return _named_errors(dataset, split, iter(indices))
+
+
+def _batches_in_python(
+    split: Split, resize: Resize, indices: np.ndarray, mask: np.ndarray, size: int
+) -> Generator[Batch, None, None]:
+    """Batches of images for which TensorFlow would ask Python anyway, or which are there already."""
+    for start in range(0, len(indices), size):
+        here = indices[start : start + size]
+        images = np.stack([resize.array(split.images.array(index)) for index in here])
+        yield {"image": images, "label": split.labels[here], "index": here, "mask": mask[start : start + size]}
 
 
 def in_memory(split: Split, resize: Resize, budget: int) -> Split:

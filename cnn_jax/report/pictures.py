@@ -1,7 +1,8 @@
 """Photographs of a split as pictures for the page, as the network sees them."""
 
-import contextlib
+import os
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,8 @@ import numpy as np
 from cnn_jax import html
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import Split
-from cnn_jax.data.stream import evaluation_batches
+from cnn_jax.errors import DataError
 
-BATCH = 32
 SMALL = 64
 """Pixels below which a picture is kept without loss and shown with its pixels enlarged."""
 
@@ -34,10 +34,22 @@ def picture(pixels: np.ndarray, longest_side: int) -> Picture:
 
 
 def load(examples: Split, indices: Sequence[int], resize: Resize) -> Generator[np.ndarray, None, None]:
-    """The images at these places of the split, in this order, each uint8[s, s, 3]."""
-    if not len(indices):
-        return
-    batches = evaluation_batches(examples.take(indices), resize, min(BATCH, len(indices)))
-    with contextlib.closing(batches):
-        for batch in batches:
-            yield from batch["image"][batch["mask"]]
+    """The images at these places of the split, in this order, each uint8[s, s, 3].
+
+    Close it, to stop the threads that read.
+
+    Raises:
+        DataError: an image can no longer be read.
+    """
+
+    def load_one(index: int) -> np.ndarray:
+        try:
+            return resize.array(examples.images.array(index))
+        except DataError as error:
+            raise DataError(f"{examples.ids[index]} cannot be read as an image: {error}") from error
+
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        yield from pool.map(load_one, indices)
+    finally:
+        pool.shutdown(cancel_futures=True)

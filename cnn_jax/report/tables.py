@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cnn_jax.clock import OTHER, REPORT
 from cnn_jax.config import Config
 from cnn_jax.report.record import METRICS, RESULT, Number, Record, count, decimals, per_second, percent, seconds
 from cnn_jax.training.runs import TrainedRun
@@ -132,17 +133,15 @@ class Timing:
 
 def timing(record: Record) -> Timing | None:
     """What the time went to; None without result.json."""
-    parts: dict[str, float] | None = record.get(RESULT, "startup_seconds")
-    if parts is None:
+    found: dict[str, float] | None = record.get(RESULT, "seconds")
+    if found is None:
         return None
+    parts = {name: value for name, value in found.items() if name not in (REPORT, OTHER)}  # which are not over yet
     longest = max(parts.values(), default=0.0) or 1.0
     validations = [i for i, line in enumerate(record.get(METRICS) or []) if line["split"] == "validation"]
     return Timing(
         record.result(seconds, "wall_seconds"),
         record.result(per_second, "images_per_second"),
         record.number(per_second, METRICS, validations[-1] if validations else 0, "images_per_second"),
-        tuple(
-            Part(name, record.result(seconds, "startup_seconds", name), value / longest)
-            for name, value in parts.items()
-        ),
+        tuple(Part(name, record.result(seconds, "seconds", name), value / longest) for name, value in parts.items()),
     )

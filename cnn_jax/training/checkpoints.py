@@ -114,7 +114,7 @@ class Checkpoints:
         """
         if step in self.steps():
             return
-        copied = jax.tree.map(jnp.copy, saved)
+        copied = _copied(saved)
         meta = {**meta, "checksums": {name: _checksum(tree) for name, tree in saved.items()}}
         try:
             self._checkpointer.save_checkpointables_async(step, {**copied, "meta": meta}, metrics=metrics)
@@ -199,6 +199,11 @@ class Checkpoints:
     def _others(self, step: int) -> str:
         others = ", ".join(str(other) for other in self.steps() if other != step)
         return f"; other checkpoints there: {others}" if others else ""
+
+
+@jax.jit
+def _copied(tree: Any) -> Any:
+    return jax.tree.map(jnp.copy, tree)
 
 
 def _checksum(tree: Any) -> int:

@@ -50,7 +50,7 @@ def conclude(result: dict[str, Any], reporter: Reporter) -> None:
     if step and full:
         share = f"{step / full:.0%} of training every layer"
         reporter.line(f"work       {step / 1e9:.2f} of {full / 1e9:.2f} GFLOP a step, {share}")
-    reporter.line(f"time       {result['wall_seconds']:.1f} s, {result['images_per_second']:.0f} training images/s")
+    reporter.line(f"speed      {result['images_per_second']:.0f} training images/s")
 
 
 def _describe_weights(job: Job) -> str:

@@ -14,7 +14,7 @@ from cnn_jax.evaluation.evaluator import predict_all
 from cnn_jax.evaluation.metrics import Predictions, accuracy_and_loss
 from cnn_jax.training import flops
 from cnn_jax.training.feeds import Feed
-from cnn_jax.training.logs import MetricsLog, Reporter, StartUp
+from cnn_jax.training.logs import MetricsLog, Reporter
 from cnn_jax.training.phases import Phase
 from cnn_jax.training.progress import Metrics, Progress
 from cnn_jax.training.saving import Saver
@@ -29,11 +29,9 @@ NAMED_FILES = 8
 class Epochs:
     """Trains and validates. Close it, to stop the threads that prepare batches."""
 
-    def __init__(
-        self, job: Job, phase: Phase, feed: Feed, saver: Saver, log: MetricsLog, reporter: Reporter, start: StartUp
-    ) -> None:
+    def __init__(self, job: Job, phase: Phase, feed: Feed, saver: Saver, log: MetricsLog, reporter: Reporter) -> None:
         self._job, self._phase, self._feed, self._saver = job, phase, feed, saver
-        self._log, self._reporter, self._start = log, reporter, start
+        self._log, self._reporter, self._clock = log, reporter, job.clock
         self._jitted = make_train_step(
             feed.model, phase.optimizer, phase.freezing, job.config.seed, job.mesh, job.options
         )
@@ -93,22 +91,21 @@ class Epochs:
         inputs, labels = (self._job.mesh.put_batch(batch[key]) for key in ("image", "label"))
         if self._compiled is not None:
             return self._compiled(state, inputs, labels)
-        begun = time.perf_counter()
-        self._compiled = self._jitted.lower(state, inputs, labels).compile()
-        self._start.measure("compilation", begun)
-        of_a_device = flops.compiled_step(
-            self._feed.model,
-            self._phase.freezing,
-            self._job.variables,
-            self._compiled,
-            inputs,
-            self._job.options.microbatches,
-        )
+        with self._clock.part("compilation"):
+            self._compiled = self._jitted.lower(state, inputs, labels).compile()
+            of_a_device = flops.compiled_step(
+                self._feed.model,
+                self._phase.freezing,
+                self._job.variables,
+                self._compiled,
+                inputs,
+                self._job.options.microbatches,
+            )
         self._flops = of_a_device and of_a_device * self._job.mesh.devices
         self._memory = {"step": _bytes_of(self._compiled), "kept": self._feed.kept_bytes}
-        begun = time.perf_counter()
-        result = jax.block_until_ready(self._compiled(state, inputs, labels))
-        self._start.measure("first step", begun)
+        with self._clock.part("first step"):
+            result = jax.block_until_ready(self._compiled(state, inputs, labels))
+        self._reporter.line(f"start      {self._clock}")
         return result
 
     def _checked(self, step: int, report: Report, indices: np.ndarray) -> float:
@@ -143,7 +140,8 @@ class Epochs:
             )
         validation, seconds = accuracy_and_loss(self.predictions), time.perf_counter() - begun
         progress = progress.validated(epoch, validation)
-        self._report(epoch, state, progress, validation, speed, images / max(seconds, 1e-9))
+        with self._clock.part("logs"):
+            self._report(epoch, state, progress, validation, speed, images / max(seconds, 1e-9))
         return replace(state, totals=job.mesh.replicate(Totals.zero())), progress
 
     def _report(

@@ -6,9 +6,9 @@ from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from functools import partial
 
-from cnn_jax.data.rows import evaluation_rows, training_rows
+from cnn_jax.data.rows import evaluation_rows, training_batches, training_rows
 from cnn_jax.data.sources import ArrayImages, Split
-from cnn_jax.data.stream import Batch, TrainStream, evaluation_batches
+from cnn_jax.data.stream import Batch, evaluation_batches
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
 from cnn_jax.training.feature_cache import FeatureCache, Features, Plan, Source, identity
@@ -50,10 +50,15 @@ def make_feed(
             validation = job.shared.in_memory("validation", validation, resize, budget)
             if not data.augment.reads_originals:
                 training = job.shared.in_memory("train", training, resize, budget)
-        stream = TrainStream(training, resize, data.batch_size, seed, data.augment, *place)
         batches = partial(evaluation_batches, validation, resize, data.eval_batch_size, *place)
         arrays = [split.images.pixels for split in (training, validation) if isinstance(split.images, ArrayImages)]
-        return Feed(job.model, stream.batches, batches, validation, sum(array.nbytes for array in arrays))
+        return Feed(
+            job.model,
+            lambda first: training_batches(training, resize, data.batch_size, seed, data.augment, first, *place),
+            batches,
+            validation,
+            sum(array.nbytes for array in arrays),
+        )
     kept = _features(job, phase.features, state.variables, reporter, stopped)
     if kept is None:
         return None

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -13,8 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cnn_jax.console_text import printable_lines
-from cnn_jax.data.tensorflow import tf
 from cnn_jax.files import append, parse_json, write_atomically
+
+if TYPE_CHECKING:
+    from cnn_jax.training.tensorboard import EventsFile
 
 SECONDS_BETWEEN_LINES = 30.0
 """Of progress, where it cannot be shown live."""
@@ -28,47 +30,37 @@ class MetricsLog:
 
         Without a `workdir`, in a process that does not write, nothing is kept.
         """
-        self._path, self._writer = None, None
+        self._path: Path | None = None
+        self._events: EventsFile | None = None
         if workdir is None:
             return
         self._path = workdir / "metrics.jsonl"
         lines = self._path.read_text().splitlines() if self._path.exists() else []
         write_atomically(self._path, "".join(f"{line}\n" for line in lines if _step(line) <= first_step))
         if tensorboard:
-            self._writer = tf().summary.create_file_writer(str(workdir / "tensorboard"))
+            from cnn_jax.training.tensorboard import EventsFile  # which those who only read a run do without
+
+            self._events = EventsFile(workdir / "tensorboard")
 
     def write(self, *lines: dict[str, Any]) -> None:
         """Append objects, all at once; each has at least `step` and `split`."""
         if self._path is not None:
             append(self._path, "".join(f"{json.dumps(line)}\n" for line in lines))
-        if self._writer is not None:
+        if self._events is not None:
             for line in lines:
-                with self._writer.as_default(step=line["step"]):
-                    for name, value in line.items():
-                        if name not in ("step", "split") and isinstance(value, int | float):
-                            tf().summary.scalar(f"{line['split']}/{name}", value)
-            self._writer.flush()
+                shown = {name: value for name, value in line.items() if isinstance(value, int | float)}
+                del shown["step"]
+                self._events.scalars(line["step"], {f"{line['split']}/{name}": shown[name] for name in shown})
 
     @property
     def shows_images(self) -> bool:
         """Whether `images` go anywhere."""
-        return self._writer is not None
+        return self._events is not None
 
     def images(self, name: str, step: int, images: np.ndarray) -> None:
         """Show pictures in TensorBoard: uint8[n, h, w, 3]."""
-        if self._writer is not None:
-            with self._writer.as_default(step=step):
-                tf().summary.image(name, images, max_outputs=len(images))
-            self._writer.flush()
-
-    def __enter__(self) -> "MetricsLog":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        if self._events is not None:
+            self._events.images(step, name, images)
 
 
 def _step(line: str) -> float:
@@ -77,20 +69,6 @@ def _step(line: str) -> float:
         return parse_json(line)["step"]
     except (ValueError, KeyError, TypeError):
         return float("inf")
-
-
-class StartUp:
-    """What a start takes before it trains at full speed, by part."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    def measure(self, part: str, begun: float) -> None:
-        """Count the time since `begun`, by `time.perf_counter`; only the first measurement of a part counts."""
-        self.seconds.setdefault(part, round(time.perf_counter() - begun, 3))
-
-    def __str__(self) -> str:
-        return ", ".join(f"{part} {seconds:.1f} s" for part, seconds in self.seconds.items())
 
 
 class Reporter:

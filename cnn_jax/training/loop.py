@@ -2,12 +2,14 @@
 
 import contextlib
 import json
-import time
 from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
+
+from cnn_jax.clock import OTHER, Clock
 from cnn_jax.config import Config
 from cnn_jax.data import splits
 from cnn_jax.data.sources import Split
@@ -19,7 +21,7 @@ from cnn_jax.training.epochs import Epochs
 from cnn_jax.training.feeds import make_feed
 from cnn_jax.training.interrupts import Interrupts
 from cnn_jax.training.lock import Lock
-from cnn_jax.training.logs import MetricsLog, Reporter, StartUp
+from cnn_jax.training.logs import MetricsLog, Reporter
 from cnn_jax.training.phases import Phase
 from cnn_jax.training.processes import Vote, is_main, require_alike, together
 from cnn_jax.training.progress import Progress
@@ -45,13 +47,13 @@ def fit(
     config: Config,
     workdir: Path,
     reporter: Reporter,
-    started: float | None = None,
+    clock: Clock | None = None,
     shared: Shared | None = None,
 ) -> Outcome:
     """Train as `config` says in `workdir`, going on where an earlier start of the same run stopped.
 
     Args:
-        started: `time.perf_counter` when the process began, to count its imports too.
+        clock: of this start, where it began before; what went to nothing else until now were imports.
         shared: what other runs of this process have made already, which is then not made again.
 
     Raises:
@@ -59,47 +61,55 @@ def fit(
         RunFailed: the training diverged, or the disk is full; what was saved stays.
     """
     with _disk_errors(workdir), Lock(workdir) as lock:
-        return _fit(config, workdir, reporter, lock, time.perf_counter() if started is None else started, shared)
+        return _fit(config, workdir, reporter, lock, clock or Clock(), shared)
 
 
-def _fit(
-    config: Config, workdir: Path, reporter: Reporter, lock: Lock, started: float, shared: Shared | None
-) -> Outcome:
-    start = StartUp()
-    start.measure("imports", started)
-    job, goes_on = _set_up(config, workdir, reporter, lock, shared)
-    start.seconds.update(job.seconds)
-    with together():
+def _fit(config: Config, workdir: Path, reporter: Reporter, lock: Lock, clock: Clock, shared: Shared | None) -> Outcome:
+    clock.so_far("imports")
+    job, goes_on = _set_up(config, workdir, reporter, lock, shared, clock)
+    with clock.part("run directory"), together():
         if is_main():
             runs.create(workdir, config, goes_on, lock)
             if not goes_on:
                 _write_records(job, workdir, reporter)
-    with together():
+    with clock.part("run directory"), together():
         runs.require_visible(workdir)
     with (
+        clock.part("checkpoints"),
         Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints,
         Interrupts(Vote(job.mesh)) as interrupts,
     ):
         state, progress, newest = _newest_state(job, checkpoints, reporter)
-        console.describe(job, workdir, newest, reporter)
-        with MetricsLog(workdir if is_main() else None, newest or 0, config.train.tensorboard) as log:
-            saver = Saver(job, checkpoints, started, progress)
-            run = Run(job, saver, log, reporter, interrupts, start)
+        saver = Saver(job, checkpoints, progress)
+        with clock.part("logs"):
+            console.describe(job, workdir, newest, reporter)
+            log = MetricsLog(workdir if is_main() else None, newest or 0, config.train.tensorboard)
+        with clock.part(OTHER):
+            run = Run(job, saver, log, reporter, interrupts)
             state, progress = run.train(state, progress)
         checkpoints.wait()
-        result = _result(job, state, saver.timed(progress), run)
-    if is_main():
-        write_atomically(workdir / "result.json", json.dumps(result, indent=2))
+        with clock.part("hashing"):
+            result = _result(job, state, saver.timed(progress), run)
+    write_result(workdir, result, clock)
     return Outcome(result, None if result["status"] == "completed" else interrupts.agreed, run.validation)
 
 
-def _set_up(config: Config, workdir: Path, reporter: Reporter, lock: Lock, shared: Shared | None) -> tuple[Job, bool]:
+def write_result(workdir: Path, result: dict[str, Any], clock: Clock) -> None:
+    """Write result.json, with what this start took up to now."""
+    result["seconds"] = clock.seconds()
+    if is_main():
+        write_atomically(workdir / "result.json", json.dumps(result, indent=2))
+
+
+def _set_up(
+    config: Config, workdir: Path, reporter: Reporter, lock: Lock, shared: Shared | None, clock: Clock
+) -> tuple[Job, bool]:
     """The job, and whether it goes on from an earlier start; every process has the same or raises the same error."""
     with together():
         if is_main() and runs.is_run(workdir):
             lock.take()
         goes_on = runs.check(workdir, config)
-        job = set_up(config, workdir / "split.json" if goes_on else None, reporter, shared)
+        job = set_up(config, workdir / "split.json" if goes_on else None, reporter, shared, clock)
     if job.mesh.processes > 1:
         require_alike(job.fingerprints())
     return job, goes_on
@@ -108,11 +118,9 @@ def _set_up(config: Config, workdir: Path, reporter: Reporter, lock: Lock, share
 class Run:
     """The phases of a run, one after the other."""
 
-    def __init__(
-        self, job: Job, saver: Saver, log: MetricsLog, reporter: Reporter, interrupts: Interrupts, start: StartUp
-    ) -> None:
+    def __init__(self, job: Job, saver: Saver, log: MetricsLog, reporter: Reporter, interrupts: Interrupts) -> None:
         self._job, self._saver, self._log, self._reporter = job, saver, log, reporter
-        self._interrupted, self.start = interrupts.stopped, start
+        self._interrupted = interrupts.stopped
         self.stopped_early = False
         self.validation = job.dataset.splits["validation"]
         """As the newest phase used it."""
@@ -132,36 +140,36 @@ class Run:
         return state, progress
 
     def _train_phase(self, phase: Phase, state: TrainState, progress: Progress) -> tuple[TrainState, Progress]:
-        begun = time.perf_counter()
-        feed = make_feed(self._job, phase, state, self._reporter, self._interrupted)
+        with self._job.clock.part("features" if phase.features else "decoding"):
+            feed = make_feed(self._job, phase, state, self._reporter, self._interrupted)
         if feed is None:
             return state, progress
         self.validation = feed.examples
-        self.start.measure("features" if phase.features else "decoding", begun)
         if int(state.step) == 0:
-            pictures.log_inputs(self._job, self._log)
-        epochs = Epochs(self._job, phase, feed, self._saver, self._log, self._reporter, self.start)
+            with self._job.clock.part("logs"):
+                pictures.log_inputs(self._job, self._log)
+        epochs = Epochs(self._job, phase, feed, self._saver, self._log, self._reporter)
         with contextlib.closing(epochs):
             for epoch in range(int(state.step) // self._job.steps_per_epoch + 1, phase.last_epoch + 1):
                 state, progress = self._train_epoch(epoch, epochs, phase, state, progress)
                 if self._interrupted() or is_enough(self._job.config, phase, progress, epoch):
                     break
         if epochs.predictions is not None:
-            pictures.log_confusion(self._job, self._log, int(state.step), epochs.predictions)
+            with self._job.clock.part("logs"):
+                pictures.log_confusion(self._job, self._log, int(state.step), epochs.predictions)
         return state, progress
 
     def _train_epoch(
         self, epoch: int, epochs: Epochs, phase: Phase, state: TrainState, progress: Progress
     ) -> tuple[TrainState, Progress]:
         """One epoch, or what an interrupt leaves of it, and its checkpoint."""
-        first = "first step" not in self.start.seconds
-        state, progress, speed = epochs.train(epoch, state, progress, self._interrupted)
-        if first and "first step" in self.start.seconds:
-            self._reporter.line(f"start      {self.start}")
+        with self._job.clock.part("training"):
+            state, progress, speed = epochs.train(epoch, state, progress, self._interrupted)
         if int(state.step) < epoch * self._job.steps_per_epoch:
             self._saver.save(state, phase.freezing, progress)
             return state, progress
-        state, progress = epochs.validate(epoch, state, progress, speed)
+        with self._job.clock.part("validation"):
+            state, progress = epochs.validate(epoch, state, progress, speed)
         ends = epoch == phase.last_epoch or self._interrupted() or is_enough(self._job.config, phase, progress, epoch)
         if ends or progress.is_best(epoch) or self._saver.due_after(epoch):
             self._saver.save(state, phase.freezing, progress, progress.last)
@@ -179,9 +187,12 @@ def is_enough(config: Config, phase: Phase, progress: Progress, epoch: int) -> b
 def enter(job: Job, state: TrainState, progress: Progress, phase: int) -> tuple[TrainState, Progress]:
     """Begin a phase: a new optimizer state, and the proof that the one before kept its frozen part."""
     chosen = job.phases[phase]
-    state = job.mesh.replicate(state.enter(chosen.optimizer, chosen.freezing))
-    unchanged = progress.frozen_unchanged and _kept(job, state, progress)
-    digest = chosen.freezing.digest(state.variables)
+    with job.clock.part("initial state"):
+        entered = jax.jit(lambda state: state.enter(chosen.optimizer, chosen.freezing))(state)
+        state = job.mesh.replicate(entered)
+    with job.clock.part("hashing"):
+        unchanged = progress.frozen_unchanged and _kept(job, state, progress)
+        digest = chosen.freezing.digest(state.variables)
     return state, replace(progress, phase=phase, frozen_digest=digest, frozen_unchanged=unchanged)
 
 
@@ -214,8 +225,10 @@ def _newest_state(job: Job, checkpoints: Checkpoints, reporter: Reporter) -> tup
         return state, progress, step
     if bad:
         raise RunError(f"no checkpoint can be read; the newest: {bad[max(bad)]}")
-    state = job.initial_state()
-    return state, Progress(frozen_digest=job.phases[0].freezing.digest(state.variables)), None
+    with job.clock.part("initial state"):
+        state = job.initial_state()
+    with job.clock.part("hashing"):
+        return state, Progress(frozen_digest=job.phases[0].freezing.digest(state.variables)), None
 
 
 def _write_records(job: Job, workdir: Path, reporter: Reporter) -> None:
@@ -247,7 +260,6 @@ def _result(job: Job, state: TrainState, progress: Progress, run: Run) -> dict[s
         "best": progress.best,
         "last": progress.last,
         "wall_seconds": round(progress.seconds, 2),
-        "startup_seconds": run.start.seconds,
         "images_per_second": round(step * job.config.data.batch_size / max(progress.training_seconds, 1e-9), 1),
         "parameters": parameters,
         "frozen_unchanged": progress.frozen_unchanged and _kept(job, state, progress),

@@ -2,7 +2,9 @@
 
 import contextlib
 
-from cnn_jax.data.stream import TrainStream
+import numpy as np
+
+from cnn_jax.data.stream import TrainStream, pass_order
 from cnn_jax.evaluation.metrics import Predictions, confusion_matrix
 from cnn_jax.evaluation.plots import confusion_picture
 from cnn_jax.training.logs import MetricsLog
@@ -15,8 +17,12 @@ def log_inputs(job: Job, log: MetricsLog) -> None:
     """Some training images, resized and augmented as in training."""
     if not log.shows_images:
         return
-    split, data = job.dataset.splits["train"], job.config.data
-    stream = TrainStream(split, job.resize, SHOWN_IMAGES, job.config.seed, data.augment)
+    split, data, seed = job.dataset.splits["train"], job.config.data, job.config.seed
+    if not data.augment.changes_images:
+        first = pass_order(len(split), SHOWN_IMAGES, seed, 0)[:SHOWN_IMAGES]
+        log.images("train/images", 0, np.stack([job.resize.array(split.images.array(index)) for index in first]))
+        return
+    stream = TrainStream(split, job.resize, SHOWN_IMAGES, seed, data.augment)
     with contextlib.closing(stream.batches()) as batches:
         log.images("train/images", 0, next(batches)["image"])
 

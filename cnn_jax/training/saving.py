@@ -14,10 +14,10 @@ from cnn_jax.training.state import TrainState
 class Saver:
     """Saves a run when its configuration says so."""
 
-    def __init__(self, job: Job, checkpoints: Checkpoints, started: float, progress: Progress) -> None:
-        """`started` is the `time.perf_counter` of this start, `progress` what it goes on from."""
+    def __init__(self, job: Job, checkpoints: Checkpoints, progress: Progress) -> None:
+        """`progress` is what this start goes on from."""
         self._settings, self._description = job.config.checkpoint, job.description()
-        self._checkpoints, self._started, self._seconds_before = checkpoints, started, progress.seconds
+        self._checkpoints, self._clock, self._seconds_before = checkpoints, job.clock, progress.seconds
         self._saved_at, self._vote = time.perf_counter(), Vote(job.mesh)
         self.newest = checkpoints.latest()
         """The step of the newest checkpoint."""
@@ -47,9 +47,10 @@ class Saver:
         """
         step = int(state.step)
         meta = {**self._description, "progress": asdict(self.timed(progress))}
-        self._checkpoints.save(step, state.checkpoint(freezing), meta, validation)
+        with self._clock.part("checkpoints"):
+            self._checkpoints.save(step, state.checkpoint(freezing), meta, validation)
         self.newest, self._saved_at = step, time.perf_counter()
 
     def timed(self, progress: Progress) -> Progress:
         """The progress with the wall time up to now."""
-        return replace(progress, seconds=self._seconds_before + time.perf_counter() - self._started)
+        return replace(progress, seconds=self._seconds_before + self._clock.wall())

@@ -1,6 +1,5 @@
 """From a configuration to everything that the training loop needs, before any file changes."""
 
-import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnn_jax.clock import Clock
 from cnn_jax.config import Config
 from cnn_jax.console_text import printable
 from cnn_jax.data import splits
@@ -47,8 +47,8 @@ class Job:
     transfer: Transfer | None
     """What became of the pretrained weights; None for random ones."""
     options: StepOptions
-    seconds: dict[str, float]
-    """What the parts of the setup took."""
+    clock: Clock = field(default_factory=Clock)
+    """Of this start."""
     shared: Shared = field(default_factory=Shared)
     """What it has in common with other runs of this process."""
 
@@ -79,10 +79,14 @@ class Job:
         Args:
             phase: the one whose optimizer it has.
         """
-        variables, chosen = jax.tree.map(jnp.array, self.variables), self.phases[phase]
-        averaged = self.config.train.ema_decay is not None
-        state = TrainState.create(variables, chosen.optimizer, chosen.freezing, averaged)
-        return self.mesh.replicate(state)
+        chosen, averaged = self.phases[phase], self.config.train.ema_decay is not None
+
+        @jax.jit  # one program: of its operations, each shape would be compiled on its own
+        def create(variables: Variables) -> TrainState:
+            copied = jax.tree.map(jnp.copy, variables)
+            return TrainState.create(copied, chosen.optimizer, chosen.freezing, averaged)
+
+        return self.mesh.replicate(create(self.variables))
 
     def fingerprints(self) -> dict[str, str]:
         """What all processes of a run must have alike."""
@@ -107,7 +111,11 @@ class Job:
 
 
 def set_up(
-    config: Config, recorded_splits: Path | None, reporter: Reporter | None = None, shared: Shared | None = None
+    config: Config,
+    recorded_splits: Path | None,
+    reporter: Reporter | None = None,
+    shared: Shared | None = None,
+    clock: Clock | None = None,
 ) -> Job:
     """Find the data, build the model, load the weights.
 
@@ -119,20 +127,22 @@ def set_up(
     Raises:
         UserError: what is wrong, and the fix.
     """
-    shared = shared or Shared()
-    mesh = Mesh.create()
+    shared, clock = shared or Shared(), clock or Clock()
+    with clock.part("devices"):
+        mesh = Mesh.create()
     part = config.data.batch_size // config.optimizer.microbatches
     mesh.check_batch_size(part, "data.batch_size" if part == config.data.batch_size else "a microbatch")
     mesh.check_batch_size(config.data.eval_batch_size, "data.eval_batch_size")
-    weights_file = _locate_weights(config)  # before the data: a missing file is known at once
-    begun = time.perf_counter()
-    dataset, left_out = open_splits(config, recorded_splits, reporter or Reporter(), shared)
-    _require_text(config, dataset)
-    opened = time.perf_counter()
-    model = build(config.model, len(dataset.classes), config.train.precision)
-    variables, transferred = _initial_variables(config, model, weights_file, dataset.classes)
-    sizes = {name: len(split) for name, split in dataset.splits.items()}
-    phases = make_phases(config, model, sizes, _steps_per_epoch(config, dataset))
+    with clock.part("model and weights"):
+        weights_file = _locate_weights(config)  # before the data: a missing file is known at once
+    with clock.part("data"):
+        dataset, left_out = open_splits(config, recorded_splits, reporter or Reporter(), shared)
+        _require_text(config, dataset)
+    with clock.part("model and weights"):
+        model = build(config.model, len(dataset.classes), config.train.precision)
+        variables, transferred = _initial_variables(config, model, weights_file, dataset.classes)
+        sizes = {name: len(split) for name, split in dataset.splits.items()}
+        phases = make_phases(config, model, sizes, _steps_per_epoch(config, dataset))
     labels = dataset.splits["train"].labels
     options = StepOptions(
         config.train.label_smoothing,
@@ -141,8 +151,7 @@ def set_up(
         config.train.ema_decay,
         config.data.augment,
     )
-    seconds = {"data": opened - begun, "model and weights": time.perf_counter() - opened}
-    return Job(config, mesh, dataset, left_out, model, phases, variables, transferred, options, seconds, shared)
+    return Job(config, mesh, dataset, left_out, model, phases, variables, transferred, options, clock, shared)
 
 
 def _require_text(config: Config, dataset: Dataset) -> None:

@@ -1,0 +1,27 @@
+"""A run from its configuration to its report, as the command and `cnn_jax.fit` do it."""
+
+from pathlib import Path
+
+from cnn_jax.clock import REPORT, Clock
+from cnn_jax.config import Config
+from cnn_jax.training import console, loop
+from cnn_jax.training.logs import Reporter
+from cnn_jax.training.loop import Outcome
+
+
+def fit_and_report(config: Config, workdir: Path, reporter: Reporter, clock: Clock, report: bool) -> Outcome:
+    """`cnn_jax.training.loop.fit`, then what came of it on the console and, of a completed run, its report.
+
+    Args:
+        clock: of this start; what the report took is in result.json as well.
+    """
+    outcome = loop.fit(config, workdir, reporter, clock)
+    with clock.part(REPORT):
+        console.conclude(outcome.result, reporter)
+        if report and outcome.result["status"] == "completed":
+            from cnn_jax.report import after_training  # scikit-learn, SciPy and matplotlib load for it alone
+
+            after_training(workdir, outcome.validation, reporter)
+        loop.write_result(workdir, outcome.result, clock)
+    reporter.line(f"time       {clock.wall():.1f} s: {clock}")
+    return outcome
