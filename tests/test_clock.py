@@ -1,5 +1,6 @@
 """Every second of a run has a name."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -41,9 +42,9 @@ def test_the_time_of_an_inner_part_is_not_the_outer_ones(now: list[float]) -> No
 
 def test_a_part_that_an_error_ends_is_counted(now: list[float]) -> None:
     found = Clock()
-    with pytest.raises(ValueError), found.part("data"):
+    with contextlib.suppress(KeyError), found.part("data"):
         now[0] += 2
-        raise ValueError
+        raise KeyError
     now[0] += 1
     assert found.seconds() == {"data": 2.0, OTHER: 1.0}
 

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -14,9 +14,6 @@ from rich.table import Table
 
 from cnn_jax.console_text import printable_lines
 from cnn_jax.files import append, parse_json, write_atomically
-
-if TYPE_CHECKING:
-    from cnn_jax.training.tensorboard import EventsFile
 
 SECONDS_BETWEEN_LINES = 30.0
 """Of progress, where it cannot be shown live."""
@@ -31,7 +28,7 @@ class MetricsLog:
         Without a `workdir`, in a process that does not write, nothing is kept.
         """
         self._path: Path | None = None
-        self._events: EventsFile | None = None
+        self._events: Any = None
         if workdir is None:
             return
         self._path = workdir / "metrics.jsonl"
