@@ -15,11 +15,10 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from cnn_jax import distributed
-from cnn_jax.cache import cache_folder
 from cnn_jax.console_text import printable_lines
 from cnn_jax.errors import RunFailed, UserError
 from cnn_jax.experiment import augmented, load_experiment
-from cnn_jax.files import as_path
+from cnn_jax.files import as_path, cache_folder
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

@@ -34,6 +34,11 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     return RemotePath(text)
 
 
+def cache_folder() -> Path:
+    """`CNN_JAX_CACHE`, by default ~/.cache/cnn_jax: what is kept between runs (see `cnn_jax.cache`)."""
+    return Path(os.environ.get("CNN_JAX_CACHE") or Path.home() / ".cache" / "cnn_jax")
+
+
 def is_remote(path: str | os.PathLike[str]) -> bool:
     """Whether it is not a path of this machine."""
     return "://" in os.fspath(path)

@@ -21,7 +21,7 @@ def fit_and_report(config: Config, workdir: Path, reporter: Reporter, clock: Clo
         if report and outcome.result["status"] == "completed":
             from cnn_jax.report import after_training  # scikit-learn, SciPy and matplotlib load for it alone
 
-            after_training(workdir, outcome.validation, reporter)
+            after_training(workdir, outcome.validation, reporter, outcome.best)
         loop.write_result(workdir, outcome.result, clock)
     reporter.line(f"time       {clock.wall():.1f} s: {clock}")
     return outcome

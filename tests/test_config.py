@@ -47,6 +47,7 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     "data.batch_size": [0, -1],
     "data.eval_batch_size": [0, -1],
     "data.memory_megabytes": [-1, 1.5],
+    "data.disk_megabytes": [-1, 1.5],
     "data.steps_per_epoch": [0, -1],
     "data.split": [(0.8, 0.2), (0.5, 0.2, 0.2), (0.0, 1.0, 0.0), (1.2, -0.2, 0.0), (NAN, 0.5, 0.5), ()],
     "data.classes": [(), ("cat",), ("cat", "dog", "cat")],

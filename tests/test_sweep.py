@@ -4,7 +4,6 @@ import itertools
 import json
 import re
 import statistics
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +19,7 @@ from cnn_jax.models.model import build
 from cnn_jax.sweeping import console, page, rows, running
 from cnn_jax.sweeping.grid import Grid
 from cnn_jax.sweeping.rows import Reached
-from cnn_jax.training.feature_cache import Features, Plan
 from cnn_jax.training.logs import Reporter
-from cnn_jax.training.setup import set_up
-from cnn_jax.training.shared import Kept, Shared
 from tests.report.reading import read_page
 from tests.training.helpers import SMALL_FROZEN, assert_identical, final_state, stop_after, train, with_
 
@@ -154,22 +150,18 @@ def test_each_run_is_bit_identical_to_the_run_alone(point: str, swept: Path, tmp
 
 def test_deeper_points_go_on_from_the_features_of_shallower_ones(swept: Path) -> None:
     log = (swept / "sweep" / "sweep.log").read_text()
-    ready = re.findall(
-        r"^features .* kept as the output of (\w+) .*ready in .* s(, from those of fewer layers)?$", log, re.M
-    )
+    ready = re.findall(r"^features .* kept as the output of (\w+) .*ready in \S+ s(, from those of \w+)?$", log, re.M)
     assert [bool(source) for _, source in ready] == [False, False, True, True]
     assert len({layer for layer, _ in ready}) == 2
 
 
 @pytest.mark.long
-def test_features_without_room_for_both_are_made_from_the_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_features_in_files_are_gone_on_from_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CNN_JAX_CACHE", str(tmp_path / "cache"))
     small = with_(SMALL, train={"feature_memory_megabytes": 0})  # in files, which take no memory
     assert door(small, tmp_path, "--freeze-until", "conv2", "conv3") == 0
     log = (tmp_path / "sweep" / "sweep.log").read_text()
-    assert log.count("from those of fewer layers") == 1
+    assert log.count(", from those of ") == 1
     alone = with_(config_of("conv3", 0), train={"feature_memory_megabytes": 0})
     assert_identical(final_state(alone, place(tmp_path, "conv3", 0)), _alone(config_of("conv3", 0), tmp_path / "alone"))
 
@@ -177,38 +169,6 @@ def test_features_without_room_for_both_are_made_from_the_images(
 def _alone(config: Config, workdir: Path) -> dict[str, np.ndarray]:
     train(config, workdir)
     return final_state(config, workdir)
-
-
-def _kept(layers: int, megabytes: float, split, in_memory: bool = True, dtype: str = "float32") -> Kept:
-    plan = Plan(layers, (2,), dtype, 0, megabytes, in_memory)
-    return Kept(f"first {layers}", plan, split, split, Features([np.zeros(1)], np.zeros(1)))
-
-
-def test_what_is_kept_stays_within_the_budget_and_the_nearest_is_found() -> None:
-    splits = set_up(SMALL, None).dataset.splits
-    split, shared = splits["train"], Shared()
-
-    def find(layers: int, megabytes: float = 1, exact: bool = True, identity: Callable[[int], str] | None = None):
-        plan, name = _kept(layers, megabytes, split).plan, identity or (lambda n: f"first {n}")
-        return shared.nearest(plan, name, split, split, exact, budget=100)
-
-    for layers, megabytes in ((3, 30), (5, 40)):
-        shared.make_room(_kept(layers, megabytes, split).plan, 100)
-        shared.keep(_kept(layers, megabytes, split))
-    assert find(2) is None
-    assert find(4).plan.layers == 3
-    assert find(9).plan.layers == 5
-    assert find(9, megabytes=65).plan.layers == 3  # 40 + 65 MB are too much
-    assert find(9, exact=False) is None
-    assert find(5, exact=False).plan.layers == 5
-    assert find(9, identity=lambda n: "of other weights") is None
-    assert (
-        shared.nearest(_kept(9, 1, split).plan, lambda n: f"first {n}", split, splits["validation"], True, 100) is None
-    )
-    assert find(4).plan.layers == 3  # used last
-    shared.make_room(_kept(9, 60, split).plan, 100)
-    assert find(9).plan.layers == 3
-    assert find(5).plan.layers == 3
 
 
 # ---- stopping, going on, failing ----

@@ -47,6 +47,9 @@ class DataConfig:
     """What to do about image files that cannot be read: stop and name the first, or find all first and go on."""
     memory_megabytes: int = 2048
     """Splits that fit into this, as resized images, are decoded once and kept; 0 decodes every image at every visit."""
+    disk_megabytes: int = 8192
+    """Bound of the resized images that are kept in the cache folder for the next start; 0 keeps none. The ones unused
+    for longest make room."""
     data_dir: str | None = None
     """`tfds:` the folder of the prepared data sets; None is TFDS' default."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -63,7 +66,8 @@ class DataConfig:
         require(self.shapes_examples >= 1, "data.shapes_examples", self.shapes_examples, "at least 1")
         require(8 <= self.shapes_size <= 4096, "data.shapes_size", self.shapes_size, "from 8 to 4096")
         require(0 <= self.shapes_seed < 2**31, "data.shapes_seed", self.shapes_seed, "at least 0 and below 2**31")
-        require(self.memory_megabytes >= 0, "data.memory_megabytes", self.memory_megabytes, "0 or more")
+        for name in ("memory_megabytes", "disk_megabytes"):
+            require(getattr(self, name) >= 0, f"data.{name}", getattr(self, name), "0 or more")
         steps = self.steps_per_epoch
         require(steps is None or steps >= 1, "data.steps_per_epoch", steps, "at least 1, or None for a full pass")
         shares = len(self.split) == 3 and all(0 <= share <= 1 for share in self.split)

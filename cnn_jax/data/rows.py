@@ -7,6 +7,7 @@ import numpy as np
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import ArrayImages, Split
+from cnn_jax.data.store import Rows
 from cnn_jax.data.stream import Batch, TrainStream, pass_order, steps_per_pass
 
 
@@ -29,7 +30,7 @@ def training_batches(
 
 
 def training_rows(
-    views: Sequence[np.ndarray],
+    views: Sequence[np.ndarray | Rows],
     labels: np.ndarray,
     batch_size: int,
     seed: int,
@@ -55,7 +56,7 @@ def training_rows(
 
 
 def evaluation_rows(
-    rows: np.ndarray, labels: np.ndarray, batch_size: int, process: int = 0, processes: int = 1
+    rows: np.ndarray | Rows, labels: np.ndarray, batch_size: int, process: int = 0, processes: int = 1
 ) -> Generator[Batch, None, None]:
     """The batches of `evaluation_batches` with rows of an array [n, …] in the place of images."""
     for start in range(0, len(labels), batch_size):
@@ -64,7 +65,7 @@ def evaluation_rows(
 
 
 def _batch(
-    rows: np.ndarray, labels: np.ndarray, indices: np.ndarray, batch_size: int, process: int, processes: int
+    rows: np.ndarray | Rows, labels: np.ndarray, indices: np.ndarray, batch_size: int, process: int, processes: int
 ) -> Batch:
     """A process' part of the rows at these places, filled up with the first row, whose mask is False."""
     local = batch_size // processes

@@ -5,10 +5,14 @@ permutations; the passes follow each other without end. Each example carries the
 Nothing depends on threads, and going on from a step needs nothing but its number.
 """
 
+import contextlib
+import importlib.metadata
+import json
 import math
 import os
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +22,12 @@ from cnn_jax.data.augment import augment
 from cnn_jax.data.permutation import shuffled
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import ArrayImages, Split
-from cnn_jax.data.sources.images import DrawnImages, outside_of_graph
+from cnn_jax.data.sources.content import sha256
+from cnn_jax.data.sources.images import DrawnImages, EncodedImages, FileImages, outside_of_graph
+from cnn_jax.data.store import RowStore
 from cnn_jax.data.tensorflow import first_line, read_errors, tf
 from cnn_jax.errors import DataError
+from cnn_jax.files import cache_folder
 
 Batch = dict[str, np.ndarray]
 """image uint8[b, s, s, 3], label int32[b], index int64[b] (position in the split), mask bool[b] (False: padding).
@@ -171,8 +178,12 @@ def _batches_in_python(
         yield {"image": images, "label": split.labels[here], "index": here, "mask": mask[start : start + size]}
 
 
-def in_memory(split: Split, resize: Resize, budget: int) -> Split:
+def in_memory(split: Split, resize: Resize, budget: int, disk_megabytes: float = 0) -> Split:
     """The same examples, decoded and resized once if they fit into `budget` bytes; otherwise `split` itself.
+
+    Args:
+        disk_megabytes: the bound of what is kept of image files in the cache folder, so that no start decodes an image
+            again; pixels are found by what their file holds. A disk that takes none costs no more than that.
 
     Raises:
         DataError: an image cannot be read; the message names the file.
@@ -180,12 +191,35 @@ def in_memory(split: Split, resize: Resize, budget: int) -> Split:
     shape = (len(split), resize.size, resize.size, 3)
     if math.prod(shape) > budget:
         return split
-    pixels, done = _aligned(shape), 0
-    for batch in evaluation_batches(split, resize, min(64, len(split))):
-        images = batch["image"][batch["mask"]]
-        pixels[done : done + len(images)] = images
-        done += len(images)
+    pixels, missing = _aligned(shape), np.arange(len(split))
+    store = RowStore(_pixels_folder(resize), shape[1:], pixels.dtype, disk_megabytes)
+    kept = disk_megabytes > 0 and isinstance(split.images, FileImages | EncodedImages)
+    hashes = split.images.hashes() if kept else np.zeros((len(split), 0), np.uint8)
+    if kept:
+        missing = store.read(hashes, pixels)
+    with store.adding() as adding:
+        rest = evaluation_batches(split.take(missing), resize, min(64, len(missing))) if len(missing) else ()
+        for batch in rest:
+            images, here = batch["image"][batch["mask"]], missing[batch["index"][batch["mask"]]]
+            pixels[here] = images
+            if kept:
+                adding.add(hashes[here], images)
     return replace(split, images=ArrayImages(pixels))
+
+
+def _pixels_folder(resize: Resize) -> Path:
+    """Where resized pixels are kept, with all that they depend on besides the files: the decoders are among that."""
+    decoders = [importlib.metadata.version(name) for name in ("cnn_jax", "pillow")]
+    key = json.dumps([asdict(resize), decoders, _tensorflow_version()])
+    return cache_folder() / "images" / sha256(key.encode()).hex()
+
+
+def _tensorflow_version() -> str:
+    """Without its import."""
+    for name in ("tensorflow-cpu", "tensorflow"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return ""
 
 
 def _aligned(shape: tuple[int, ...]) -> np.ndarray:

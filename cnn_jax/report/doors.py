@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cnn_jax.data.sources import Split
 from cnn_jax.evaluation import record
+from cnn_jax.evaluation.metrics import Predictions
 from cnn_jax.evaluation.record import Evaluation
 from cnn_jax.report.page import write
 from cnn_jax.training import runs
@@ -29,15 +30,21 @@ def attempt(run: TrainedRun, evaluation: Evaluation, say: Say, output: Path | No
         say(f"report     {path}")
 
 
-def after_training(workdir: Path, validation: Split, reporter: Reporter) -> None:
+def after_training(
+    workdir: Path, validation: Split, reporter: Reporter, best: tuple[int, Predictions] | None = None
+) -> None:
     """Evaluate the best checkpoint of a completed run, and write evaluation-validation.json and the report.
 
     Args:
         validation: the validation split of the run; decoded already, it is not decoded again.
+        best: the step of a checkpoint, and what it says of them, where the training knows that.
     """
     with _told(reporter.line):
         run = runs.load(workdir)
-        evaluation = evaluate_examples(run, reporter, run.config.data.dataset, "validation", validation)
+        known = best[1] if best is not None and best[0] == run.step else None
+        evaluation = evaluate_examples(
+            run, reporter, run.config.data.dataset, "validation", validation, predictions=known
+        )
         if is_main():
             files = (run.directory / name for name in ("evaluation-validation.json", "predictions-validation.npz"))
             record.write(evaluation, *files)

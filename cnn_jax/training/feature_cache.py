@@ -4,13 +4,16 @@ Where no layer before some point trains or depends on chance, and the images com
 augmentations, the output of those layers is the same at every visit of an image.
 """
 
+import contextlib
 import hashlib
+import importlib.metadata
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import jax
 import jaxlib
@@ -21,15 +24,22 @@ from cnn_jax.config import Config
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.rows import evaluation_rows
 from cnn_jax.data.sources import Split
+from cnn_jax.data.sources.content import as_array, sha256
+from cnn_jax.data.store import Rows, RowStore, make_room, numpy_dtype
 from cnn_jax.data.stream import View, evaluation_batches
 from cnn_jax.errors import ConfigError, RunError
+from cnn_jax.files import cache_folder
 from cnn_jax.models.chain import Variables, layer_names
 from cnn_jax.models.model import Model
-from cnn_jax.training.feature_files import folder, make_room, numpy_dtype, open_features, write
 from cnn_jax.training.freezing import Freezing, digest
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.processes import all_of_them, together
+
+
+def folder() -> Path:
+    """Where features are kept."""
+    return cache_folder() / "features"
 
 
 @dataclass(frozen=True)
@@ -46,25 +56,17 @@ class Plan:
     megabytes: float
     """Of all features, training and validation."""
     in_memory: bool
-    """Or in files of the cache folder."""
+    """During the run; otherwise they are read from the cache folder, step by step."""
 
 
 @dataclass(frozen=True)
 class Features:
     """The features of every image."""
 
-    training: list[np.ndarray]
+    training: list[np.ndarray | Rows]
     """A view each: float[n, …]"""
-    validation: np.ndarray
+    validation: np.ndarray | Rows
     """float[n, …]"""
-
-
-@dataclass(frozen=True)
-class Source:
-    """The features of fewer layers of the same network for the same images, to go on from."""
-
-    layers: int
-    features: Features
 
 
 def plan(
@@ -125,11 +127,15 @@ def _refused(setting: str, reason: str) -> tuple[None, str]:
     return None, reason
 
 
-def identity(model: Model, layers: int, variables: Variables, resize: Resize) -> str:
-    """A hash of all that the output of the first `layers` layers depends on, besides the images."""
-    names = layer_names(model.layers[:layers])
-    parts = [digest(_of_layers(names, variables)), names, asdict(resize), model.normalisation, model.precision]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+def identities(model: Model, layers: int, variables: Variables, resize: Resize) -> list[str]:
+    """Hashes of all that the outputs of the first 0, 1, … `layers` layers depend on, besides the images."""
+    begin = [asdict(resize), model.normalisation, model.precision, importlib.metadata.version("cnn_jax")]
+    found = [hashlib.sha256(json.dumps(begin).encode()).hexdigest()]
+    for layer in model.layers[:layers]:
+        name = str(layer.name)
+        parts = [found[-1], name, repr(layer), model.output_shapes[name].shape, digest(_of_layers([name], variables))]
+        found.append(hashlib.sha256(json.dumps(parts).encode()).hexdigest())
+    return found
 
 
 def _of_layers(names: Sequence[str], variables: Variables) -> Variables:
@@ -139,34 +145,39 @@ def _of_layers(names: Sequence[str], variables: Variables) -> Variables:
     }
 
 
-class FeatureCache:
-    """Computes the features of a plan, or finds them in the cache folder."""
+def _machine(mesh: Mesh) -> list[Any]:
+    """What else decides the last bits of a result: the library, the device, and how many of them."""
+    devices = [jaxlib.__version__, jax.default_backend(), jax.devices()[0].device_kind, mesh.devices]
+    processor = ""
+    if jax.default_backend() == "cpu":
+        with contextlib.suppress(OSError, StopIteration), open("/proc/cpuinfo") as file:
+            processor = next(line for line in file if line.startswith(("model name", "Features")))
+    return [*devices, processor, mesh.processes, mesh.process]
 
-    def __init__(
-        self,
-        plan: Plan,
-        config: Config,
-        model: Model,
-        variables: Variables,
-        mesh: Mesh,
-        source: Source | None = None,
-    ) -> None:
-        """With `source`, only the layers after it run; the features are the same."""
-        self._plan, self._config, self._mesh, self._source = plan, config, mesh, source
+
+class FeatureCache:
+    """Finds the features of a plan in the cache folder, and computes the ones that are not there."""
+
+    def __init__(self, plan: Plan, config: Config, model: Model, variables: Variables, mesh: Mesh) -> None:
+        self._plan, self._config, self._model, self._mesh = plan, config, model, mesh
         self._resize = Resize.of(config.data, config.model.image_size)
-        self._model = model.part(0, plan.layers)
-        self._variables = _of_layers(layer_names(self._model.layers), variables)
-        runs = self._model if source is None else model.part(source.layers, plan.layers)
-        self._run = jit(
-            lambda variables, inputs: runs.outputs(variables, inputs, as_from_images=True).astype(plan.dtype),
-            in_shardings=(mesh.replicated, mesh.sharded),
-            out_shardings=mesh.replicated,
-        )
+        self._names = layer_names(model.layers[: plan.layers])
+        self._variables = _of_layers(self._names, variables)
+        self._identities = identities(model, plan.layers, variables, self._resize)
+        self._found, self._sources, self._not_kept = 0, set[str](), ""
 
     def load(
-        self, training: Split, validation: Split, reporter: Reporter, stopped: Callable[[], bool]
+        self,
+        splits: tuple[Split, Split],
+        read: tuple[Split, Split],
+        reporter: Reporter,
+        stopped: Callable[[], bool],
     ) -> Features | None:
         """The features of both splits; None where `stopped` says that the user does not want to wait for them.
+
+        Args:
+            splits: training and validation.
+            read: the same examples, decoded where their images are in memory.
 
         Raises:
             RunError: there is no room for them.
@@ -174,82 +185,155 @@ class FeatureCache:
         """
         config, begun = self._config, time.perf_counter()
         views: list[View | None] = [View(config.data.augment, config.seed, i) for i in range(self._plan.views)]
-        before: list[np.ndarray | None] = [None] * (len(views or [None]) + 1)
-        if self._source is not None:
-            before = [*self._source.features.training, self._source.features.validation]
-        jobs = [(training, view) for view in views or [None]] + [(validation, None)]
-        found: list[np.ndarray] = []
-        with reporter.bar("features", sum(len(split) for split, _ in jobs), "images") as bar:
-            for (split, view), rows in zip(jobs, before, strict=True):
-                array = self._of_split(split, view, rows, lambda n: bar.advance(n, items=n), stopped)
-                if array is None:
+        (training, validation), images = zip(splits, read, strict=True), [*(views or [None]), None]
+        jobs = [(training, view) for view in images[:-1]] + [(validation, None)]
+        found: list[np.ndarray | Rows] = []
+        with reporter.bar("features", sum(len(split) for (split, _), _ in jobs), "images") as bar:
+            for (split, source), view in jobs:
+                rows = self._of_split(split, source, view, lambda n: bar.advance(n, items=n), stopped)
+                if rows is None:
                     return None
-                found.append(array)
-        self._report(reporter, time.perf_counter() - begun)
+                found.append(rows)
+            total = sum(len(rows) for rows in found)
+        self._report(reporter, total, time.perf_counter() - begun)
         return Features(found[:-1], found[-1])
 
-    def _report(self, reporter: Reporter, seconds: float) -> None:
+    def _report(self, reporter: Reporter, images: int, seconds: float) -> None:
         plan, size = self._plan, "x".join(map(str, self._plan.shape))
         of = f"{plan.views} augmented views of each image" if plan.views else "each image"
         where = "in memory" if plan.in_memory else f"in {folder()}"
+        before = "all" if self._found == images else f"{self._found:,} of {images:,}"
         reporter.line(
-            f"features   {of} kept as the output of {self._model.layers[-1].name} ({size} {plan.dtype}), "
+            f"features   {of} kept as the output of {self._names[-1]} ({size} {plan.dtype}), "
             f"{plan.megabytes:,.0f} MB {where}, ready in {seconds:.1f} s"
-            + ("" if self._source is None else ", from those of fewer layers")
+            + (f", {before} from an earlier run or phase" if self._found else "")
+            + (f", from those of {', '.join(sorted(self._sources))}" if self._sources else "")
         )
+        if self._not_kept:
+            reporter.line(f"           not kept for the next start: {self._not_kept}")
 
     def _of_split(
         self,
         split: Split,
+        read: Split,
         view: View | None,
-        before: np.ndarray | None,
         progress: Callable[[int], None],
         stopped: Callable[[], bool],
-    ) -> np.ndarray | None:
-        shape = (len(split), *self._plan.shape)
+    ) -> "np.ndarray | Rows | None":
+        names, store, kept = self._hashes(split, view), self._store(self._plan.layers, view), None
         if self._plan.in_memory:
-            kept, done = np.empty(shape, numpy_dtype(self._plan.dtype)), 0
-            for rows in self._rows(split, view, before):
+            kept = np.empty((len(split), *self._plan.shape), numpy_dtype(self._plan.dtype))
+            missing = store.read(names, kept)
+        else:
+            missing = store.rows(names)[1]
+        if not all_of_them(not len(missing)) and (self._mesh.processes > 1 or view is not None):
+            missing = np.arange(len(split))  # all processes compute, and chance counts the images from the first
+        self._found += len(split) - len(missing)
+        progress(len(split) - len(missing))
+        if len(missing) and not self._compute(read, names, missing, view, store, kept, progress, stopped):
+            return None
+        if kept is not None:
+            return kept
+        rows, missing = store.rows(names)
+        if len(missing):
+            raise RunError(f"{folder()} lost features while they were written: start the same command again")
+        return rows
+
+    def _compute(
+        self,
+        split: Split,
+        names: np.ndarray,
+        missing: np.ndarray,
+        view: View | None,
+        store: RowStore,
+        kept: np.ndarray | None,
+        progress: Callable[[int], None],
+        stopped: Callable[[], bool],
+    ) -> bool:
+        """Compute the missing ones and keep them; False where `stopped`: what was computed until then is kept."""
+        if kept is None:
+            with together():
+                self._require_room(len(missing))
+        done = 0
+        with store.adding() as adding:
+            for rows in self._rows(split.take(missing), names[missing], view):
                 if stopped():
-                    return None
-                kept[done : done + len(rows)] = rows
+                    return False
+                here = missing[done : done + len(rows)]
+                adding.add(names[here], rows)
+                if adding.error is not None and kept is None:
+                    break
+                if kept is not None:
+                    kept[here] = rows
                 done += len(rows)
                 progress(len(rows))
-            return kept
-        path = folder() / f"{self._key(split, view)}.npy"
-        found = open_features(path, shape, self._plan.dtype)
-        if all_of_them(found is not None):  # computing them takes all processes
-            progress(len(split))
-            os.utime(path)  # what was used last goes last
-            return found
-        with together():
-            make_room(
-                math.prod(shape) * numpy_dtype(self._plan.dtype).itemsize, self._config.train.feature_disk_megabytes
-            )
-        if not write(path, shape, self._plan.dtype, self._rows(split, view, before), progress, stopped):
-            return None
-        written = open_features(path, shape, self._plan.dtype)
-        if written is None:
-            raise RunError(f"{path} was removed while it was written: start the same command again")
-        return written
+        if adding.error is not None:
+            self._not_kept = adding.error.strerror or str(adding.error)
+            if kept is None:
+                raise RunError(f"the features cannot be written to {folder()}: {self._not_kept}. {_MEND}")
+        return True
 
-    def _rows(self, split: Split, view: View | None, before: np.ndarray | None) -> Iterable[np.ndarray]:
-        """The features in the order of the split, batch by batch; `before` are those of the source."""
+    def _require_room(self, images: int) -> None:
+        needed = images * math.prod(self._plan.shape) * numpy_dtype(self._plan.dtype).itemsize
+        try:
+            make_room(folder(), needed, self._config.train.feature_disk_megabytes)
+        except OSError as error:
+            raise RunError(f"the folder {folder()} cannot be used for features: {error.strerror}. {_MEND}") from error
+
+    def _rows(self, split: Split, names: np.ndarray, view: View | None) -> Iterable[np.ndarray]:
+        """The features in the order of the split, batch by batch, from the images or from those of fewer layers."""
         size, mesh = self._config.data.eval_batch_size, self._mesh
+        first, before = self._source(names, view)
         if before is None:
             parts = evaluation_batches(split, self._resize, size, mesh.process, mesh.processes, view)
         else:
+            self._sources.add(self._names[first - 1])
             parts = evaluation_rows(before, split.labels, size, mesh.process, mesh.processes)
+        run = self._runner(first)
         for batch in mesh.with_all_labels(parts):
-            yield np.asarray(self._run(self._variables, self._mesh.put_batch(batch["image"])))[batch["mask"]]
+            yield np.asarray(run(self._variables, mesh.put_batch(batch["image"])))[batch["mask"]]
 
-    def _key(self, split: Split, view: View | None) -> str:
-        """Changes with everything that the features depend on: weights, layers, preprocessing, images, augmentation."""
-        parts = [
-            identity(self._model, self._plan.layers, self._variables, self._resize),
-            self._plan.dtype,
-            split.images.fingerprint(),
-            None if view is None else asdict(view),
-            [jaxlib.__version__, jax.default_backend(), self._mesh.devices, self._mesh.processes, self._mesh.process],
-        ]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    def _runner(self, first: int) -> Any:
+        """The layers from `first` on, as one program."""
+        model, mesh, dtype = self._model.part(first, self._plan.layers), self._mesh, self._plan.dtype
+        return jit(
+            lambda variables, inputs: model.outputs(variables, inputs, as_from_images=True).astype(dtype),
+            in_shardings=(mesh.replicated, mesh.sharded),
+            out_shardings=mesh.replicated,
+        )
+
+    def _source(self, names: np.ndarray, view: View | None) -> tuple[int, Rows | None]:
+        """Whole features of fewer layers for all of these images, and of how many; (0, None) without any.
+
+        Only where features hold all digits of what the layers put out, so that going on from them changes nothing.
+        """
+        if self._plan.dtype not in ("float32", self._model.precision) or self._mesh.processes > 1:
+            return 0, None
+        for layers in range(self._plan.layers - 1, 0, -1):
+            store = self._store(layers, view)
+            if store.has(names):
+                rows, missing = store.rows(names)
+                if not len(missing):
+                    return layers, rows
+        return 0, None
+
+    def _hashes(self, split: Split, view: View | None) -> np.ndarray:
+        """What the features of each image are found by; augmented ones depend on the place of the image too."""
+        found = split.images.hashes()
+        if view is None:
+            return found
+        return as_array([sha256(row.tobytes() + i.to_bytes(8, "little")) for i, row in enumerate(found)])
+
+    def _store(self, layers: int, view: View | None) -> RowStore:
+        """Where the outputs of the first `layers` layers are."""
+        plan, settings = self._plan, self._config.train
+        drawn = None if view is None else asdict(view)
+        size = self._config.data.eval_batch_size
+        parts = [self._identities[layers], plan.dtype, drawn, size, _machine(self._mesh)]
+        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        shape = self._model.output_shapes[self._names[layers - 1]].shape[1:]
+        budget = settings.feature_disk_megabytes
+        return RowStore(folder() / key, shape, numpy_dtype(plan.dtype), budget if plan.megabytes <= budget else 0)
+
+
+_MEND = "Mend that, name another folder with CNN_JAX_CACHE, or go on with --train.feature_cache=off"

@@ -1,21 +1,20 @@
 """What the steps of a phase are fed with: the images themselves, or the kept features of them."""
 
-import functools
-import json
 from collections.abc import Callable, Generator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
+
+import numpy as np
 
 from cnn_jax.data.rows import evaluation_rows, training_batches, training_rows
 from cnn_jax.data.sources import ArrayImages, Split
 from cnn_jax.data.stream import Batch, evaluation_batches
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
-from cnn_jax.training.feature_cache import FeatureCache, Features, Plan, Source, identity
+from cnn_jax.training.feature_cache import FeatureCache, Features, Plan
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.phases import Phase
 from cnn_jax.training.setup import Job
-from cnn_jax.training.shared import Kept
 from cnn_jax.training.state import TrainState
 
 
@@ -47,9 +46,9 @@ def make_feed(
     if phase.features is None:
         if job.mesh.processes == 1:  # of several, each decodes its part alone, which is another one in every epoch
             budget = data.memory_megabytes * 2**20
-            validation = job.shared.in_memory("validation", validation, resize, budget)
+            validation = job.shared.in_memory("validation", validation, resize, budget, data.disk_megabytes)
             if not data.augment.reads_originals:
-                training = job.shared.in_memory("train", training, resize, budget)
+                training = job.shared.in_memory("train", training, resize, budget, data.disk_megabytes)
         batches = partial(evaluation_batches, validation, resize, data.eval_batch_size, *place)
         arrays = [split.images.pixels for split in (training, validation) if isinstance(split.images, ArrayImages)]
         return Feed(
@@ -62,7 +61,7 @@ def make_feed(
     kept = _features(job, phase.features, state.variables, reporter, stopped)
     if kept is None:
         return None
-    arrays = [*kept.training, kept.validation] if phase.features.in_memory else []
+    arrays = [rows for rows in (*kept.training, kept.validation) if isinstance(rows, np.ndarray)]
     return Feed(
         job.model.part(phase.features.layers),
         lambda first: training_rows(kept.training, training.labels, data.batch_size, seed, first, *place),
@@ -75,36 +74,8 @@ def make_feed(
 def _features(
     job: Job, plan: Plan, variables: Variables, reporter: Reporter, stopped: Callable[[], bool]
 ) -> Features | None:
-    """The features of a plan: kept from before, or gone on from those of fewer layers, or from the images.
-
-    Features in memory are made of decoded images where those are kept. Files of them are named after the images' own.
-    """
-    training, validation = job.dataset.splits["train"], job.dataset.splits["validation"]
-    budget, exact = job.config.train.feature_memory_megabytes, plan.dtype in ("float32", job.model.precision)
-    depends_on = functools.cache(partial(_depends_on, job, variables, plan.views))
-    nearest = job.shared.nearest(plan, depends_on, training, validation, exact, budget)
-    if nearest is not None and nearest.plan.layers == plan.layers:
-        reporter.line("features   kept already, by an earlier run or phase")
-        return nearest.features
-    source = None if nearest is None else Source(nearest.plan.layers, nearest.features)
-    job.shared.make_room(plan, budget)
-    cache = FeatureCache(plan, job.config, job.model, variables, job.mesh, source)
-    read = training, validation
-    if plan.in_memory:
-        read = (
-            job.shared.decoded("train", training, job.resize),
-            job.shared.decoded("validation", validation, job.resize),
-        )
-    found = cache.load(*read, reporter, stopped)
-    if found is not None:
-        job.shared.keep(Kept(depends_on(plan.layers), plan, training, validation, found))
-    return found
-
-
-def _depends_on(job: Job, variables: Variables, views: int, layers: int) -> str:
-    """Changes with all that the output of the first `layers` layers depends on, besides the images.
-
-    `views` is the number of augmented versions of the training images, which the seed draws.
-    """
-    drawn = [views, asdict(job.config.data.augment), job.config.seed] if views else []
-    return json.dumps([identity(job.model, layers, variables, job.resize), drawn])
+    """The features of a plan; made, where they have to be, of decoded images where those are in memory."""
+    splits = job.dataset.splits["train"], job.dataset.splits["validation"]
+    read = job.shared.decoded("train", splits[0], job.resize), job.shared.decoded("validation", splits[1], job.resize)
+    cache = FeatureCache(plan, job.config, job.model, variables, job.mesh)
+    return cache.load(splits, read, reporter, stopped)

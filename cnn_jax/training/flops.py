@@ -8,8 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnn_jax.cache import cache_folder
-from cnn_jax.files import parse_json, write_atomically
+from cnn_jax.files import cache_folder, parse_json, write_atomically
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
 from cnn_jax.models.parts import part_size

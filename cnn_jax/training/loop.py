@@ -14,6 +14,7 @@ from cnn_jax.config import Config
 from cnn_jax.data import splits
 from cnn_jax.data.sources import Split
 from cnn_jax.errors import RunError, RunFailed
+from cnn_jax.evaluation.metrics import Predictions
 from cnn_jax.files import write_atomically
 from cnn_jax.training import console, flops, pictures, runs
 from cnn_jax.training.checkpoints import Checkpoints
@@ -41,6 +42,8 @@ class Outcome:
     """The signal that stopped it, if one did."""
     validation: Split
     """What it was validated on, decoded where the images were kept in memory."""
+    best: tuple[int, Predictions] | None
+    """The step of the best epoch and what it said of `validation`; None where that was in an earlier start."""
 
 
 def fit(
@@ -91,7 +94,8 @@ def _fit(config: Config, workdir: Path, reporter: Reporter, lock: Lock, clock: C
         with clock.part("hashing"):
             result = _result(job, state, saver.timed(progress), run)
     write_result(workdir, result, clock)
-    return Outcome(result, None if result["status"] == "completed" else interrupts.agreed, run.validation)
+    stopped_by = None if result["status"] == "completed" else interrupts.agreed
+    return Outcome(result, stopped_by, run.validation, run.best)
 
 
 def write_result(workdir: Path, result: dict[str, Any], clock: Clock) -> None:
@@ -124,6 +128,8 @@ class Run:
         self.stopped_early = False
         self.validation = job.dataset.splits["validation"]
         """As the newest phase used it."""
+        self.best: tuple[int, Predictions] | None = None
+        """The step of the best epoch of this start, and its predictions."""
 
     def train(self, state: TrainState, progress: Progress) -> tuple[TrainState, Progress]:
         """Go on from a state to the end of the run, or until an interrupt."""
@@ -170,6 +176,8 @@ class Run:
             return state, progress
         with self._job.clock.part("validation"):
             state, progress = epochs.validate(epoch, state, progress, speed)
+            if progress.is_best(epoch) and epochs.predictions is not None:
+                self.best = int(state.step), epochs.predictions
         ends = epoch == phase.last_epoch or self._interrupted() or is_enough(self._job.config, phase, progress, epoch)
         if ends or progress.is_best(epoch) or self._saver.due_after(epoch):
             self._saver.save(state, phase.freezing, progress, progress.last)

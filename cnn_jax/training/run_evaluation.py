@@ -54,6 +54,7 @@ def evaluate_run(
     if other is not None and other_labels is not None:
         relabelled = replace(examples, labels=other_labels[examples.labels])
         others = _predict(other, relabelled, data, flip_averaging, reporter, f"compare {name}")
+        _require_numbers(other, relabelled, others)
         evaluation.record["comparison"] = _comparison(other, dataset.name, examples.ids, evaluation.predictions, others)
     return evaluation
 
@@ -67,6 +68,7 @@ def evaluate_examples(
     data: DataOptions = OWN_DATA,
     flip_averaging: bool = False,
     left_out: Sequence[str] = (),
+    predictions: Predictions | None = None,
 ) -> Evaluation:
     """What `run` says of these examples, whose labels count in its classes, and all metrics of it.
 
@@ -75,11 +77,14 @@ def evaluate_examples(
         split: and of the split.
         flip_averaging: see `cnn_jax.evaluation.evaluator.flip_averaged`.
         left_out: names of images that are not among them because they cannot be read.
+        predictions: what the run says of them, where that is known.
 
     Raises:
         UserError: an image that cannot be read, or weights that give no numbers.
     """
-    predictions = _predict(run, examples, data, flip_averaging, reporter, f"evaluate {split}")
+    if predictions is None:
+        predictions = _predict(run, examples, data, flip_averaging, reporter, f"evaluate {split}")
+    _require_numbers(run, examples, predictions)
     record = {
         "dataset": dataset,
         "split": split,
@@ -132,7 +137,6 @@ def _predict(
 
     Raises:
         DataError: an image cannot be read; the message names the file.
-        RunError: logits that are no numbers.
     """
     batch_size, mesh = data.batch_size or run.config.data.eval_batch_size, Mesh.create()
     mesh.check_batch_size(batch_size, "data.batch_size")
@@ -144,11 +148,15 @@ def _predict(
         return step(variables, mesh.put_batch(images))
 
     with reporter.bar(what, len(examples), "images") as bar:
-        predictions = predict_all(
+        return predict_all(
             flip_averaged(predict) if flip_averaging else predict,
             mesh.with_all_labels(parts),
             lambda images: bar.advance(images, items=images),
         )
+
+
+def _require_numbers(run: TrainedRun, examples: Split, predictions: Predictions) -> None:
+    """Raise RunError where logits are no numbers."""
     finite = np.isfinite(predictions.logits).all(-1)
     if not finite.all():
         raise RunError(
@@ -156,7 +164,6 @@ def _predict(
             f"images, the first is {examples.ids[finite.argmin()]}: its training "
             "diverged, evaluate an earlier checkpoint"
         )
-    return predictions
 
 
 def _comparison(

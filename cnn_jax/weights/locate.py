@@ -6,11 +6,10 @@ from pathlib import Path
 import h5py
 import pooch
 
-from cnn_jax.cache import cache_folder
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import FetchError, WeightsError
 from cnn_jax.fetching import no_connection, reason
-from cnn_jax.files import as_path, is_remote
+from cnn_jax.files import as_path, cache_folder, is_remote
 from cnn_jax.weights.catalog import BUNDLED, bundled, imagenet
 
 STALL_SECONDS = 30.0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cnn_jax.cache import cache_folder
 from cnn_jax.config import Config
+from cnn_jax.files import cache_folder
 from cnn_jax.training.checkpoints import Checkpoints
 from cnn_jax.training.epochs import Epochs
 from tests.faults.doors import attempt, run, train
@@ -106,20 +106,20 @@ def test_features_that_vanish_while_they_are_written_are_an_error_and_no_interru
 ) -> None:
     """Another process whose clock is hours ahead takes them for abandoned, and removes them."""
     monkeypatch.setenv("CNN_JAX_CACHE", str(tmp_path / "cache"))
-    from cnn_jax.training import feature_cache
+    from cnn_jax.data import store
 
-    rows = feature_cache.FeatureCache._rows
+    write = store.Adding._write
 
-    def removing(self, *arguments):
-        yield from rows(self, *arguments)
-        for path in (tmp_path / "cache/features").glob(".*.tmp"):
+    def vanishing(self):
+        write(self)
+        for path in (tmp_path / "cache/features").glob("*/*"):
             path.unlink()
 
     with monkeypatch.context() as patched:
-        patched.setattr(feature_cache.FeatureCache, "_rows", removing)
+        patched.setattr(store.Adding, "_write", vanishing)
         from cnn_jax.errors import RunError
 
-        with pytest.raises(RunError, match="was removed while it was written: start the same command again"):
+        with pytest.raises(RunError, match="lost features while they were written: start the same command again"):
             train(ON_DISK, tmp_path / "run")
     assert train(ON_DISK, tmp_path / "run") == 0
     ended("feature file removed while it is written", "one clear error")

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from cnn_jax.cache import cache_folder
+from cnn_jax.files import cache_folder
 from cnn_jax.weights import keras_h5
 from tests.faults.doors import attempt, error_of, nothing_changed, run, train
 from tests.faults.payloads import Payload
@@ -265,7 +265,7 @@ def test_pickled_arrays_in_the_cache_are_made_anew(
     )
     assert train(config, tmp_path / "first") == 0
     payload = Payload(tmp_path / "executed")
-    found = sorted((cache_folder() / "features").glob("*.npy"))
+    found = sorted((cache_folder() / "features").rglob("*.rows"))
     assert len(found) == 3
     np.save(found[0], np.asarray([payload], object), allow_pickle=True)
     np.savez(found[1].with_suffix(""), np.asarray([payload], object), allow_pickle=True)

@@ -2,7 +2,7 @@
 
 import json
 import os
-import time
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +10,14 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_jax.cache import cache_folder
 from cnn_jax.config import AugmentConfig, Config
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.rows import evaluation_rows, training_rows
 from cnn_jax.data.sources import ArrayImages, Split
 from cnn_jax.data.stream import TrainStream, evaluation_batches
 from cnn_jax.errors import ConfigError, RunError
-from cnn_jax.training import feature_files
-from cnn_jax.training.feature_cache import FeatureCache
+from cnn_jax.files import cache_folder
+from cnn_jax.training.feature_cache import FeatureCache, Features
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.setup import Job, set_up
 from tests.training.helpers import (
@@ -70,19 +69,49 @@ def test_result_and_console_say_what_is_kept(tmp_path: Path, capsys: pytest.Capt
     assert "each image kept as the output of pool2 (8x8x8 float32)" in capsys.readouterr().out
 
 
-@pytest.mark.long
-def test_a_file_gives_the_bits_of_the_memory_and_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(CACHED, tmp_path / "memory")
-    assert not list((cache_folder() / "features").glob("*"))
-    train(ON_DISK, tmp_path / "disk")
-    files = {path: path.read_bytes() for path in (cache_folder() / "features").iterdir()}
+def _kept() -> dict[Path, bytes]:
+    """The files of features."""
+    return {path: path.read_bytes() for path in (cache_folder() / "features").rglob("*") if path.is_file()}
+
+
+def test_a_second_run_computes_nothing_and_ends_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(CACHED, tmp_path / "first")
+    files = _kept()
     assert len(files) == 2
-    assert {path.suffix for path in files} == {".npy"}
-    assert_identical(final_state(CACHED, tmp_path / "memory"), final_state(ON_DISK, tmp_path / "disk"))
+    capsys.readouterr()
     monkeypatch.setattr(FeatureCache, "_rows", lambda *_: pytest.fail("computed again"))
-    train(ON_DISK, tmp_path / "again")
-    assert_identical(final_state(ON_DISK, tmp_path / "disk"), final_state(ON_DISK, tmp_path / "again"))
-    assert {path: path.read_bytes() for path in (cache_folder() / "features").iterdir()} == files
+    for config, name in ((CACHED, "memory"), (ON_DISK, "disk")):
+        train(config, tmp_path / name)
+        assert ", all from an earlier run or phase" in capsys.readouterr().out
+        assert_identical(final_state(CACHED, tmp_path / "first"), final_state(config, tmp_path / name))
+    train(with_(CACHED, optimizer={"learning_rate": 0.1}, train={"epochs": 1}), tmp_path / "other")
+    assert _kept() == files
+
+
+def test_added_images_alone_are_computed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Shares that grow keep the images that they had: 10 and 5 % are 180 and 90 of the digits."""
+    train(CACHED, tmp_path / "few")
+    train(with_(CACHED, data={"split": (0.12, 0.05, 0.83)}), tmp_path / "more")
+    found = re.findall(r"ready in .* s(?:, (\d+) of (\d+) from an earlier)?", capsys.readouterr().out)
+    assert found[0] == ("", "")
+    before, total = map(int, found[1])
+    assert 0.5 * total < before < total
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_later_freeze_point_goes_on_from_what_is_kept_where_that_is_exact(
+    dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    early, late = (with_(CACHED, train={"freeze_until": p, "feature_dtype": dtype}) for p in ("conv3", "conv4"))
+    train(late, tmp_path / "alone")
+    monkeypatch.setenv("CNN_JAX_CACHE", str(tmp_path / "other"))
+    train(early, tmp_path / "early")
+    capsys.readouterr()
+    train(late, tmp_path / "late")
+    assert (", from those of pool2" in capsys.readouterr().out) == (dtype == "float32")
+    assert_identical(final_state(late, tmp_path / "alone"), final_state(late, tmp_path / "late"))
 
 
 @pytest.mark.long
@@ -116,14 +145,22 @@ def _cache(job: Job) -> FeatureCache:
     return FeatureCache(plan, job.config, job.model, job.variables, job.mesh)
 
 
-def _key(config: Config) -> str:
+def _features(job: Job) -> Features | None:
+    both = job.dataset.splits["train"], job.dataset.splits["validation"]
+    return _cache(job).load(both, both, Reporter(), lambda: False)
+
+
+def _key(config: Config) -> tuple[str, list[bytes]]:
+    """The folder of the features, and the names of the training images in it."""
     job = set_up(config, None)
-    return _cache(job)._key(job.dataset.splits["train"], None)
+    cache, split = _cache(job), job.dataset.splits["train"]
+    return cache._store(cache._plan.layers, None)._folder.name, [row.tobytes() for row in cache._hashes(split, None)]
 
 
 def test_the_key_changes_with_all_that_the_features_depend_on_and_nothing_else() -> None:
-    base = _key(CACHED)
-    assert _key(with_(CACHED, optimizer={"learning_rate": 0.1}, data={"batch_size": 32})) == base
+    base = _key(CACHED)[0]
+    assert _key(with_(CACHED, optimizer={"learning_rate": 0.1}, data={"batch_size": 32}))[0] == base
+    assert _key(with_(CACHED, data={"split": (0.2, 0.05, 0.75)}))[0] == base
     different = [
         replace(CACHED, seed=1),  # other random weights
         with_(CACHED, model={"filters": (8, 8, 8, 16)}),
@@ -131,42 +168,43 @@ def test_the_key_changes_with_all_that_the_features_depend_on_and_nothing_else()
         with_(CACHED, train={"freeze_until": "conv4"}),
         with_(CACHED, train={"feature_dtype": "bfloat16"}),
         with_(CACHED, train={"precision": "bfloat16"}),
-        with_(CACHED, data={"split": (0.2, 0.05, 0.75)}),
-        with_(CACHED, data={"classes": tuple("9876543210")[:5]}),
+        with_(CACHED, data={"eval_batch_size": 32}),  # other programs, and perhaps other last bits
     ]
-    assert len({base, *map(_key, different)}) == len(different) + 1
+    assert len({base, *(_key(config)[0] for config in different)}) == len(different) + 1
 
 
-def test_the_key_changes_with_a_file(image_folder: Path) -> None:
+def test_images_are_known_by_their_content(image_folder: Path) -> None:
     config = with_(CACHED, data={"dataset": f"folder:{image_folder}"})
-    before = _key(config)
-    assert _key(config) == before
+    key, before = _key(config)
     path = image_folder / "train" / "red" / "03.png"
-    stat = path.stat()
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    assert _key(config) != before
+    os.utime(path, (1, 1))
+    assert _key(config) == (key, before)
+    path.write_bytes((image_folder / "train" / "blue" / "00.png").read_bytes())
+    changed = _key(config)[1]
+    assert sum(a != b for a, b in zip(before, changed, strict=True)) == 1
+    assert len(set(changed)) == len(set(before)) - 1
 
 
-def test_a_cut_short_file_is_computed_again(tmp_path: Path) -> None:
+def test_a_damaged_file_is_computed_again(tmp_path: Path) -> None:
     train(ON_DISK, tmp_path / "first")
-    files = {path: path.read_bytes() for path in (cache_folder() / "features").iterdir()}
-    for path, content in files.items():
-        path.write_bytes(content[: len(content) // 2])
+    for path, content in _kept().items():
+        path.write_bytes(content[:100] + bytes(100) + content[200:])
     train(ON_DISK, tmp_path / "second")
-    assert {path: path.read_bytes() for path in (cache_folder() / "features").iterdir()} == files
+    assert_identical(final_state(ON_DISK, tmp_path / "first"), final_state(ON_DISK, tmp_path / "second"))
 
 
 @pytest.mark.long
-def test_an_interrupt_while_features_are_computed_leaves_no_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_interrupt_while_features_are_computed_keeps_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import signal
 
     rows = FeatureCache._rows
 
     def interrupted(self: FeatureCache, *arguments):
-        for part in rows(self, *arguments):
-            signal.raise_signal(signal.SIGTERM)
+        for number, part in enumerate(rows(self, *arguments)):
+            if number == 1:
+                signal.raise_signal(signal.SIGTERM)
             yield part
 
     with monkeypatch.context() as patched:
@@ -174,31 +212,20 @@ def test_an_interrupt_while_features_are_computed_leaves_no_file(
         outcome = train(ON_DISK, tmp_path / "run")
     assert outcome.stopped_by == signal.SIGTERM
     assert outcome.result["steps"] == 0
-    assert not list((cache_folder() / "features").iterdir())
+    assert len(_kept()) == 1
     assert train(ON_DISK, tmp_path / "run").result["status"] == "completed"
+    assert "64 of 269 from an earlier run" in capsys.readouterr().out
 
 
-def test_what_a_killed_process_left_is_removed_and_old_features_make_room(tmp_path: Path) -> None:
-    folder = cache_folder() / "features"
-    folder.mkdir(parents=True)
-    abandoned, fresh = folder / ".a.1.tmp", folder / ".b.2.tmp"
-    for path in (abandoned, fresh):
-        path.write_bytes(b"half")
-    long_ago = time.time() - 2 * feature_files.ABANDONED_SECONDS
-    os.utime(abandoned, (long_ago, long_ago))
-    old, newer = folder / "old.npy", folder / "newer.npy"
-    for age, path in ((200, old), (100, newer)):
-        path.write_bytes(bytes(600 * 1024))
-        os.utime(path, (time.time() - age,) * 2)
-    feature_files.make_room(300 * 1024, 1)
-    assert sorted(path.name for path in folder.iterdir()) == [".b.2.tmp", "newer.npy"]
-
-
-def test_a_folder_that_cannot_be_used_is_one_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_used_is_one_error_or_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "features").write_text("in the way")
     with pytest.raises(RunError, match=r"features cannot be used"):
         train(ON_DISK, tmp_path / "run")
+    assert train(CACHED, tmp_path / "in_memory").result["status"] == "completed"
+    assert "not kept for the next start: Not a directory" in capsys.readouterr().out
 
 
 # ---- whether to keep any ----
@@ -281,12 +308,12 @@ def test_views_are_augmented_differently_and_taken_in_turn(tmp_path: Path) -> No
     )
     job = set_up(config, None)
     splits = job.dataset.splits
-    kept = _cache(job).load(splits["train"], splits["validation"], Reporter(), lambda: False)
+    kept = _features(job)
     assert kept is not None
     first, second = kept.training
     assert len(first) == len(second) == len(splits["train"])
     assert (first != second).any(axis=(1, 2, 3)).mean() > 0.9
-    again = _cache(job).load(splits["train"], splits["validation"], Reporter(), lambda: False)
+    again = _features(job)
     assert again is not None
     np.testing.assert_array_equal(again.training[1], second)
     steps = -(-len(first) // 16)
@@ -301,7 +328,7 @@ def test_features_are_what_the_layers_give(tmp_path: Path) -> None:
     job = set_up(CACHED, None)
     plan, splits = job.phases[-1].features, job.dataset.splits
     assert plan is not None
-    kept = _cache(job).load(splits["train"], splits["validation"], Reporter(), lambda: False)
+    kept = _features(job)
     assert kept is not None
     batch = next(evaluation_batches(splits["validation"], Resize(32), 8))
     expected = jax.jit(job.model.part(0, plan.layers).outputs)(job.variables, batch["image"])

@@ -1,6 +1,5 @@
 """Where the images of a split are, and how one is loaded: inside a TensorFlow graph, or as an array without it."""
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ import numpy as np
 
 from cnn_jax.data import pillow
 from cnn_jax.data.decode import decode
+from cnn_jax.data.sources.content import as_array, hashes_of_files, sha256
 from cnn_jax.data.sources.names import Names
 from cnn_jax.data.tensorflow import tf
 from cnn_jax.errors import DataError
-from cnn_jax.files import as_path, stamps
+from cnn_jax.files import as_path
 
 
 class Images(Protocol):
@@ -29,8 +29,8 @@ class Images(Protocol):
     def take(self, indices: np.ndarray) -> "Images":
         """Only these, in this order."""
 
-    def fingerprint(self) -> str:
-        """Changes with the content of any image, as far as that shows without decoding them."""
+    def hashes(self) -> np.ndarray:
+        """Of what each image is made of, uint8[n, 32]: the same hash, the same pixels. Nothing is decoded for it."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,8 @@ class FileImages:
     def take(self, indices: np.ndarray) -> "FileImages":
         return FileImages(self.paths.take(indices), self.folder)
 
-    def fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for path, stamp in zip(self.paths, stamps(self.folder, self.paths), strict=True):
-            digest.update(repr((os.fsencode(os.path.join(self.folder, path)), *stamp)).encode())
-        return digest.hexdigest()
+    def hashes(self) -> np.ndarray:
+        return hashes_of_files(self.folder, self.paths)
 
 
 @dataclass(frozen=True)
@@ -93,8 +90,9 @@ class ArrayImages:
     def take(self, indices: np.ndarray) -> "ArrayImages":
         return ArrayImages(self.pixels[indices])
 
-    def fingerprint(self) -> str:
-        return _sha256(repr(self.pixels.shape).encode() + np.ascontiguousarray(self.pixels).tobytes())
+    def hashes(self) -> np.ndarray:
+        shape = repr(self.pixels.shape[1:]).encode()
+        return as_array([sha256(shape + np.ascontiguousarray(image).tobytes()) for image in self.pixels])
 
 
 @dataclass(frozen=True)
@@ -116,8 +114,8 @@ class EncodedImages:
     def take(self, indices: np.ndarray) -> "EncodedImages":
         return EncodedImages(self.read, self.indices[indices], self.name)
 
-    def fingerprint(self) -> str:
-        return _sha256(repr((self.name, self.indices.tolist())).encode())
+    def hashes(self) -> np.ndarray:
+        return as_array([sha256(repr((self.name, index)).encode()) for index in self.indices.tolist()])
 
 
 @dataclass(frozen=True)
@@ -141,8 +139,8 @@ class DrawnImages:
     def take(self, indices: np.ndarray) -> "DrawnImages":
         return DrawnImages(self.draw, self.size, self.indices[indices], self.name)
 
-    def fingerprint(self) -> str:
-        return _sha256(repr((self.name, self.size, self.indices.tolist())).encode())
+    def hashes(self) -> np.ndarray:
+        return as_array([sha256(repr((self.name, self.size, index)).encode()) for index in self.indices.tolist()])
 
 
 def outside_of_graph(value: Any) -> Any:
@@ -152,7 +150,3 @@ def outside_of_graph(value: Any) -> Any:
     """
     with tf().init_scope():
         return tf().convert_to_tensor(value)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.cache import cache_folder
 from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split
 from cnn_jax.data.sources.images import EncodedImages
 from cnn_jax.data.sources.names import Names
 from cnn_jax.data.tensorflow import tf
 from cnn_jax.errors import DataError, FetchError, UserError
 from cnn_jax.fetching import out_of_reach, reason
-from cnn_jax.files import as_path, is_remote
+from cnn_jax.files import as_path, cache_folder, is_remote
 
 SPLITS = ("train", "validation", "test")
 
