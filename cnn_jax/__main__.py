@@ -19,7 +19,18 @@ from cnn_jax.experiment import list_experiments
 
 PACKAGE = Path(__file__).parent
 
-ORDER = ("check_data", "summarize", "train", "sweep", "evaluate", "predict", "explain", "verify_weights", "export")
+ORDER = (
+    "check_data",
+    "summarize",
+    "train",
+    "sweep",
+    "evaluate",
+    "predict",
+    "explain",
+    "verify_weights",
+    "export",
+    "cache",
+)
 """Doors as a project comes to need them; others come after them."""
 
 NAME_WIDTH = 24
