@@ -4,9 +4,11 @@ from pathlib import Path
 
 from cnn_jax.clock import REPORT, Clock
 from cnn_jax.config import Config
-from cnn_jax.training import console, loop
+from cnn_jax.training import console, logs, loop
+from cnn_jax.training.advice import advice
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.loop import Outcome
+from cnn_jax.training.processes import is_main
 
 
 def fit_and_report(config: Config, workdir: Path, reporter: Reporter, clock: Clock, report: bool) -> Outcome:
@@ -18,6 +20,10 @@ def fit_and_report(config: Config, workdir: Path, reporter: Reporter, clock: Clo
     outcome = loop.fit(config, workdir, reporter, clock)
     with clock.part(REPORT):
         console.conclude(outcome.result, reporter)
+        if outcome.result["status"] == "completed" and is_main():
+            predictions = None if outcome.best is None else outcome.best[1]
+            for line in advice(config, logs.read(workdir), predictions, outcome.classes):
+                reporter.line(f"advice     {line}")
         if report and outcome.result["status"] == "completed":
             from cnn_jax.report import after_training  # scikit-learn, SciPy and matplotlib load for it alone
 

@@ -60,6 +60,11 @@ class MetricsLog:
             self._events.images(step, name, images)
 
 
+def read(workdir: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl."""
+    return [parse_json(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
 def _step(line: str) -> float:
     """The step of a line of metrics.jsonl; a line that a kill cut short counts as later than any."""
     try:

@@ -42,6 +42,7 @@ class Outcome:
     """The signal that stopped it, if one did."""
     validation: Split
     """What it was validated on, decoded where the images were kept in memory."""
+    classes: tuple[str, ...]
     best: tuple[int, Predictions] | None
     """The step of the best epoch and what it said of `validation`; None where that was in an earlier start."""
 
@@ -95,7 +96,7 @@ def _fit(config: Config, workdir: Path, reporter: Reporter, lock: Lock, clock: C
             result = _result(job, state, saver.timed(progress), run)
     write_result(workdir, result, clock)
     stopped_by = None if result["status"] == "completed" else interrupts.agreed
-    return Outcome(result, stopped_by, run.validation, run.best)
+    return Outcome(result, stopped_by, run.validation, job.dataset.classes, run.best)
 
 
 def write_result(workdir: Path, result: dict[str, Any], clock: Clock) -> None:
