@@ -90,14 +90,20 @@ def test_a_second_run_computes_nothing_and_ends_with_the_same_bits(
     assert _kept() == files
 
 
-def test_added_images_alone_are_computed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Shares that grow keep the images that they had: 10 and 5 % are 180 and 90 of the digits."""
+def test_added_images_alone_are_computed_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Shares that grow keep most of the images that they had; the others come in batches of their own."""
+    more = with_(CACHED, data={"split": (0.12, 0.05, 0.83)})
     train(CACHED, tmp_path / "few")
-    train(with_(CACHED, data={"split": (0.12, 0.05, 0.83)}), tmp_path / "more")
+    train(more, tmp_path / "more")
     found = re.findall(r"ready in .* s(?:, (\d+) of (\d+) from an earlier)?", capsys.readouterr().out)
     assert found[0] == ("", "")
     before, total = map(int, found[1])
     assert 0.5 * total < before < total
+    monkeypatch.setenv("CNN_JAX_CACHE", str(tmp_path / "other"))
+    train(more, tmp_path / "alone")
+    assert_identical(final_state(more, tmp_path / "alone"), final_state(more, tmp_path / "more"))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
