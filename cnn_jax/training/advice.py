@@ -17,7 +17,7 @@ FEWEST_EPOCHS = 4
 STEADY = 0.5
 """The last fall of a loss, as a share of its mean fall from epoch to epoch, from which on it has not begun to level."""
 
-LEAST_FALL = 0.01
+LEAST_FALL = 0.003
 """Of the loss itself, in the last epoch; less may be noise."""
 
 PARTED = 0.15
