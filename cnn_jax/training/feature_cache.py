@@ -164,6 +164,9 @@ class FeatureCache:
         self._names = layer_names(model.layers[: plan.layers])
         self._variables = _of_layers(self._names, variables)
         self._identities = identities(model, plan.layers, variables, self._resize)
+        self._machine = _machine(mesh)
+        self._runners: dict[int, Any] = {}
+        """Programs by their first layer: all splits and views share them."""
         self._found, self._sources, self._not_kept = 0, set[str](), ""
 
     def load(
@@ -220,20 +223,22 @@ class FeatureCache:
         progress: Callable[[int], None],
         stopped: Callable[[], bool],
     ) -> "np.ndarray | Rows | None":
-        names, store, kept = self._hashes(split, view), self._store(self._plan.layers, view), None
+        names, store = self._hashes(split, view), self._store(self._plan.layers, view)
+        kept: np.ndarray | None = None
+        found: Rows | None = None
         if self._plan.in_memory:
             kept = np.empty((len(split), *self._plan.shape), numpy_dtype(self._plan.dtype))
             missing = store.read(names, kept)
         else:
-            missing = store.rows(names)[1]
+            found, missing = store.rows(names)
         if not all_of_them(not len(missing)) and (self._mesh.processes > 1 or view is not None):
             missing = np.arange(len(split))  # all processes compute, and chance counts the images from the first
         self._found += len(split) - len(missing)
         progress(len(split) - len(missing))
         if len(missing) and not self._compute(read, names, missing, view, store, kept, progress, stopped):
             return None
-        if kept is not None:
-            return kept
+        if kept is not None or not len(missing):
+            return found if kept is None else kept
         rows, missing = store.rows(names)
         if len(missing):
             raise RunError(f"{folder()} lost features while they were written: start the same command again")
@@ -289,7 +294,9 @@ class FeatureCache:
         else:
             self._sources.add(self._names[first - 1])
             parts = evaluation_rows(before, split.labels, size, mesh.process, mesh.processes)
-        run = self._runner(first)
+        if first not in self._runners:
+            self._runners[first] = self._runner(first)
+        run = self._runners[first]
         for batch in mesh.with_all_labels(parts):
             yield np.asarray(run(self._variables, mesh.put_batch(batch["image"])))[batch["mask"]]
 
@@ -329,7 +336,7 @@ class FeatureCache:
         plan, settings = self._plan, self._config.train
         drawn = None if view is None else asdict(view)
         size = self._config.data.eval_batch_size
-        parts = [self._identities[layers], plan.dtype, drawn, size, _machine(self._mesh)]
+        parts = [self._identities[layers], plan.dtype, drawn, size, self._machine]
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         shape = self._model.output_shapes[self._names[layers - 1]].shape[1:]
         budget = settings.feature_disk_megabytes
