@@ -1,12 +1,13 @@
 """What the suite catches: mutants of the package, drawn by a seed, and the tests that see them.
 
     python tests/mutants.py cover --folder=FOLDER
-    python tests/mutants.py run --folder=FOLDER --count=60 --seed=0 --marks="not long and not slow"
+    python tests/mutants.py run --folder=FOLDER --count=60 --seed=0
 
 `cover` runs the suite once and records which test runs which line, in the processes that tests start too. `run` changes
-one expression at a time in a copy of the checkout, runs the tests that run that line, those of `--marks` alone, until
-one fails, and prints a table. A mutant whose line no such test runs has survived without a run. FOLDER must be outside
-of the checkout.
+one expression at a time in a copy of the checkout and runs the tests that run that line until one fails: first those of
+`make test`, then, where none of them does, those of `make test-all`. It prints a table. A mutant whose line no test
+runs has survived without a run. `--drawn-in` takes the mutants from an older checkout, to compare two suites: the first
+whose line still stands. FOLDER must be outside of the checkout.
 """
 
 import argparse
@@ -18,8 +19,10 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import SimpleQueue
 
 ROOT = Path(__file__).parents[1]
 COVERAGE = """[run]
@@ -29,6 +32,7 @@ parallel = true
 context = ${{PYTEST_CURRENT_TEST-none}}
 dynamic_context = test_function
 """
+SUITES = {"make test": "not long and not slow", "make test-all": "long and not slow"}
 PATIENCE = 600
 """Seconds that the tests of a mutant may take; one that hangs is caught."""
 
@@ -43,6 +47,10 @@ class Mutant:
 
     path: str
     line: int
+    column: int
+    """Of its first byte, after the indentation."""
+    text: str
+    """The line as it was, without its indentation."""
     before: str
     after: str
     source: str
@@ -81,10 +89,10 @@ def expressions(tree: ast.AST) -> Iterator[ast.AST]:
                     yield node
 
 
-def mutants(count: int, seed: int) -> list[Mutant]:
-    """`count` of all that are possible, in the order of the files."""
+def mutants(root: Path, count: int, seed: int) -> list[Mutant]:
+    """`count` of all that are possible in the checkout `root` and in this one, in the order of the files."""
     found = []
-    for path in sorted((ROOT / "cnn_jax").rglob("*.py")):
+    for path in sorted((root / "cnn_jax").rglob("*.py")):
         source = path.read_text()
         lines = source.splitlines(keepends=True)
         for node in expressions(ast.parse(source)):
@@ -92,13 +100,28 @@ def mutants(count: int, seed: int) -> list[Mutant]:
             if new is None or not isinstance(node, ast.expr) or node.lineno != node.end_lineno:
                 continue
             line = lines[node.lineno - 1].encode()
-            before, rest = line[: node.col_offset], line[node.end_col_offset :]
-            text = f"({ast.unparse(ast.fix_missing_locations(new))})"
-            whole = [*lines[: node.lineno - 1], (before + text.encode() + rest).decode(), *lines[node.lineno :]]
-            old = line[node.col_offset : node.end_col_offset].decode()
-            found.append(Mutant(str(path.relative_to(ROOT)), node.lineno, old, text, "".join(whole)))
-    chosen = sorted(random.Random(seed).sample(range(len(found)), count))
-    return [found[i] for i in chosen]
+            text, old = line.strip().decode(), line[node.col_offset : node.end_col_offset].decode()
+            column = node.col_offset - (len(line) - len(line.lstrip()))
+            after = f"({ast.unparse(ast.fix_missing_locations(new))})"
+            found.append(Mutant(str(path.relative_to(root)), node.lineno, column, text, old, after, ""))
+    random.Random(seed).shuffle(found)
+    here = [mutant for mutant in map(placed, found) if mutant is not None]
+    return sorted(here[:count], key=lambda mutant: (mutant.path, mutant.line))
+
+
+def placed(mutant: Mutant) -> Mutant | None:
+    """The mutant in this checkout, in the nearest line that reads the same; None where no line of its file does."""
+    path = ROOT / mutant.path
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    same = [number for number, line in enumerate(lines, 1) if line.strip() == mutant.text]
+    if not same:
+        return None
+    number = min(same, key=lambda number: abs(number - mutant.line))
+    line = lines[number - 1].encode()
+    first = len(line) - len(line.lstrip()) + mutant.column
+    new = line[:first] + mutant.after.encode() + line[first + len(mutant.before.encode()) :]
+    whole = [*lines[: number - 1], new.decode(), *lines[number:]]
+    return replace(mutant, line=number, source="".join(whole))
 
 
 def cover(folder: Path) -> None:
@@ -138,7 +161,7 @@ def caught(mutant: Mutant, names: list[str], copy: Path, marks: str) -> str | No
     target = copy / mutant.path
     good = target.read_text()
     target.write_text(mutant.source)
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", "-p", "no:randomly", "-m", marks, *names]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", marks, *names]
     try:
         environment = {**os.environ, "PYTHONPATH": str(copy)}
         done = subprocess.run(
@@ -154,20 +177,37 @@ def caught(mutant: Mutant, names: list[str], copy: Path, marks: str) -> str | No
     return failed[0] if failed else "the suite cannot be collected"
 
 
-def run(folder: Path, count: int, seed: int, marks: str) -> None:
-    """Print the table."""
-    copy = folder / "copy"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".venv", ".git", "runs", "__pycache__"))
-    seen = 0
-    print("| line | change | caught by |\n|---|---|---|")
-    for mutant in mutants(count, seed):
-        names = tests_of(mutant, folder)
-        by = caught(mutant, names, copy, marks) if names else None
-        seen += by is not None
+def run(folder: Path, drawn_in: Path, count: int, seed: int) -> None:
+    """Print the table; two mutants at a time."""
+    copies: SimpleQueue[Path] = SimpleQueue()
+    for number in range(2):
+        copy = folder / f"copy{number}"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".venv", ".git", "runs", "__pycache__"))
+        copies.put(copy)
+
+    def row(mutant: Mutant) -> tuple[str, str, str | None]:
+        copy, names = copies.get(), tests_of(mutant, folder)
+        by: str | None = None
+        suite: str | None = None
+        try:
+            for name, marks in SUITES.items():
+                if by is None and names:
+                    by = caught(mutant, names, copy, marks)
+                    suite = None if by is None else name
+        finally:
+            copies.put(copy)
         change = f"`{mutant.before}` -> `{mutant.after}`".replace("|", "\\|")
-        print(f"| {mutant.path}:{mutant.line} | {change} | {by or f'nothing, of {len(names)} tests'} |", flush=True)
-    print(f"\n{seen} of {count} caught")
+        return f"| {mutant.path}:{mutant.line} | {change}", by or f"nothing, of {len(names)} tests", suite
+
+    seen = dict.fromkeys(SUITES, 0)
+    print("| line | change | suite | caught by |\n|---|---|---|---|")
+    with ThreadPoolExecutor(2) as pool:
+        for mutant, by, suite in pool.map(row, mutants(drawn_in, count, seed)):
+            if suite is not None:
+                seen[suite] += 1
+            print(f"{mutant} | {suite or '-'} | {by} |", flush=True)
+    print(f"\nof {count} caught: " + ", ".join(f"{number} by `{suite}`" for suite, number in seen.items()))
 
 
 def main() -> None:
@@ -177,12 +217,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--marks", default="not slow")
+    parser.add_argument("--drawn-in", type=Path, default=ROOT, help="an older checkout")
     arguments = parser.parse_args()
     if arguments.what == "cover":
         cover(arguments.folder.absolute())
     else:
-        run(arguments.folder.absolute(), arguments.count, arguments.seed, arguments.marks)
+        run(arguments.folder.absolute(), arguments.drawn_in.absolute(), arguments.count, arguments.seed)
 
 
 if __name__ == "__main__":
