@@ -21,6 +21,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -105,8 +106,8 @@ def mutants(root: Path, count: int, seed: int) -> list[Mutant]:
             after = f"({ast.unparse(ast.fix_missing_locations(new))})"
             found.append(Mutant(str(path.relative_to(root)), node.lineno, column, text, old, after, ""))
     random.Random(seed).shuffle(found)
-    here = [mutant for mutant in map(placed, found) if mutant is not None]
-    return sorted(here[:count], key=lambda mutant: (mutant.path, mutant.line))
+    here = (mutant for mutant in map(placed, found) if mutant is not None)  # reads no more files than are asked for
+    return sorted(islice(here, count), key=lambda mutant: (mutant.path, mutant.line))
 
 
 def placed(mutant: Mutant) -> Mutant | None:
@@ -188,13 +189,9 @@ def run(folder: Path, drawn_in: Path, count: int, seed: int) -> None:
 
     def row(mutant: Mutant) -> tuple[str, str, str | None]:
         copy, names = copies.get(), tests_of(mutant, folder)
-        by: str | None = None
-        suite: str | None = None
         try:
-            for name, marks in SUITES.items():
-                if by is None and names:
-                    by = caught(mutant, names, copy, marks)
-                    suite = None if by is None else name
+            tried = ((suite, caught(mutant, names, copy, marks)) for suite, marks in SUITES.items() if names)
+            suite, by = next(((suite, by) for suite, by in tried if by is not None), (None, None))
         finally:
             copies.put(copy)
         change = f"`{mutant.before}` -> `{mutant.after}`".replace("|", "\\|")
