@@ -5,12 +5,16 @@ any instant leaves the ones before it. Each holds `variables` (what inference ne
 state) and `meta` (configuration, class names, normalisation, versions, progress).
 """
 
+import asyncio
+import contextlib
+import gc
+import inspect
 import json
 import logging
 import time
 import zlib
 from pathlib import Path
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any
 
 import jax
@@ -179,15 +183,12 @@ class Checkpoints:
             self._require_shapes(step, abstract)
             return self._checkpointer.load_checkpointables(step, abstract)
         except Exception as error:  # Orbax and TensorStore have no common class for damaged files
+            _end_unfinished()
             where = self._directory / str(step)
             raise RunError(f"the checkpoint {where} cannot be read: {_reason(error)}{self._others(step)}") from error
 
     def _require_shapes(self, step: int, abstract: dict[str, Any]) -> None:
-        """Raise ValueError where an array has another shape, before any is read.
-
-        Orbax finds that out in the middle of reading the others, and leaves them unfinished: whoever collects their
-        coroutines later, anywhere in the program, is told of their errors.
-        """
+        """Raise ValueError where an array has another shape, before any is read: Orbax would read the others first."""
         arrays = {name: tree for name, tree in abstract.items() if tree is not None}
         saved = self._checkpointer.checkpointables_metadata(step).metadata if arrays else {}
         for name, tree in arrays.items():
@@ -199,6 +200,29 @@ class Checkpoints:
     def _others(self, step: int) -> str:
         others = ", ".join(str(other) for other in self.steps() if other != step)
         return f"; other checkpoints there: {others}" if others else ""
+
+
+def _end_unfinished() -> None:
+    """End what Orbax leaves where reading fails: coroutines that were never begun, and tasks of a loop that is closed.
+
+    Otherwise whoever collects them later, anywhere in the program, is told of their errors.
+    """
+    for found in gc.get_objects():
+        if isinstance(found, asyncio.Task) and not found.done() and found.get_loop().is_closed():
+            found._log_destroy_pending = False  # type: ignore[attr-defined]  # it is ended here, not forgotten
+            _close(found.get_coro())
+        elif isinstance(found, CoroutineType) and _never_begun(found):
+            _close(found)
+
+
+def _never_begun(coroutine: "CoroutineType[Any, Any, Any]") -> bool:
+    reads = "/orbax/checkpoint/" in coroutine.cr_code.co_filename and "load" in coroutine.__qualname__
+    return reads and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
+
+
+def _close(coroutine: Any) -> None:
+    with contextlib.suppress(Exception):  # of its own last steps: the error that counts is known
+        coroutine.close()
 
 
 @jax.jit

@@ -1,9 +1,11 @@
 """Checkpoints: what is kept, what is refused."""
 
 import gc
+import inspect
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import CoroutineType
 from typing import Any
 
 import jax
@@ -109,6 +111,31 @@ def test_a_state_of_another_shape_is_refused_and_leaves_no_coroutines_behind(sta
         with pytest.raises(RunError, match=r"cannot be read: .*bias is \[4\] there, and \[5\] is asked for"):
             checkpoints.restore(1, other.checkpoint(NOTHING))
         gc.collect()  # what is left behind would warn here
+
+
+# TensorStore's threads, whose other reads fail a moment later, tell a loop that Orbax has closed
+@pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("fault", ["cut", "structure"])
+def test_reading_that_fails_in_the_middle_leaves_no_coroutines_behind(
+    fault: str, state: TrainState, tmp_path: Path
+) -> None:
+    saved = _saved(state, 1)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, saved, META, None)
+        checkpoints.wait()
+        for path in tmp_path.glob("1/**/d/*") if fault == "cut" else ():
+            path.write_bytes(path.read_bytes()[:20])
+        asked = saved if fault == "cut" else {**saved, "training": {**saved["training"], "more": jnp.zeros(3)}}
+        with pytest.raises(RunError, match="cannot be read"):
+            checkpoints.restore(1, asked)
+    unfinished = [
+        found.__qualname__
+        for found in gc.get_objects()
+        if isinstance(found, CoroutineType) and "orbax" in found.cr_code.co_filename
+        if inspect.getcoroutinestate(found) in (inspect.CORO_CREATED, inspect.CORO_SUSPENDED)
+    ]
+    assert unfinished == []
+    gc.collect()  # what is left behind would warn here
 
 
 def test_half_written_checkpoints_are_ignored(state: TrainState, tmp_path: Path) -> None:
