@@ -63,6 +63,12 @@ class Config:
         parts, size = self.optimizer.microbatches, self.data.batch_size
         divides = f"a divisor of data.batch_size={size}"
         require(size % parts == 0, "optimizer.microbatches", parts, divides)
+        epochs, head_epochs = self.train.epochs, self.train.head_epochs
+        if self.optimizer.name == "lbfgs":
+            require(epochs == 1, "train.epochs", epochs, "1 with optimizer.name=lbfgs, which is done in one epoch")
+        if self.optimizer.head_name == "lbfgs":
+            rule = "1 with optimizer.head_name=lbfgs, which solves the classifier in the first of train.epochs"
+            require(head_epochs == 1, "train.head_epochs", head_epochs, rule)
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:

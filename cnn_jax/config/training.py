@@ -10,8 +10,8 @@ from cnn_jax.validation import check_types, is_finite, require
 class OptimizerConfig:
     """How the trainable parameters follow their gradients."""
 
-    name: Literal["adam", "adamw", "sgd", "rmsprop", "lamb"] = "adam"
-    """The update rule."""
+    name: Literal["adam", "adamw", "sgd", "rmsprop", "lamb", "lbfgs"] = "adam"
+    """The update rule. lbfgs takes no steps: it solves the classifier alone to its optimum, in one epoch."""
     learning_rate: float = 1e-4
     """Step size; the highest one where a schedule changes it."""
     schedule: Literal["constant", "cosine", "linear", "step", "exponential"] = "constant"
@@ -51,6 +51,11 @@ class OptimizerConfig:
     microbatches: int = 1
     """Parts that a batch is run in, one after the other, with their gradients averaged: the memory of the smaller batch
     and, but for batch norm, which sees the parts, the update of the larger."""
+    head_name: Literal["same", "lbfgs"] = "same"
+    """The rule of `train.head_epochs`: that of `name`, or lbfgs, which solves the classifier in one epoch."""
+    l2: float | None = None
+    """lbfgs: factor of half the sum of the classifier's squared kernel in the loss (scikit-learn's C is 1 / (l2 n)).
+    None: what is best for a fifth of the training images, held out for that."""
 
     def __post_init__(self) -> None:
         check_types(self, "optimizer.")
@@ -73,6 +78,9 @@ class OptimizerConfig:
         clips = self.clip_norm is None or is_finite(self.clip_norm)
         require(clips, "optimizer.clip_norm", self.clip_norm, "above 0, or None")
         require(self.microbatches >= 1, "optimizer.microbatches", self.microbatches, "at least 1")
+        solves = "lbfgs" in (self.name, self.head_name)
+        l2 = "above 0, or None; only lbfgs has it, the others have optimizer.weight_decay"
+        require(self.l2 is None or (solves and is_finite(self.l2)), "optimizer.l2", self.l2, l2)
 
 
 @dataclass(frozen=True)

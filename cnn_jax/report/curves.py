@@ -1,6 +1,7 @@
 """Learning curves: loss, accuracy and learning rate over the epochs, as drawings and as a table."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cnn_jax.report.charts import Axis, counting_axis, fitted_axis, polyline
@@ -12,14 +13,18 @@ _, _, LEFT, RIGHT, TOP, BOTTOM = FRAME
 MARKED_EPOCHS = 40
 """Up to how many epochs each of them is a dot."""
 
-COLUMNS: tuple[tuple[str, str, str, Form], ...] = (
+Column = tuple[str, str, str, Form]
+"""Name, split and key of what is written for each epoch, and how it is written."""
+
+COLUMNS: tuple[Column, ...] = (
     ("training loss", "train", "loss", decimals),
     ("validation loss", "validation", "loss", decimals),
     ("training accuracy", "train", "accuracy", percent),
     ("validation accuracy", "validation", "accuracy", percent),
     ("learning rate", "train", "learning_rate", scientific),
+    ("L2 term", "train", "l2", scientific),
+    ("iterations", "train", "iterations", count),
 )
-"""Name, split and key of what is written for each epoch."""
 
 
 @dataclass(frozen=True)
@@ -70,25 +75,28 @@ class Curves:
 
 def curves(record: Record) -> Curves | None:
     """The learning curves; None without metrics.jsonl."""
-    epochs = _epochs(record)
+    # a classifier that is solved has no learning rate, one that is trained no L2 term
+    columns = [column for column in COLUMNS if any(column[2] in line for line in record.get(METRICS) or [])]
+    epochs = _epochs(record, columns)
     if not epochs:
         return None
     x = counting_axis(len(epochs), LEFT + 10, RIGHT - 10)
-    charts = tuple(_chart(title, epochs, x) for title in ("loss", "accuracy", "learning rate"))
+    titles = ("loss", "accuracy", "learning rate")
+    charts = tuple(_chart(title, columns, epochs, x) for title in titles if any(title in name for name, *_ in columns))
     best = next((x.at(i) for i, epoch in enumerate(epochs, 1) if epoch.is_best), None)
     heads = sum(epoch.is_head for epoch in epochs)
     step = (x.end - x.start) / max(len(epochs) - 1, 1)
     head = min(x.at(heads) + step / 2, RIGHT) if heads else None
-    return Curves(tuple(name for name, *_ in COLUMNS), epochs, x, charts, best, head)
+    return Curves(tuple(name for name, *_ in columns), epochs, x, charts, best, head)
 
 
-def _epochs(record: Record) -> tuple[Epoch, ...]:
+def _epochs(record: Record, columns: Sequence[Column]) -> tuple[Epoch, ...]:
     lines = {(line["epoch"], line["split"]): i for i, line in enumerate(record.get(METRICS) or [])}
     best, heads = record.get(RESULT, "best", "epoch"), record.get(CONFIG, "train", "head_epochs")
     return tuple(
         Epoch(
             record.number(count, METRICS, lines[epoch, "train"], "epoch"),
-            tuple(record.number(form, METRICS, lines[epoch, split], key) for _, split, key, form in COLUMNS),
+            tuple(record.number(form, METRICS, lines[epoch, split], key) for _, split, key, form in columns),
             epoch == best,
             epoch <= heads,
         )
@@ -97,17 +105,17 @@ def _epochs(record: Record) -> tuple[Epoch, ...]:
     )
 
 
-def _chart(title: str, epochs: tuple[Epoch, ...], x: Axis) -> Chart:
+def _chart(title: str, columns: Sequence[Column], epochs: tuple[Epoch, ...], x: Axis) -> Chart:
     series = {
-        split: [float(epoch.values[i].value) for epoch in epochs]
-        for i, (name, split, _, _) in enumerate(COLUMNS)
+        split: [math.nan if epoch.values[i].value is None else float(epoch.values[i].value) for epoch in epochs]
+        for i, (name, split, _, _) in enumerate(columns)
         if name.endswith(title)
     }
     y = fitted_axis([value for values in series.values() for value in values], BOTTOM, TOP)
     lines = tuple(_line(split, values, x, y) for split, values in series.items())
     words = (
         f"{name} from {epochs[0].values[i].text} to {epochs[-1].values[i].text}"
-        for i, (name, *_) in enumerate(COLUMNS)
+        for i, (name, *_) in enumerate(columns)
         if name.endswith(title)
     )
     return Chart(title, f"Over {len(epochs)} epochs: {', '.join(words)}.", y, lines)

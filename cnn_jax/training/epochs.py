@@ -13,12 +13,14 @@ from cnn_jax.errors import RunFailed
 from cnn_jax.evaluation.evaluator import predict_all
 from cnn_jax.evaluation.metrics import Predictions, accuracy_and_loss
 from cnn_jax.training import flops
+from cnn_jax.training.classifier import solve, solved_state
 from cnn_jax.training.feeds import Feed
 from cnn_jax.training.logs import MetricsLog, Reporter
 from cnn_jax.training.phases import Phase
 from cnn_jax.training.progress import Metrics, Progress
 from cnn_jax.training.saving import Saver
 from cnn_jax.training.setup import Job
+from cnn_jax.training.solver import Solution
 from cnn_jax.training.state import Totals, TrainState
 from cnn_jax.training.step import Report, make_predict, make_train_step
 
@@ -40,6 +42,7 @@ class Epochs:
         self._batches: Generator[Batch, None, None] | None = None
         self._flops: float | None = None
         self._memory: dict[str, int | None] | None = None
+        self._solution: Solution | None = None
         self.predictions: Predictions | None = None
         """Of the newest validation."""
 
@@ -60,6 +63,8 @@ class Epochs:
             RunFailed: a loss or gradient is not finite, or a checkpoint cannot be written.
         """
         size, first, end = self._job.config.data.batch_size, int(state.step), epoch * self._job.steps_per_epoch
+        if self._phase.solved:
+            return self._solve(state, progress, stopped)
         if self._batches is None:
             self._batches = self._feed.training(first)
         begun, pending = time.perf_counter(), None
@@ -86,6 +91,21 @@ class Epochs:
         seconds = time.perf_counter() - begun
         speed = (int(state.step) - first) * size / max(seconds, 1e-9)
         return state, progressed(), speed
+
+    def _solve(
+        self, state: TrainState, progress: Progress, stopped: Callable[[], bool]
+    ) -> tuple[TrainState, Progress, float]:
+        """`train`, where the classifier is solved."""
+        self._reporter.line(f"start      {self._clock}")
+        begun, images = time.perf_counter(), len(self._job.dataset.splits["train"])
+        assert self._feed.features is not None
+        found = solve(self._job, self._feed.features, self._reporter, stopped)
+        seconds = time.perf_counter() - begun
+        if found is not None:
+            state, self._solution = solved_state(self._job, self._phase, state, found), found
+        memory = {"step": None, "kept": self._feed.kept_bytes}
+        progress = replace(progress, training_seconds=progress.training_seconds + seconds, flops=None, memory=memory)
+        return state, progress, images / max(seconds, 1e-9)
 
     def _step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Report]:
         inputs, labels = (self._job.mesh.put_batch(batch[key]) for key in ("image", "label"))
@@ -155,18 +175,20 @@ class Epochs:
     ) -> None:
         step, training = int(state.step), state.totals.means()
         in_phase = step - (self._phase.first_epoch - 1) * self._job.steps_per_epoch
-        learning_rate = float(self._phase.schedule(in_phase - 1))
+        schedule, solution = self._phase.schedule, self._solution
+        rate = {} if schedule is None else {"learning_rate": float(schedule(in_phase - 1))}
+        how = rate if solution is None else {"l2": solution.l2, "iterations": solution.iterations}
         speeds = [{"images_per_second": round(speed, 1)} for speed in (training_speed, validation_speed)]
         place = {"step": step, "epoch": epoch}
         self._log.write(
-            {**place, "split": "train", **training, "learning_rate": learning_rate, **speeds[0]},
+            {**place, "split": "train", **training, **how, **speeds[0]},
             {**place, "split": "validation", **validation, **speeds[1]},
         )
         self._reporter.epoch(
             f"{epoch}/{self._job.config.train.epochs}",
             training,
             validation,
-            learning_rate,
+            rate.get("learning_rate"),
             training_speed,
             progress.is_best(epoch),
         )

@@ -74,7 +74,7 @@ def plan(
     model: Model,
     freezing: Freezing,
     images: dict[str, int],
-    visits: int,
+    visits: float,
 ) -> tuple[Plan | None, str]:
     """Whether to keep features, and in what form; depends on nothing but its arguments, so that a resumed run agrees.
 

@@ -30,6 +30,8 @@ class Feed:
     """The validation images, decoded where they are kept in memory."""
     kept_bytes: int
     """What images or features take in memory."""
+    features: Features | None
+    """All that the batches are taken from, where features are kept."""
 
 
 def make_feed(
@@ -57,6 +59,7 @@ def make_feed(
             batches,
             validation,
             sum(array.nbytes for array in arrays),
+            None,
         )
     kept = _features(job, phase.features, state.variables, reporter, stopped)
     if kept is None:
@@ -68,6 +71,7 @@ def make_feed(
         lambda: evaluation_rows(kept.validation, validation.labels, data.eval_batch_size, *place),
         job.shared.decoded("validation", validation, resize),
         sum(array.nbytes for array in arrays),
+        kept,
     )
 
 

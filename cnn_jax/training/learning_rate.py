@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.config import Config
-from cnn_jax.errors import RunError
+from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.evaluation.plots import write_learning_rate_plot
 from cnn_jax.files import replacing, write_atomically, writing
 from cnn_jax.training.feeds import make_feed
@@ -48,9 +48,13 @@ def find_learning_rate(config: Config, folder: Path, reporter: Reporter) -> Rang
         UserError: as for a run.
         RunError: the loss diverged before anything could be seen.
     """
+    if config.optimizer.name == "lbfgs":
+        raise ConfigError("--find-learning-rate: optimizer.name=lbfgs has no learning rate")
     # a few steps see few images: features of all of them would take longer than the test
+    optimizer = replace(config.optimizer, head_name="same", l2=None)
+    train = replace(config.train, feature_cache="off", head_epochs=0)
     with together():
-        job = set_up(replace(config, train=replace(config.train, feature_cache="off", head_epochs=0)), None)
+        job = set_up(replace(config, train=train, optimizer=optimizer), None)
     rates, losses = _run(job, reporter)
     if len(losses) < 10:
         raise RunError("the loss is not finite from the first steps on: look at the images and weights first")

@@ -96,20 +96,24 @@ class Reporter:
         name: str,
         training: dict[str, float],
         validation: dict[str, float],
-        learning_rate: float,
+        learning_rate: float | None,
         images_per_second: float,
         best: bool,
     ) -> None:
-        """A row of the table of epochs, for 80 columns; the first has the heads of the columns above it."""
+        """A row of the table of epochs, for 80 columns; the first has the heads of the columns above it.
+
+        Without a learning rate, the classifier was solved.
+        """
         if not self._headed:
             self.line(
                 f"epoch{'train loss':>15}{'accuracy':>10}{'val. loss':>11}{'accuracy':>10}{'rate':>11}{'images/s':>10}"
             )
             self._headed = True
+        rate = "solved" if learning_rate is None else f"{learning_rate:.2e}"
         self.line(
             f"{name:<9}{training['loss']:>11.4f}{training['accuracy']:>10.4f}"
             f"{validation['loss']:>11.4f}{validation['accuracy']:>10.4f}"
-            f"{learning_rate:>11.2e}{images_per_second:>10,.0f}{'  best' if best else ''}"
+            f"{rate:>11}{images_per_second:>10,.0f}{'  best' if best else ''}"
         )
 
     def bar(self, description: str, total: int, unit: str) -> "LiveBar":

@@ -1,11 +1,13 @@
 """The parts of a run that train different partitions: first the head alone, where that is asked for, then the rest."""
 
+import math
 from dataclasses import dataclass
 
 import optax
 
 from cnn_jax.config import Config
 from cnn_jax.errors import ConfigError
+from cnn_jax.models.layers import Dropout
 from cnn_jax.models.model import HEAD, Model
 from cnn_jax.training import feature_cache
 from cnn_jax.training.freezing import Freezing
@@ -21,12 +23,17 @@ class Phase:
     last_epoch: int
     freezing: Freezing
     optimizer: optax.GradientTransformation
-    schedule: Schedule
-    """Of the steps since the beginning of the phase."""
+    schedule: Schedule | None
+    """Of the steps since the beginning of the phase; None where nothing is stepped, but the classifier solved."""
     features: feature_cache.Plan | None
     """What is kept of the frozen layers' outputs."""
     without_features: str
     """Where nothing is kept, the reason."""
+
+    @property
+    def solved(self) -> bool:
+        """Whether its one epoch solves the classifier (see `classifier`)."""
+        return self.schedule is None
 
 
 def make_phases(config: Config, model: Model, images: dict[str, int], steps_per_epoch: int) -> tuple[Phase, ...]:
@@ -36,20 +43,50 @@ def make_phases(config: Config, model: Model, images: dict[str, int], steps_per_
         images: the numbers of images in train and validation.
 
     Raises:
-        ConfigError: a freeze point, pattern or feature cache that this model cannot have.
+        ConfigError: a freeze point, pattern, feature cache or rule that this model cannot have.
     """
     main = Freezing.configured(model, config.train)
-    head_epochs, epochs = config.train.head_epochs, config.train.epochs
-    parts = [(1, head_epochs, Freezing.until(model, HEAD)), (head_epochs + 1, epochs, main)]
+    head_epochs, epochs, name = config.train.head_epochs, config.train.epochs, config.optimizer.name
+    head_name = name if config.optimizer.head_name == "same" else config.optimizer.head_name
+    parts = [
+        (1, head_epochs, Freezing.until(model, HEAD), f"optimizer.head_name={head_name}", head_name),
+        (head_epochs + 1, epochs, main, f"optimizer.name={name}", name),
+    ]
     phases = []
-    for first, last, freezing in parts:
+    for first, last, freezing, setting, rule in parts:
         steps = (last - first + 1) * steps_per_epoch
         if not steps:
             continue
         if not freezing.split(model.shapes["params"])[0]:
             raise ConfigError("train.frozen: with these patterns nothing is left to train")
+        if rule == "lbfgs":
+            kept = _plan_to_solve(config, model, freezing, images, setting)
+            phases.append(Phase(first, last, freezing, optax.identity(), None, kept, ""))
+            continue
         schedule = make_schedule(config.optimizer, steps, steps_per_epoch)
         plan, reason = feature_cache.plan(config, model, freezing, images, steps * config.data.batch_size)
         optimizer = make_optimizer(config.optimizer, schedule, model.parameter_shapes)
         phases.append(Phase(first, last, freezing, optimizer, schedule, plan, reason))
     return tuple(phases)
+
+
+def _plan_to_solve(
+    config: Config, model: Model, freezing: Freezing, images: dict[str, int], setting: str
+) -> feature_cache.Plan:
+    """What is kept for a classifier that is solved; `setting` is what asks for it."""
+    trainable = freezing.split(model.shapes["params"])[0]
+    if {layer: set(leaves) for layer, leaves in trainable.items()} != {HEAD: {"kernel", "bias"}}:
+        raise ConfigError(
+            f"{setting} solves the classifier alone, and more or less than that trains here: "
+            "--train.freeze_until=head, without train.frozen"
+        )
+    plan, reason = feature_cache.plan(config, model, freezing, images, math.inf)
+    if plan is None:
+        raise ConfigError(f"{setting} solves the classifier on kept features: {reason}")
+    if not plan.in_memory:
+        raise ConfigError(
+            f"{setting} needs all features in memory, {plan.megabytes:,.0f} MB: more than "
+            f"train.feature_memory_megabytes={config.train.feature_memory_megabytes}"
+        )
+    assert all(isinstance(layer, Dropout) for layer in model.layers[plan.layers : -1])
+    return plan

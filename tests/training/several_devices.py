@@ -29,6 +29,7 @@ WHOLE = Config(
 """Eight steps. 359 images for validation: seven batches and 23 images, most of the last batch in one process."""
 FROZEN = replace(
     WHOLE,
+    optimizer=replace(WHOLE.optimizer, head_name="lbfgs", l2=0.01),
     train=replace(WHOLE.train, freeze_until="conv2", feature_cache="on", ema_decay=None, head_epochs=1),
     checkpoint=CheckpointConfig(),
 )
