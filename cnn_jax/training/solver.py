@@ -62,11 +62,16 @@ class Trial:
     """A strength that was tried."""
 
     l2: float
-    loss: float
-    """Mean over the held-out images, without the L2 term."""
+    losses: np.ndarray
+    """float32[held out], of those images, without the L2 term."""
     point: Classifier
     """The optimum over the others, for features less their mean."""
     iterations: int
+
+    @property
+    def loss(self) -> float:
+        """Their mean."""
+        return float(self.losses.mean(dtype=np.float64))
 
 
 class _Search(NamedTuple):
@@ -112,18 +117,17 @@ class Problem:
         self._variance = mesh.replicate(centred.var(axis=0, dtype=np.float64).astype(np.float32))
         self._shape = features.shape[1], classes
 
-        def loss(point: Classifier, rows: tuple[jax.Array, jax.Array], mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def each(point: Classifier, rows: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            """The loss of each row, and whether it is right."""
             features, labels = rows
             logits = jnp.dot(features, point.kernel, precision=jax.lax.Precision.HIGHEST) + point.bias
-            each, right = losses(logits, labels, smoothing, class_weights), logits.argmax(-1) == labels
-            return (mask * each).sum() / mask.sum(), (mask * right).sum() / mask.sum()
+            return losses(logits, labels, smoothing, class_weights), logits.argmax(-1) == labels
 
-        def objective(point: Classifier, rows: tuple[jax.Array, jax.Array], mask: jax.Array, l2: jax.Array) -> Any:
-            return loss(point, rows, mask)[0] + l2 / 2 * (point.kernel**2).sum()
+        def objective(point: Classifier, rows: Any, mask: jax.Array, l2: jax.Array) -> jax.Array:
+            return (mask * each(point, rows)[0]).sum() / mask.sum() + l2 / 2 * (point.kernel**2).sum()
 
         def measure(point: Classifier, rows: Any, mask: jax.Array, l2: jax.Array) -> Any:
-            gradient = jax.grad(objective)(point, rows, mask, l2)
-            return *loss(point, rows, mask), optax.tree.norm(gradient)
+            return *each(point, rows), optax.tree.norm(jax.grad(objective)(point, rows, mask, l2))
 
         def search(point: Classifier, variance: jax.Array, rows: Any, mask: jax.Array, l2: jax.Array) -> Any:
             scale = jnp.sqrt(variance + l2)[:, None]  # with features of one size, far fewer iterations
@@ -153,18 +157,19 @@ class Problem:
         point, iterations = self._search(self._mesh.replicate(start or zeros), self._variance, *self._of(chosen, l2))
         return point, int(iterations)
 
-    def loss(self, point: Classifier, chosen: np.ndarray) -> float:
-        """Mean over the `chosen` rows, bool[n], without an L2 term."""
-        return float(self._measure(point, *self._of(chosen, 0.0))[0])
+    def losses(self, point: Classifier, chosen: np.ndarray) -> np.ndarray:
+        """Of the `chosen` rows, bool[n], without an L2 term: float32[chosen]."""
+        return np.asarray(self._measure(point, *self._of(chosen, 0.0))[0])[: len(chosen)][chosen]
 
     def solution(self, l2: float, start: Classifier | None = None, iterations: int = 0) -> Solution:
         """The optimum over all rows, for features as they are; `iterations` are those before."""
         everything = np.ones(len(self._labels), bool)
         point, count = self.optimum(l2, everything, start)
-        loss, accuracy, norm = map(float, self._measure(point, *self._of(everything, l2)))
+        each, right, norm = self._measure(point, *self._of(everything, l2))
+        loss, accuracy = (float(np.asarray(rows)[: len(everything)].mean(dtype=np.float64)) for rows in (each, right))
         kernel = np.asarray(point.kernel)
         bias = (np.asarray(point.bias, np.float64) - self._mean.astype(np.float64) @ kernel).astype(np.float32)
-        return Solution(Classifier(kernel, bias), l2, iterations + count, loss, accuracy, norm)
+        return Solution(Classifier(kernel, bias), l2, iterations + count, loss, accuracy, float(norm))
 
 
 def _search(objective: Callable[[Classifier], jax.Array], start: Classifier) -> tuple[Classifier, jax.Array]:
@@ -209,12 +214,21 @@ def strengths(problem: Problem, out: np.ndarray) -> Iterator[Trial]:
     point, tried = None, list[Trial]()
     for l2 in STRENGTHS:
         point, iterations = problem.optimum(l2, ~out, point)
-        tried.append(Trial(l2, problem.loss(point, out), point, iterations))
+        tried.append(Trial(l2, problem.losses(point, out), point, iterations))
         yield tried[-1]
-        if len(tried) - 1 - tried.index(best(tried)) == ENOUGH:
+        if len(tried) - 1 - int(np.argmin([trial.loss for trial in tried])) == ENOUGH:
             return
 
 
 def best(tried: Sequence[Trial]) -> Trial:
-    """The one with the lowest loss on the held-out images; of equal ones the strongest."""
-    return min(tried, key=lambda trial: trial.loss)
+    """The strongest L2 term whose loss on the held-out images is not clearly above the lowest.
+
+    Not clearly: by no more than the standard error of the difference, image by image. It is the one-standard-error rule
+    (Breiman et al., 1984): where the held-out images tell nothing, the simpler classifier.
+    """
+    lowest = min(tried, key=lambda trial: trial.loss)
+    for trial in tried:
+        more = trial.losses.astype(np.float64) - lowest.losses
+        if more.mean() <= more.std() / np.sqrt(len(more)):
+            return trial
+    return lowest

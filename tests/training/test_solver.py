@@ -98,8 +98,21 @@ def test_each_strength_is_tried_on_images_that_were_not_solved_for() -> None:
         loss = log_loss(labels[out], model.predict_proba(features[out].astype(np.float64)))
         assert trial.loss == pytest.approx(loss, abs=1e-4)
     lowest = int(np.argmin([trial.loss for trial in tried]))
-    assert solver.best(tried) is tried[lowest]
     assert len(tried) == min(lowest + 1 + solver.ENOUGH, len(solver.STRENGTHS))
+
+
+def test_of_strengths_that_are_as_good_the_strongest_is_best() -> None:
+    random = np.random.default_rng(0)
+    lowest = random.uniform(0, 1, 100)
+    noise = random.normal(size=100)
+    noise -= noise.mean()  # its standard error is 0.1
+    noise /= noise.std()
+    given = [
+        solver.Trial(l2, lowest + more + noise * spread, solver.Classifier(None, None), 1)
+        for l2, more, spread in ((1.0, 0.11, 1.0), (0.1, 0.09, 1.0), (0.01, 0.0, 0.0), (0.001, 0.01, 0.0))
+    ]
+    assert solver.best(given).l2 == 0.1
+    assert solver.best(given[2:]).l2 == 0.01
 
 
 @pytest.fixture(scope="module")
