@@ -1,4 +1,4 @@
-"""The peer: fine-tune Keras' MobileNet on class folders as a Keras user would write it; one JSON line at the end.
+"""The peer: fine-tune Keras' MobileNet or VGG16 on class folders, as a Keras user would; one JSON line at the end.
 
     KERAS_BACKEND=tensorflow python benchmarks/keras_finetune.py DIR WEIGHTS.h5 --alpha=0.75 --epochs=5
 
@@ -23,6 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("directory", type=Path)
     parser.add_argument("weights")
+    parser.add_argument("--model", choices=("mobilenet", "vgg16"), default="mobilenet")
     parser.add_argument("--alpha", type=float, default=1.0)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch", type=int, default=32)
@@ -40,20 +41,25 @@ def main() -> None:
         )
         classes = images.class_names
         sets[split] = images.prefetch(2)
-    body = keras.applications.MobileNet(
-        alpha=arguments.alpha,
-        weights=arguments.weights,
-        input_shape=(224, 224, 3),
-        include_top="no_top" not in arguments.weights,
-    )
-    features = body.get_layer("conv_pw_13_relu").output
+    settings = {
+        "weights": arguments.weights,
+        "input_shape": (224, 224, 3),
+        "include_top": not any(part in arguments.weights for part in ("no_top", "notop")),
+    }
+    if arguments.model == "vgg16":
+        body = keras.applications.VGG16(**settings)
+        features = body.get_layer("block5_pool").output
+        prepare = layers.Lambda(keras.applications.vgg16.preprocess_input)
+    else:
+        body = keras.applications.MobileNet(alpha=arguments.alpha, **settings)
+        features = body.get_layer("conv_pw_13_relu").output
+        prepare = layers.Rescaling(1 / 127.5, offset=-1)
     trainable = False
     for layer in body.layers:
         trainable = trainable or layer.name == arguments.freeze_until
         layer.trainable = trainable
     inputs = keras.Input((224, 224, 3))
-    x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
-    x = keras.Model(body.input, features)(x)
+    x = keras.Model(body.input, features)(prepare(inputs))
     outputs = layers.Dense(len(classes))(layers.GlobalAveragePooling2D()(x))
     model = keras.Model(inputs, outputs)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -61,6 +61,9 @@ def make_feed(
             sum(array.nbytes for array in arrays),
             None,
         )
+    for plan in _needed_later(job, phase, phase.features):
+        if _features(job, plan, state.variables, reporter, stopped) is None:
+            return None
     kept = _features(job, phase.features, state.variables, reporter, stopped)
     if kept is None:
         return None
@@ -73,6 +76,16 @@ def make_feed(
         sum(array.nbytes for array in arrays),
         kept,
     )
+
+
+def _needed_later(job: Job, phase: Phase, plan: Plan) -> list[Plan]:
+    """Features of fewer layers that a later phase trains on: those of this one go on from them, and both cost one pass.
+
+    Only where the cache folder keeps them until then.
+    """
+    later = [other.features for other in job.phases if other.first_epoch > phase.last_epoch]
+    room = job.config.train.feature_disk_megabytes - plan.megabytes
+    return [other for other in later if other and other.layers < plan.layers and other.megabytes <= room]
 
 
 def _features(

@@ -69,6 +69,19 @@ def test_result_and_console_say_what_is_kept(tmp_path: Path, capsys: pytest.Capt
     assert "each image kept as the output of pool2 (8x8x8 float32)" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("disk", [1000, 0])
+def test_features_of_a_later_phase_are_computed_on_the_way_where_they_can_be_kept(
+    disk: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"epochs": 2, "head_epochs": 1, "feature_disk_megabytes": disk}
+    train(with_(CACHED, train=settings, data={"steps_per_epoch": 2}), tmp_path / "run")
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("features")]
+    layers = [line.partition("output of ")[2].partition(" ")[0] for line in said]
+    reuses = ["from those of pool2" in line or "all from an earlier run or phase" in line for line in said]
+    assert layers == (["pool2", "flatten", "pool2"] if disk else ["flatten", "pool2"])
+    assert reuses == ([False, True, True] if disk else [False, False])
+
+
 def _kept() -> dict[Path, bytes]:
     """The files of features."""
     return {path: path.read_bytes() for path in (cache_folder() / "features").rglob("*") if path.is_file()}
