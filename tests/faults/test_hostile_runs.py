@@ -16,8 +16,9 @@ from tests.training.helpers import SMALL_CNN, with_
 
 pytestmark = [
     pytest.mark.usefixtures("leftovers_collected"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # what Orbax leaves of a failed load
-    pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning"
+    ),  # a closed loop is told
 ]
 
 CONFIGURATIONS: dict[str, Any] = {

@@ -128,8 +128,9 @@ def _damage(checkpoint: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.usefixtures("leftovers_collected")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what Orbax leaves of a failed load
-@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning"
+)  # a closed loop is told
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,8 +149,9 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_goes_on(
 
 
 @pytest.mark.usefixtures("leftovers_collected")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what Orbax leaves of a failed load
-@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning"
+)  # a closed loop is told
 def test_where_every_checkpoint_is_damaged_nothing_is_thrown_away(tmp_path: Path) -> None:
     train(SMALL_CNN, tmp_path / "run")
     for path in (tmp_path / "run" / "checkpoints").iterdir():
