@@ -14,7 +14,17 @@ from cnn_jax.training.freezing import merge
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.phases import Phase
 from cnn_jax.training.setup import Job
-from cnn_jax.training.solver import HELD_OUT, STRENGTHS, Problem, Solution, best, held_out, strength_of, strengths
+from cnn_jax.training.solver import (
+    HELD_OUT,
+    STRENGTHS,
+    Problem,
+    Solution,
+    Trial,
+    best,
+    held_out,
+    strength_of,
+    strengths,
+)
 from cnn_jax.training.state import Totals, TrainState, moving
 
 
@@ -44,23 +54,22 @@ def solve(job: Job, features: Features, reporter: Reporter, stopped: Callable[[]
     problem = Problem(
         rows, np.tile(labels, len(views)), classes, job.mesh, options.label_smoothing, options.class_weights
     )
-    out, tried = held_out(labels, job.config.seed), []
-    if job.config.optimizer.l2 is not None:
-        l2, why = job.config.optimizer.l2, "as configured"
-    elif not out.any():
-        l2, why = (
-            strength_of(1.0, len(rows), classes),
-            f"scikit-learn's default, with fewer than {HELD_OUT} images of each class",
-        )
-    else:
+    l2, why = job.config.optimizer.l2, "as configured"
+    start, tried, out = None, list[Trial](), held_out(labels, job.config.seed)
+    if l2 is None and not out.any():
+        l2 = strength_of(1.0, len(rows), classes)
+        why = f"scikit-learn's default, with fewer than {HELD_OUT} images of each class"
+    elif l2 is None:
         with reporter.bar("solve", len(STRENGTHS), "strengths") as bar:
             for trial in strengths(problem, np.tile(out, len(views))):
                 if stopped():
                     return None
                 tried.append(trial)
                 bar.advance(1, f"l2={trial.l2:.2g}: loss {trial.loss:.4f}")
-        l2, why = best(tried).l2, f"the best of {len(tried)} for {out.sum():,} held-out training images"
-    found = problem.solution(l2, best(tried).point if tried else None, sum(trial.iterations for trial in tried))
+        chosen = best(tried)
+        l2, start = chosen.l2, chosen.point
+        why = f"the best of {len(tried)} for {out.sum():,} held-out training images"
+    found = problem.solution(l2, start, sum(trial.iterations for trial in tried))
     if not np.isfinite([found.loss, found.gradient_norm]).all():
         raise RunFailed(
             f"the classifier has a loss of {found.loss}: the features are not finite. Look at the weights and the "

@@ -27,13 +27,13 @@ def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) ->
         f"on {job.mesh.devices} {jax.default_backend()} device{'s' * (job.mesh.devices > 1)}"
         + (f" of {job.mesh.processes} processes" if job.mesh.processes > 1 else "")
     )
-    if len(job.phases) > 1 and not job.phases[0].solved:
-        reporter.line(f"           the first {config.train.head_epochs} epochs train the classifier alone")
-    if solved := [phase for phase in job.phases if phase.solved]:
-        left_out = unused(config) if len(solved) == len(job.phases) else []
+    if job.phases[0].solved:
+        left_out = unused(config) if len(job.phases) == 1 else []  # a later phase uses them
         reporter.line(
             "           epoch 1 solves the classifier" + (f"; not used: {', '.join(left_out)}" if left_out else "")
         )
+    elif len(job.phases) > 1:
+        reporter.line(f"           the first {config.train.head_epochs} epochs train the classifier alone")
     if job.phases[-1].features is None:
         reporter.line(f"features   not kept: {job.phases[-1].without_features}")
     if newest is not None:

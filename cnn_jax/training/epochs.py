@@ -176,8 +176,8 @@ class Epochs:
         step, training = int(state.step), state.totals.means()
         in_phase = step - (self._phase.first_epoch - 1) * self._job.steps_per_epoch
         schedule, solution = self._phase.schedule, self._solution
-        rate = {} if schedule is None else {"learning_rate": float(schedule(in_phase - 1))}
-        how = rate if solution is None else {"l2": solution.l2, "iterations": solution.iterations}
+        rate = None if schedule is None else float(schedule(in_phase - 1))
+        how = {"learning_rate": rate} if solution is None else {"l2": solution.l2, "iterations": solution.iterations}
         speeds = [{"images_per_second": round(speed, 1)} for speed in (training_speed, validation_speed)]
         place = {"step": step, "epoch": epoch}
         self._log.write(
@@ -188,7 +188,7 @@ class Epochs:
             f"{epoch}/{self._job.config.train.epochs}",
             training,
             validation,
-            rate.get("learning_rate"),
+            rate,
             training_speed,
             progress.is_best(epoch),
         )

@@ -165,9 +165,19 @@ class FeatureCache:
         self._variables = _of_layers(self._names, variables)
         self._identities = identities(model, plan.layers, variables, self._resize)
         self._machine = _machine(mesh)
+        views = [View(config.data.augment, config.seed, i) for i in range(plan.views)]
+        self._views: list[View | None] = [*views] or [None]
+        """Of the training images; None: the images themselves."""
         self._runners: dict[int, Any] = {}
         """Programs by their first layer: all splits and views share them."""
         self._found, self._sources, self._not_kept = 0, set[str](), ""
+
+    def has(self, splits: tuple[Split, Split]) -> bool:
+        """Whether the cache folder has the features of training and validation, in every process."""
+        training, validation = splits
+        wanted = [(training, view) for view in self._views] + [(validation, None)]
+        layers = self._plan.layers
+        return all_of_them(all(self._store(layers, view).has(self._hashes(split, view)) for split, view in wanted))
 
     def load(
         self,
@@ -186,10 +196,9 @@ class FeatureCache:
             RunError: there is no room for them.
             DataError: an image cannot be read; the message names the file.
         """
-        config, begun = self._config, time.perf_counter()
-        views: list[View | None] = [View(config.data.augment, config.seed, i) for i in range(self._plan.views)]
-        (training, validation), images = zip(splits, read, strict=True), [*(views or [None]), None]
-        jobs = [(training, view) for view in images[:-1]] + [(validation, None)]
+        begun = time.perf_counter()
+        training, validation = zip(splits, read, strict=True)
+        jobs = [(training, view) for view in self._views] + [(validation, None)]
         found: list[np.ndarray | Rows] = []
         with reporter.bar("features", sum(len(split) for (split, _), _ in jobs), "images") as bar:
             for (split, source), view in jobs:

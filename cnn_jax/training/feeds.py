@@ -61,10 +61,7 @@ def make_feed(
             sum(array.nbytes for array in arrays),
             None,
         )
-    for plan in _needed_later(job, phase, phase.features):
-        if _features(job, plan, state.variables, reporter, stopped) is None:
-            return None
-    kept = _features(job, phase.features, state.variables, reporter, stopped)
+    kept = _features(job, phase, phase.features, state.variables, reporter, stopped)
     if kept is None:
         return None
     arrays = [rows for rows in (*kept.training, kept.validation) if isinstance(rows, np.ndarray)]
@@ -89,10 +86,17 @@ def _needed_later(job: Job, phase: Phase, plan: Plan) -> list[Plan]:
 
 
 def _features(
-    job: Job, plan: Plan, variables: Variables, reporter: Reporter, stopped: Callable[[], bool]
+    job: Job, phase: Phase, plan: Plan, variables: Variables, reporter: Reporter, stopped: Callable[[], bool]
 ) -> Features | None:
-    """The features of a plan; made, where they have to be, of decoded images where those are in memory."""
+    """The features of a phase; made, where they have to be, of decoded images where those are in memory."""
     splits = job.dataset.splits["train"], job.dataset.splits["validation"]
     read = job.shared.decoded("train", splits[0], job.resize), job.shared.decoded("validation", splits[1], job.resize)
-    cache = FeatureCache(plan, job.config, job.model, variables, job.mesh)
-    return cache.load(splits, read, reporter, stopped)
+
+    def cache(plan: Plan) -> FeatureCache:
+        return FeatureCache(plan, job.config, job.model, variables, job.mesh)
+
+    own, later = cache(plan), _needed_later(job, phase, plan)
+    before = later if later and not own.has(splits) else []
+    if any(cache(other).load(splits, read, reporter, stopped) is None for other in before):
+        return None
+    return own.load(splits, read, reporter, stopped)

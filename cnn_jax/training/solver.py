@@ -112,7 +112,7 @@ class Problem:
         self._mesh, self._labels = mesh, labels
         # the optimum's kernel is the same with the mean taken away, since the bias is free; the search is shorter
         self._mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-        centred = features.astype(np.float32) - self._mean
+        centred = features.astype(np.float32, copy=False) - self._mean
         self._rows = self._put(centred), self._put(labels.astype(np.int32))
         self._variance = mesh.replicate(centred.var(axis=0, dtype=np.float64).astype(np.float32))
         self._shape = features.shape[1], classes
@@ -231,4 +231,4 @@ def best(tried: Sequence[Trial]) -> Trial:
         more = trial.losses.astype(np.float64) - lowest.losses
         if more.mean() <= more.std() / np.sqrt(len(more)):
             return trial
-    return lowest
+    return lowest  # where the losses are no numbers

@@ -159,7 +159,7 @@ def test_what_a_solved_run_writes_and_says(solved: Path, capsys: pytest.CaptureF
     assert metrics(tmp_path / "told", "train")[0]["l2"] == 0.5
 
 
-def test_the_initial_values_and_the_validation_images_decide_nothing(tmp_path: Path) -> None:
+def test_the_initial_values_and_the_validation_images_decide_nothing() -> None:
     config = with_(SOLVED, data={"split": (0.2, 0.1, 0.7)})
     job = set_up(config, None)
     labels = job.dataset.splits["train"].labels
@@ -193,10 +193,10 @@ def test_few_images_take_scikit_learns_strength_and_an_interrupt_or_bad_features
     job = set_up(with_(SOLVED, data={"split": (0.02, 0.02, 0.96)}), None)
     labels = job.dataset.splits["train"].labels
     rows = np.random.default_rng(0).normal(size=(len(labels), 4)).astype(np.float32)
-    if (np.bincount(labels) < solver.HELD_OUT).all():
-        found = classifier.solve(job, Features([rows], None), Reporter(), lambda: False)
-        assert found is not None
-        assert found.l2 == 1 / len(labels)
+    assert (np.bincount(labels) < solver.HELD_OUT).all()
+    found = classifier.solve(job, Features([rows], None), Reporter(), lambda: False)
+    assert found is not None
+    assert found.l2 == 1 / len(labels)
     many = set_up(with_(SOLVED, data={"split": (0.2, 0.1, 0.7)}), None)
     rows = np.ones((len(many.dataset.splits["train"]), 4), np.float32)
     assert classifier.solve(many, Features([rows], None), Reporter(), lambda: True) is None
