@@ -24,6 +24,7 @@ KINDS = {
     "compiled": "programs of the network, compiled",
     "features": "outputs of frozen layers",
     "images": "resized images",
+    "predictions": "what trained networks said of images",
     "hashes": "what image files hold, as hashes",
     "flops": "the work of training every layer",
     "weights": "pretrained weights, downloaded",
@@ -31,7 +32,7 @@ KINDS = {
 }
 """Folder of the cache, and what is in it."""
 
-Kind = Literal["compiled", "features", "images", "hashes", "flops", "weights", "tfds", "all"]
+Kind = Literal["compiled", "features", "images", "predictions", "hashes", "flops", "weights", "tfds", "all"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Contents:
     files: int
     bytes: int
     used: float
-    """When a file of it was last written or, of features and images, used; seconds since 1970."""
+    """When a file of it was last written or, of features, images and predictions, used; seconds since 1970."""
 
     @classmethod
     def of(cls, folder: Path) -> "Contents":

@@ -40,6 +40,8 @@ class Arguments:
     output: Path | None = None
     """The .json file to write, with an .npz and an .html (the report) beside it; None is evaluation-<split>.json in the
     run directory, with predictions-<split>.npz and report.html."""
+    recompute: bool = False
+    """Run the network also on images of which it is kept what this checkpoint said, in training or an evaluation."""
     report: Annotated[bool, tyro.conf.FlagConversionOff] = True
     """Write the report: one page with everything that is known of the run."""
     data: DataOptions = field(default_factory=DataOptions)
@@ -63,7 +65,9 @@ def main(argv: Sequence[str]) -> int:
 
     reporter, run = Reporter(), runs.load(arguments.checkpoint)
     other = None if arguments.compare is None else runs.load(arguments.compare)
-    evaluation = evaluate_run(run, reporter, arguments.split, arguments.data, arguments.flip_averaging, other)
+    evaluation = evaluate_run(
+        run, reporter, arguments.split, arguments.data, arguments.flip_averaging, other, arguments.recompute
+    )
     show(evaluation, reporter)
     output = arguments.output or run.directory / f"evaluation-{evaluation.split}.json"
     beside = f"predictions-{evaluation.split}" if arguments.output is None else output.stem

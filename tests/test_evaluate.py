@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from scipy.stats import binomtest
 import cnn_jax
 from cnn_jax import evaluate
 from cnn_jax.data.preprocess import Resize
-from cnn_jax.data.sources import open_dataset
+from cnn_jax.data.sources import Split, open_dataset
+from cnn_jax.data.stream import Batch, evaluation_batches
 from cnn_jax.errors import ConfigError, DataError, RunError
-from cnn_jax.training import runs
+from cnn_jax.training import run_evaluation, runs
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.run_evaluation import evaluate_run
 from tests.conftest import write_image
@@ -38,7 +40,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _evaluate(run: Path, *flags: str) -> dict:
-    assert evaluate.main([f"--checkpoint={run}", "--report=False", *flags]) == 0
+    assert evaluate.main([f"--checkpoint={run}", "--report=False", "--recompute", *flags]) == 0
     return json.loads((run / "evaluation-validation.json").read_text())
 
 
@@ -209,6 +211,40 @@ def test_a_run_without_its_record_of_splits_says_what_to_do(run: Path, tmp_path:
     (tmp_path / "copy" / "split.json").unlink()
     with pytest.raises(DataError, match=r"split\.json is gone: .* --data\.dataset"):
         evaluate.main([f"--checkpoint={tmp_path / 'copy'}"])
+
+
+def test_what_the_network_said_before_is_not_computed_again(
+    pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, output = _colour_folder(tmp_path / "some", ("2", "7")), tmp_path / "out.json"
+    ran: list[int] = []
+
+    def counted(split: Split, *rest: object) -> Iterator[Batch]:
+        ran.append(len(split))
+        return evaluation_batches(split, *rest)
+
+    def records(run: Path, *flags: str) -> tuple[dict, list[int], bool]:
+        ran.clear()
+        asked = [f"--checkpoint={run}", f"--data.dataset=folder:{folder}", f"--output={output}", "--report=False"]
+        assert evaluate.main([*asked, *flags]) == 0
+        return json.loads(output.read_text()), list(ran), "kept  " in capsys.readouterr().out
+
+    monkeypatch.setattr(run_evaluation, "evaluation_batches", counted)
+    monkeypatch.setenv("CNN_JAX_CACHE", str(tmp_path / "cache"))
+    first = records(pair)
+    again = records(pair)
+    assert (first[1:], again[1:]) == (([6], False), ([], True))
+    assert first[0] == again[0]
+    assert records(pair, "--recompute") == (first[0], [6], False)
+    assert records(pair, "--flip-averaging")[1] == [6]
+    write_image(folder / "7" / "1.png", np.full((9, 9, 3), 200, np.uint8))
+    write_image(folder / "7" / "4.png", np.full((9, 9, 3), 201, np.uint8))
+    changed = records(pair)
+    assert changed[1:] == ([2], True)
+    assert changed[0] == records(pair, "--recompute")[0]
+    other = tmp_path / "other"
+    train(replace(runs.load(pair).config, seed=1), other)
+    assert records(other)[1] == [7]
 
 
 def test_a_network_that_gives_no_numbers_is_an_error(run: Path) -> None:

@@ -160,7 +160,7 @@ class Adding:
 
     def add(self, names: np.ndarray, rows: np.ndarray) -> None:
         """`names` uint8[n, 32], `rows` [n, …]."""
-        if self._megabytes <= 0 or self.error is not None:
+        if not len(names) or self._megabytes <= 0 or self.error is not None:
             return
         for name, row in zip(names, np.ascontiguousarray(rows).reshape(len(rows), -1).view(np.uint8), strict=True):
             self._names.append(name.tobytes())

@@ -21,7 +21,7 @@ from cnn_jax.config import AugmentConfig
 from cnn_jax.data.augment import augment
 from cnn_jax.data.permutation import shuffled
 from cnn_jax.data.preprocess import Resize
-from cnn_jax.data.sources import ArrayImages, Split
+from cnn_jax.data.sources import ArrayImages, ResizedImages, Split
 from cnn_jax.data.sources.content import sha256
 from cnn_jax.data.sources.images import DrawnImages, EncodedImages, FileImages, outside_of_graph
 from cnn_jax.data.store import RowStore
@@ -204,7 +204,7 @@ def in_memory(split: Split, resize: Resize, budget: int, disk_megabytes: float =
             pixels[here] = images
             if kept:
                 adding.add(hashes[here], images)
-    return replace(split, images=ArrayImages(pixels))
+    return replace(split, images=ResizedImages(pixels, split.images))
 
 
 def _pixels_folder(resize: Resize) -> Path:

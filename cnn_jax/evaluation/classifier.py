@@ -104,6 +104,12 @@ class Classifier:
         for index in range(start, stop):
             yield FileResult(names[index], None, why_unreadable(images, index))
 
+    def compile(self) -> None:
+        """Compile what one image takes, for the cache of compiled programs: the next process finds it there."""
+        self._probabilities.lower(
+            self.variables, np.zeros((1, self.resize.size, self.resize.size, 3), np.uint8)
+        ).compile()
+
     @cached_property
     def _probabilities(self) -> Any:
         return jit(self.model.probabilities)

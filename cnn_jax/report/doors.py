@@ -2,17 +2,19 @@
 
 import contextlib
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cnn_jax.data.sources import Split
 from cnn_jax.evaluation import record
+from cnn_jax.evaluation.classifier import Classifier
 from cnn_jax.evaluation.metrics import Predictions
 from cnn_jax.evaluation.record import Evaluation
 from cnn_jax.report.page import write
 from cnn_jax.training import runs
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.processes import is_main
-from cnn_jax.training.run_evaluation import evaluate_examples
+from cnn_jax.training.run_evaluation import predict, remember, summarised
 from cnn_jax.training.runs import TrainedRun
 
 Say = Callable[[str], None]
@@ -35,16 +37,22 @@ def after_training(
 ) -> None:
     """Evaluate the best checkpoint of a completed run, and write evaluation-validation.json and the report.
 
+    What `predict` runs on a photograph is compiled beside that, so that the first one named does not wait for it.
+
     Args:
         validation: the validation split of the run; decoded already, it is not decoded again.
         best: the step of a checkpoint, and what it says of them, where the training knows that.
     """
-    with _told(reporter.line):
+    with ThreadPoolExecutor(1) as beside, _told(reporter.line):
         run = runs.load(workdir)
-        known = best[1] if best is not None and best[0] == run.step else None
-        evaluation = evaluate_examples(
-            run, reporter, run.config.data.dataset, "validation", validation, predictions=known
-        )
+        if is_main():
+            beside.submit(Classifier(run.model, run.variables, run.classes, run.resize).compile)
+        if best is not None and best[0] == run.step:
+            predictions = best[1]
+            remember(run, validation, predictions, reporter)
+        else:
+            predictions = predict(run, validation, reporter, "evaluate validation")
+        evaluation = summarised(run, run.config.data.dataset, "validation", validation, predictions)
         if is_main():
             files = (run.directory / name for name in ("evaluation-validation.json", "predictions-validation.npz"))
             record.write(evaluation, *files)

@@ -79,6 +79,11 @@ def solve(job: Job, features: Features, reporter: Reporter, stopped: Callable[[]
         f"solved     in {found.iterations} iterations, l2={found.l2:.3g} "
         f"(scikit-learn's C={strength_of(found.l2, len(rows), classes):.3g}): {why}"
     )
+    if not found.is_optimum:
+        reporter.line(
+            "           short of the optimum: the search ended at its bound of iterations. A larger --optimizer.l2 "
+            "needs fewer"
+        )
     return found
 
 

@@ -145,14 +145,13 @@ def _of_layers(names: Sequence[str], variables: Variables) -> Variables:
     }
 
 
-def _machine(mesh: Mesh) -> list[Any]:
-    """What else decides the last bits of a result: the library, the device, and how many of them."""
-    devices = [jaxlib.__version__, jax.default_backend(), jax.devices()[0].device_kind, mesh.devices]
+def hardware() -> list[str]:
+    """What else decides the last bits of a result: the library and the kind of device."""
     processor = ""
     if jax.default_backend() == "cpu":
         with contextlib.suppress(OSError, StopIteration), open("/proc/cpuinfo") as file:
             processor = next(line for line in file if line.startswith(("model name", "Features")))
-    return [*devices, processor, mesh.processes, mesh.process]
+    return [jaxlib.__version__, jax.default_backend(), jax.devices()[0].device_kind, processor]
 
 
 class FeatureCache:
@@ -164,7 +163,7 @@ class FeatureCache:
         self._names = layer_names(model.layers[: plan.layers])
         self._variables = _of_layers(self._names, variables)
         self._identities = identities(model, plan.layers, variables, self._resize)
-        self._machine = _machine(mesh)
+        self._machine = [*hardware(), mesh.devices, mesh.processes, mesh.process]
         views = [View(config.data.augment, config.seed, i) for i in range(plan.views)]
         self._views: list[View | None] = [*views] or [None]
         """Of the training images; None: the images themselves."""

@@ -1,7 +1,7 @@
 """Evaluate a trained run: the images that are asked for, what the run says of them, and the record of it."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from cnn_jax.evaluation.evaluator import flip_averaged, predict_all
 from cnn_jax.evaluation.metrics import Predictions
 from cnn_jax.evaluation.options import OWN_DATA, DataOptions
 from cnn_jax.evaluation.record import Evaluation, summarise
+from cnn_jax.training.kept_predictions import KeptPredictions
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.runs import TrainedRun
@@ -29,6 +30,7 @@ def evaluate_run(
     data: DataOptions = OWN_DATA,
     flip_averaging: bool = False,
     other: TrainedRun | None = None,
+    recompute: bool = False,
 ) -> Evaluation:
     """What `run` says of every example of a split, and all metrics of it.
 
@@ -36,6 +38,7 @@ def evaluate_run(
         split: None is validation where there is one, else all images.
         flip_averaging: see `cnn_jax.evaluation.evaluator.flip_averaged`; for the other run too.
         other: a run to compare with, on the same examples.
+        recompute: run the networks also on images of which it is kept what they said.
 
     Raises:
         UserError: images or classes that do not fit the run or the other one, a split that does not exist, or
@@ -50,41 +53,89 @@ def evaluate_run(
         bad = unreadable(examples)
         left_out = [examples.ids[index] for index in bad]
         examples = examples.take(np.setdiff1d(np.arange(len(examples)), bad))
-    evaluation = evaluate_examples(run, reporter, dataset.name, name, examples, data, flip_averaging, left_out)
+    settings = Settings(data.batch_size, flip_averaging, recompute)
+    predictions = predict(run, examples, reporter, f"evaluate {name}", settings)
+    evaluation = summarised(run, dataset.name, name, examples, predictions, flip_averaging, left_out)
     if other is not None and other_labels is not None:
         relabelled = replace(examples, labels=other_labels[examples.labels])
-        others = _predict(other, relabelled, data, flip_averaging, reporter, f"compare {name}")
-        _require_numbers(other, relabelled, others)
+        others = predict(other, relabelled, reporter, f"compare {name}", settings)
         evaluation.record["comparison"] = _comparison(other, dataset.name, examples.ids, evaluation.predictions, others)
     return evaluation
 
 
-def evaluate_examples(
-    run: TrainedRun,
-    reporter: Reporter,
-    dataset: str,
-    split: str,
-    examples: Split,
-    data: DataOptions = OWN_DATA,
-    flip_averaging: bool = False,
-    left_out: Sequence[str] = (),
-    predictions: Predictions | None = None,
-) -> Evaluation:
-    """What `run` says of these examples, whose labels count in its classes, and all metrics of it.
+@dataclass(frozen=True)
+class Settings:
+    """How a run is asked."""
+
+    batch_size: int | None = None
+    """None is the run's `data.eval_batch_size`."""
+    flip_averaging: bool = False
+    """See `cnn_jax.evaluation.evaluator.flip_averaged`."""
+    recompute: bool = False
+    """Run the network also on images of which it is kept what it said."""
+
+
+def predict(
+    run: TrainedRun, examples: Split, reporter: Reporter, what: str, settings: Settings = Settings()
+) -> Predictions:
+    """What `run` says of these examples, whose labels count in its classes; on all devices.
+
+    What it has said before is read from the cache folder, and said to be.
 
     Args:
-        dataset: the name of the data set that they are of.
-        split: and of the split.
-        flip_averaging: see `cnn_jax.evaluation.evaluator.flip_averaged`.
-        left_out: names of images that are not among them because they cannot be read.
-        predictions: what the run says of them, where that is known.
+        what: the name of the progress bar.
 
     Raises:
         UserError: an image that cannot be read, or weights that give no numbers.
     """
-    if predictions is None:
-        predictions = _predict(run, examples, data, flip_averaging, reporter, f"evaluate {split}")
+    kept = KeptPredictions(run, examples, settings.flip_averaging)
+    logits, missing = kept.read()
+    if settings.recompute:
+        missing = np.arange(len(examples))
+    known = len(examples) - len(missing)
+    if known:
+        reporter.line(
+            f"kept       what the network said of {known:,} of {len(examples):,} images, in training or an earlier "
+            "evaluation; --recompute runs it again"
+        )
+    if len(missing):
+        logits[missing] = _run(run, examples.take(missing), reporter, what, settings)
+    predictions = Predictions(logits, np.asarray(examples.labels, np.int32))
     _require_numbers(run, examples, predictions)
+    if not settings.recompute:
+        _add(kept, missing, logits, reporter)
+    return predictions
+
+
+def remember(run: TrainedRun, examples: Split, predictions: Predictions, reporter: Reporter) -> None:
+    """Keep what `run` says of these examples, for `predict`; raises RunError where that is no numbers."""
+    _require_numbers(run, examples, predictions)
+    kept = KeptPredictions(run, examples, flip_averaging=False)
+    _add(kept, kept.read()[1], predictions.logits, reporter)
+
+
+def _add(kept: KeptPredictions, missing: np.ndarray, logits: np.ndarray, reporter: Reporter) -> None:
+    reason = kept.add(missing, logits[missing])
+    if reason:
+        reporter.line(f"           what the network says is not kept for the next evaluation: {reason}")
+
+
+def summarised(
+    run: TrainedRun,
+    dataset: str,
+    split: str,
+    examples: Split,
+    predictions: Predictions,
+    flip_averaging: bool = False,
+    left_out: Sequence[str] = (),
+) -> Evaluation:
+    """All metrics of what `run` says of these examples.
+
+    Args:
+        dataset: the name of the data set that they are of.
+        split: and of the split.
+        left_out: names of images that are not among them because they cannot be read.
+    """
     record = {
         "dataset": dataset,
         "split": split,
@@ -130,29 +181,27 @@ def _labels_in(other: TrainedRun, classes: tuple[str, ...], examples: Split) -> 
     return np.asarray([position.get(name, -1) for name in classes], np.int32)
 
 
-def _predict(
-    run: TrainedRun, examples: Split, data: DataOptions, flip_averaging: bool, reporter: Reporter, what: str
-) -> Predictions:
-    """The predictions of a run on all devices.
+def _run(run: TrainedRun, examples: Split, reporter: Reporter, what: str, settings: Settings) -> np.ndarray:
+    """The logits, or log-probabilities, of a run on all devices: float32[n, classes].
 
     Raises:
         DataError: an image cannot be read; the message names the file.
     """
-    batch_size, mesh = data.batch_size or run.config.data.eval_batch_size, Mesh.create()
+    batch_size, mesh = settings.batch_size or run.config.data.eval_batch_size, Mesh.create()
     mesh.check_batch_size(batch_size, "data.batch_size")
     step, variables = make_predict(run.model, mesh), mesh.replicate(run.variables)
 
     parts = evaluation_batches(examples, run.resize, batch_size, mesh.process, mesh.processes)
 
-    def predict(images: np.ndarray) -> jax.Array:
+    def logits(images: np.ndarray) -> jax.Array:
         return step(variables, mesh.put_batch(images))
 
     with reporter.bar(what, len(examples), "images") as bar:
         return predict_all(
-            flip_averaged(predict) if flip_averaging else predict,
+            flip_averaged(logits) if settings.flip_averaging else logits,
             mesh.with_all_labels(parts),
             lambda images: bar.advance(images, items=images),
-        )
+        ).logits
 
 
 def _require_numbers(run: TrainedRun, examples: Split, predictions: Predictions) -> None:

@@ -50,6 +50,8 @@ class Solution:
     l2: float
     iterations: int
     """Of this strength and of those that were tried before it."""
+    is_optimum: bool
+    """False where the search ended at `ITERATIONS`."""
     loss: float
     """Mean over the images, without the L2 term."""
     accuracy: float
@@ -169,7 +171,8 @@ class Problem:
         loss, accuracy = (float(np.asarray(rows)[: len(everything)].mean(dtype=np.float64)) for rows in (each, right))
         kernel = np.asarray(point.kernel)
         bias = (np.asarray(point.bias, np.float64) - self._mean.astype(np.float64) @ kernel).astype(np.float32)
-        return Solution(Classifier(kernel, bias), l2, iterations + count, loss, accuracy, float(norm))
+        found = Classifier(kernel, bias)
+        return Solution(found, l2, iterations + count, count < ITERATIONS, loss, accuracy, float(norm))
 
 
 def _search(objective: Callable[[Classifier], jax.Array], start: Classifier) -> tuple[Classifier, jax.Array]:

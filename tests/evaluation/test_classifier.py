@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jax._src import monitoring
+from jax._src.config import persistent_cache_min_compile_time_secs
 
 import cnn_jax
 from cnn_jax.data.preprocess import Resize
@@ -47,6 +49,17 @@ def test_arrays_of_any_size_give_the_softmax_of_the_logits(
     np.testing.assert_allclose(found.probabilities, expected, rtol=1e-5, atol=1e-7)
     assert found.classes == tuple(classifier.classes[i] for i in expected.argmax(-1))
     assert classifier.classes == tuple("0123456789")
+
+
+def test_what_one_image_takes_is_compiled_ahead(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JAX's own events tell where a program came from."""
+    with persistent_cache_min_compile_time_secs(0):
+        cnn_jax.load(run).compile()
+        fresh, events = cnn_jax.load(run), list[str]()
+        monkeypatch.setattr(monitoring, "_event_listeners", [lambda event, **_: events.append(event)])
+        fresh(np.zeros((9, 9, 3), np.uint8))
+    found = [event for event in events if event.startswith("/jax/compilation_cache/cache_")]
+    assert found == ["/jax/compilation_cache/cache_hits"]
 
 
 def test_a_run_resizes_whatever_it_sees_as_it_was_trained(tmp_path: Path) -> None:

@@ -195,9 +195,15 @@ def test_the_augmentation_is_shown_where_there_is_one(page: Element, hostile: El
     assert "data.augment is off" in hostile.one("section", id="augmentation").text
 
 
-def test_training_measures_what_evaluate_measures(digits_run: Path, tmp_path: Path) -> None:
+def test_training_measures_what_evaluate_measures(
+    digits_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = (digits_run / "report.html").read_bytes()
-    assert evaluate.main([f"--checkpoint={digits_run}", f"--output={tmp_path / 'mine.json'}"]) == 0
+    flags = [f"--checkpoint={digits_run}", f"--output={tmp_path / 'mine.json'}"]
+    assert evaluate.main([*flags, "--report=False"]) == 0
+    assert "kept       what the network said of 359 of 359 images" in capsys.readouterr().out
+    assert (tmp_path / "mine.json").read_bytes() == (digits_run / "evaluation-validation.json").read_bytes()
+    assert evaluate.main([*flags, "--recompute"]) == 0
     assert (tmp_path / "mine.json").read_bytes() == (digits_run / "evaluation-validation.json").read_bytes()
     assert (tmp_path / "mine.html").read_bytes() == before.replace(b"evaluation-validation.json", b"mine.json")
     assert (digits_run / "report.html").read_bytes() == before

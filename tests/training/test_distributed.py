@@ -141,7 +141,9 @@ def test_evaluation_of_two_processes_counts_every_image_once(folder: Path, told:
     from cnn_jax import evaluate
 
     evaluation = json.loads((folder / "evaluation.json").read_text())
-    evaluate.main([f"--checkpoint={folder / 'two'}", f"--output={folder / 'alone.json'}", "--data.batch_size=7"])
+    evaluate.main(
+        [f"--checkpoint={folder / 'two'}", f"--output={folder / 'alone.json'}", "--data.batch_size=7", "--recompute"]
+    )
     alone = json.loads((folder / "alone.json").read_text())
     assert evaluation["n"] == np.sum(evaluation["confusion_matrix"]) == 359
     assert evaluation["confusion_matrix"] == alone["confusion_matrix"]

@@ -189,7 +189,9 @@ def test_the_views_of_an_image_are_held_out_together(monkeypatch: pytest.MonkeyP
     assert twice.loss == pytest.approx(once.loss, rel=1e-4)
 
 
-def test_few_images_take_scikit_learns_strength_and_an_interrupt_or_bad_features_end_it() -> None:
+def test_few_images_take_scikit_learns_strength_and_an_interrupt_a_bound_or_bad_features_end_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     job = set_up(with_(SOLVED, data={"split": (0.02, 0.02, 0.96)}), None)
     labels = job.dataset.splits["train"].labels
     rows = np.random.default_rng(0).normal(size=(len(labels), 4)).astype(np.float32)
@@ -197,6 +199,10 @@ def test_few_images_take_scikit_learns_strength_and_an_interrupt_or_bad_features
     found = classifier.solve(job, Features([rows], None), Reporter(), lambda: False)
     assert found is not None
     assert found.l2 == 1 / len(labels)
+    assert "short of the optimum" not in capsys.readouterr().out
+    monkeypatch.setattr(solver, "ITERATIONS", 2)
+    assert classifier.solve(job, Features([rows], None), Reporter(), lambda: False).iterations == 2
+    assert "short of the optimum" in capsys.readouterr().out
     many = set_up(with_(SOLVED, data={"split": (0.2, 0.1, 0.7)}), None)
     rows = np.ones((len(many.dataset.splits["train"]), 4), np.float32)
     assert classifier.solve(many, Features([rows], None), Reporter(), lambda: True) is None

@@ -7,7 +7,7 @@ from cnn_jax.config import DataConfig
 from cnn_jax.config.data import DATASET_FORMS
 from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split, align_classes, leave_out, select_classes
 from cnn_jax.data.sources.folders import IMAGE_SUFFIXES, image_files, open_flat, open_folder
-from cnn_jax.data.sources.images import ArrayImages, EncodedImages, FileImages, Images
+from cnn_jax.data.sources.images import ArrayImages, EncodedImages, FileImages, Images, ResizedImages
 from cnn_jax.data.sources.made import open_digits, open_shapes
 from cnn_jax.data.sources.names import Names
 from cnn_jax.data.sources.tfds import check_within_reach, open_tfds
@@ -23,6 +23,7 @@ __all__ = [
     "FileImages",
     "Images",
     "Names",
+    "ResizedImages",
     "Split",
     "align_classes",
     "check_data_within_reach",

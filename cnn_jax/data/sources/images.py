@@ -96,6 +96,19 @@ class ArrayImages:
 
 
 @dataclass(frozen=True)
+class ResizedImages(ArrayImages):
+    """Images in memory at the size that the network takes; their hashes are of what they were made from."""
+
+    source: Images
+
+    def take(self, indices: np.ndarray) -> "ResizedImages":
+        return ResizedImages(self.pixels[indices], self.source.take(indices))
+
+    def hashes(self) -> np.ndarray:
+        return self.source.hashes()
+
+
+@dataclass(frozen=True)
 class EncodedImages:
     """Encoded images from a random-access source: `read(i)` gives the bytes of the i-th file."""
 
