@@ -96,6 +96,11 @@ def test_a_cell_holds_the_photographs_that_were_taken_so(digits_run: Path, page:
         assert len(figures) == min(cells[name], 24)
         said = f"All {cells[name]}" if cells[name] <= 24 else f"Showing 24 of {cells[name]}"
         assert dialog.one("p").text.startswith(said)
+        members = np.flatnonzero((arrays["labels"] == int(true)) & (predicted == int(guess)))
+        sign = 1 if true == guess else -1  # the least sure of the right ones first, the surest mistakes
+        order = members[np.argsort(sign * probabilities[members, int(guess)], kind="stable")]
+        listed = [place[figure.one("span", class_="file").text] for figure in figures]
+        assert listed == order[:24].tolist()
         for figure in figures:
             index = place[figure.one("span", class_="file").text]
             assert (arrays["labels"][index], predicted[index]) == (int(true), int(guess))
