@@ -141,6 +141,7 @@ def test_the_course_row_is_named() -> None:
 # ---- made once ----
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("point", POINTS)
 def test_each_run_is_bit_identical_to_the_run_alone(point: str, swept: Path, tmp_path: Path) -> None:
     alone = config_of(point, 1)

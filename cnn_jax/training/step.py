@@ -49,11 +49,26 @@ def make_train_step(
     mesh: Mesh,
     options: StepOptions = StepOptions(),
 ) -> Any:
-    """The jitted function (state, inputs, labels int32[b]) to (next state, report), see `TrainStep`.
+    """`train_step`, jitted. The state is donated: the one passed in cannot be used again."""
+    return jit(
+        train_step(model, optimizer, freezing, seed, options),
+        donate_argnums=0,
+        in_shardings=(mesh.replicated, mesh.sharded, mesh.sharded),
+        out_shardings=(mesh.replicated, mesh.replicated),
+    )
+
+
+def train_step(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    freezing: Freezing,
+    seed: int,
+    options: StepOptions = StepOptions(),
+) -> TrainStep:
+    """The function (state, inputs, labels int32[b]) to (next state, report).
 
     Inputs are images uint8[b, s, s, 3], or activations where `model` is the end part of one. It differentiates with
-    respect to the trainable parameters only, so frozen ones cost no backward pass. The state is donated: the one
-    passed in cannot be used again.
+    respect to the trainable parameters only, so frozen ones cost no backward pass.
 
     Dropout and mixing draw from keys that follow from `seed` and the number of the step. Where images are mixed, one
     counts as right if the network names the label with the larger share.
@@ -120,12 +135,7 @@ def make_train_step(
             after = replace(after, average=_move_average(after, options.ema_decay, freezing))
         return after, {"loss": loss / labels.size, "gradient_norm": norm}
 
-    return jit(
-        step,
-        donate_argnums=0,
-        in_shardings=(mesh.replicated, mesh.sharded, mesh.sharded),
-        out_shardings=(mesh.replicated, mesh.replicated),
-    )
+    return step
 
 
 def _move_average(state: TrainState, decay: float, freezing: Freezing) -> Variables:

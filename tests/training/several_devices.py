@@ -59,13 +59,10 @@ def eight_devices(folder: Path, number: int) -> dict[str, Any]:
 
 
 def two_processes(folder: Path, number: int) -> dict[str, Any]:
-    """All that two processes do together; then the second is killed in the middle of a run, through the door."""
-    from cnn_jax import evaluate
+    """Two processes train, are stopped and make mistakes; then the second is killed in the middle of a run."""
     from tests.training.helpers import train, with_
 
     train(WHOLE, folder / "two")
-    train(FROZEN, folder / "two_frozen")
-    evaluate.main([f"--checkpoint={folder / 'two'}", f"--output={folder / 'evaluation.json'}"])
     with pytest_patch() as patched:
         if number == 1:
             hook_step(3, lambda: signal.raise_signal(signal.SIGTERM), patched)
@@ -88,8 +85,11 @@ def two_processes(folder: Path, number: int) -> dict[str, Any]:
 
 def two_again(folder: Path, number: int) -> dict[str, Any]:
     """The killed run goes on to its end; in another one the first process, where the others meet, is killed."""
+    from cnn_jax import evaluate
     from tests.training.helpers import train
 
+    train(FROZEN, folder / "two_frozen")
+    evaluate.main([f"--checkpoint={folder / 'two'}", f"--output={folder / 'evaluation.json'}"])
     result = train(WHOLE, folder / "killed").result
     report(folder, "two_again", number, {"status": result["status"]})
     die_in_step(6, 0, number, folder / "killed_first")

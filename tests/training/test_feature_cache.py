@@ -124,6 +124,7 @@ def test_added_images_alone_are_computed_to_the_same_bits(
     assert_identical(final_state(more, tmp_path / "alone"), final_state(more, tmp_path / "more"))
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_later_freeze_point_goes_on_from_what_is_kept_where_that_is_exact(
     dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

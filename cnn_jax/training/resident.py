@@ -1,0 +1,141 @@
+"""Training data that lie on the devices: each step takes its batch there, and one call runs several steps.
+
+A device whose step takes milliseconds would otherwise wait for the host, which has to hand over every batch and to
+start every step. The order of the examples is the one that batches from the host have (`cnn_jax.data.rows`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from cnn_jax.compiling import jit
+from cnn_jax.data.stream import pass_order, steps_per_pass
+from cnn_jax.training.mesh import Mesh
+from cnn_jax.training.state import TrainState
+from cnn_jax.training.step import Report, TrainStep
+
+MOST_STEPS = 64
+"""Of one call."""
+
+CALL_SECONDS = 0.25
+"""What a call should take: signals are heeded between calls, and the progress bar moves."""
+
+
+def device_bytes() -> int | None:
+    """The memory of the first device of this process; None where that is the memory of the host, or not known."""
+    found = jax.local_devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+    return None if found is None else found.get("bytes_limit")
+
+
+def fits(arrays: Sequence[np.ndarray], share: float, mesh: Mesh) -> bool:
+    """Whether the arrays, divided over the devices, take no more than this share of each one's memory."""
+    limit = device_bytes()
+    return limit is not None and sum(array.nbytes for array in arrays) <= share * limit * mesh.devices
+
+
+@dataclass(frozen=True)
+class Call:
+    """Some steps that run without the host."""
+
+    first: int
+    """The first of them, counted from 1 over the run."""
+    steps: int
+    arguments: tuple[Any, ...]
+    """Of the program that `Resident.steps` makes, after the state."""
+
+
+class Resident:
+    """Images or features of the training examples, divided over the devices, and the order of their steps."""
+
+    def __init__(self, views: Sequence[np.ndarray], labels: np.ndarray, batch_size: int, seed: int, mesh: Mesh) -> None:
+        """`views` are arrays [n, …] of the same n examples; the passes over the data take them in turn."""
+        self._mesh, self._batch_size, self._seed, self._examples = mesh, batch_size, seed, len(labels)
+        self._views = [self._divided(view) for view in views]
+        self._labels = mesh.replicate(labels.astype(np.int32))
+        self._order: tuple[int, np.ndarray, jax.Array] | None = None
+
+    def _divided(self, rows: np.ndarray) -> jax.Array:
+        """The rows, filled up with the first one where they do not divide over the devices."""
+        missing = -len(rows) % self._mesh.devices
+
+        def part(index: Any) -> np.ndarray:
+            begin, end, _ = index[0].indices(len(rows) + missing)
+            return rows[np.where(np.arange(begin, end) < len(rows), np.arange(begin, end), 0)]
+
+        shape = (len(rows) + missing, *rows.shape[1:])
+        return jax.make_array_from_callback(shape, self._mesh.sharded, part)
+
+    def call(self, step: int, most: int) -> Call:
+        """The steps after `step`, at most so many; fewer where a pass over the examples ends."""
+        steps = steps_per_pass(self._examples, self._batch_size)
+        number, first = divmod(step, steps)
+        if self._order is None or self._order[0] != number:
+            order = pass_order(self._examples, self._batch_size, self._seed, number).astype(np.int32)
+            self._order = number, order, self._mesh.replicate(order)
+        count = min(most, steps - first, MOST_STEPS)
+        view = self._views[number % len(self._views)]
+        arguments = view, self._labels, self._order[2], np.int32(first), np.int32(count)
+        return Call(step + 1, count, arguments)
+
+    def indices(self, step: int) -> np.ndarray:
+        """The examples of a step, counted from 1: int64[b]."""
+        number, place = divmod(step - 1, steps_per_pass(self._examples, self._batch_size))
+        order = pass_order(self._examples, self._batch_size, self._seed, number)
+        return order[place * self._batch_size : (place + 1) * self._batch_size]
+
+    def steps(self, step: TrainStep) -> Any:
+        """The jitted function (state, *arguments of a `Call`) to (state, reports float32[`MOST_STEPS`] each).
+
+        The state is donated. A loop of as many passes as the call has steps, so that one program serves all calls;
+        reports after its last step are NaN.
+        """
+        mesh, size = self._mesh, self._batch_size
+
+        def run(
+            state: TrainState, rows: jax.Array, labels: jax.Array, order: jax.Array, first: jax.Array, count: jax.Array
+        ) -> tuple[TrainState, Report]:
+            def one(place: jax.Array, carry: tuple[TrainState, Report]) -> tuple[TrainState, Report]:
+                state, reports = carry
+                chosen = jax.lax.dynamic_slice_in_dim(order, (first + place) * size, size)
+                state, report = step(state, _gathered(mesh)(rows, chosen), _sharded(mesh, labels[chosen]))
+                return state, {name: values.at[place].set(report[name]) for name, values in reports.items()}
+
+            none = {name: jnp.full(MOST_STEPS, jnp.nan, jnp.float32) for name in ("loss", "gradient_norm")}
+            return jax.lax.fori_loop(0, count, one, (state, none))
+
+        same = mesh.replicated
+        return jit(
+            run,
+            donate_argnums=0,
+            in_shardings=(same, mesh.sharded, same, same, same, same),
+            out_shardings=(same, same),
+        )
+
+
+def _sharded(mesh: Mesh, array: jax.Array) -> jax.Array:
+    return jax.lax.with_sharding_constraint(array, mesh.sharded)
+
+
+def _gathered(mesh: Mesh) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The function (rows [n, …] divided over the devices, int32[b]) to the rows of a batch, divided in its order.
+
+    Each device gives what it has of the whole batch and zeros for the rest; the sum of all is exact. Left to the
+    compiler, every device would collect all rows first.
+    """
+    if mesh.devices == 1:
+        return lambda rows, chosen: rows.at[chosen].get(mode="promise_in_bounds")
+
+    def mine(rows: jax.Array, chosen: jax.Array) -> jax.Array:
+        place = chosen - jax.lax.axis_index("data") * len(rows)
+        here = ((place >= 0) & (place < len(rows))).reshape(-1, *(1,) * (rows.ndim - 1))
+        found = jnp.where(here, rows[jnp.clip(place, 0, len(rows) - 1)], jnp.zeros((), rows.dtype))
+        return jax.lax.psum_scatter(found, "data", scatter_dimension=0, tiled=True)
+
+    data, everywhere = PartitionSpec("data"), PartitionSpec()
+    return partial(jax.shard_map, mesh=mesh.sharded.mesh, in_specs=(data, everywhere), out_specs=data)(mine)
