@@ -16,7 +16,7 @@ from urllib3.util.retry import Retry
 from cnn_jax.config import DataConfig
 from cnn_jax.data.sources import UNSPLIT, Dataset, Split, align_classes, check_data_within_reach, open_dataset
 from cnn_jax.errors import ConfigError, DataError, FetchError
-from tests.conftest import write_image
+from tests.conftest import make_unlistable, write_image
 
 PIXELS = np.full((4, 4, 3), 100, np.uint8)
 
@@ -189,6 +189,46 @@ def test_a_test_folder_without_classes_is_left_out_and_said(tmp_path: Path) -> N
     dataset = open_folder(make(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/7.png"))
     assert list(dataset.splits) == ["train"]
     assert dataset.notes == (f"{tmp_path / 'test'} has no class folders: it is left out",)
+
+
+NO_RIGHT, NO_SERVER = PermissionError(13, "Permission denied"), OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize(
+    ("folder", "error"),
+    [("train/cat/more", NO_RIGHT), ("train/cat", NO_SERVER), ("train", NO_RIGHT), ("val", NO_SERVER), (".", NO_RIGHT)],
+)
+def test_a_folder_that_cannot_be_read_is_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, error: OSError
+) -> None:
+    make(tmp_path, *(f"{split}/{name}/{i}.png" for split in ("train", "val") for name in ("cat", "dog") for i in "12"))
+    make(tmp_path, "train/cat/more/3.png")
+    make_unlistable(monkeypatch, tmp_path / folder, error)
+    with pytest.raises(DataError, match=rf"{error.strerror}.*mend it, or move it away") as caught:
+        open_folder(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / folder} cannot be read: ")
+
+
+def test_a_flat_folder_that_cannot_be_read_is_not_taken_for_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, "cat.1.png", "dog.1.png")
+    make_unlistable(monkeypatch, tmp_path, NO_RIGHT)
+    with pytest.raises(DataError, match=f"{tmp_path} cannot be read: Permission denied"):
+        open_dataset(DataConfig(dataset=f"flat:{tmp_path}"))
+
+
+def test_a_link_that_leads_round_in_a_circle_is_an_error_that_names_it(tmp_path: Path) -> None:
+    make(tmp_path, "cat/1.png", "dog/1.png")
+    (tmp_path / "dog" / "2.png").symlink_to("2.png")
+    with pytest.raises(DataError, match=rf"{tmp_path}/dog/2\.png cannot be read: Too many levels of symbolic links"):
+        open_folder(tmp_path)
+
+
+def test_what_lies_in_a_hidden_folder_is_of_no_concern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "cat/1.png", "dog/1.png", "cat/.thumbs/1.png")
+    make_unlistable(monkeypatch, tmp_path / "cat/.thumbs", NO_RIGHT)
+    assert open_folder(tmp_path).splits[UNSPLIT].ids == ("cat/1.png", "dog/1.png")
 
 
 def test_a_folder_around_the_classes_is_hinted_at(tmp_path: Path) -> None:

@@ -60,6 +60,12 @@ _ALL = (
         "Training stops at the first, or skips them with --data.unreadable=skip. Mend or exclude them.",
     ),
     Kind(
+        "unreadable_folder",
+        "problem",
+        "Folder that cannot be read",
+        "Nobody knows what is in it, so training stops. Mend its permissions or the disk, or move it away.",
+    ),
+    Kind(
         "empty_file",
         "problem",
         "Empty file",

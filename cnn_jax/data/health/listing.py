@@ -117,7 +117,7 @@ def _list_folder(config: DataConfig, folder: Path) -> Listing:
     found = sorted({path.name for _, root in roots for path in subfolders(root)})
     classes = tuple(found) if config.classes is None else config.classes
     files = [
-        (splits.index(split), label, [below(folder, path) for path in image_files(root / class_name)])
+        (splits.index(split), label, [below(folder, path) for path in image_files(root / class_name, on_error=_later)])
         for split, root in roots
         for label, class_name in enumerate(classes)
     ]
@@ -134,6 +134,10 @@ def _list_folder(config: DataConfig, folder: Path) -> Listing:
         (*_class_findings(config, folder, roots, classes), *passed_by(folder, [root for _, root in roots], classes)),
     )
     return listing if config.exclude is None else _leave_out(listing, config.exclude)
+
+
+def _later(_: OSError) -> None:
+    """`passed_by` names each folder that cannot be read."""
 
 
 def _roots(folder: Path) -> list[tuple[str, Path]]:
@@ -165,7 +169,7 @@ def _class_findings(
         for class_name in classes:
             if not (root / class_name).is_dir():
                 found.append(Finding("missing_class", (class_name,), f"not in {split}"))
-            elif not image_files(root / class_name):
+            elif not image_files(root / class_name, on_error=_later):
                 found.append(Finding("empty_class", (below(folder, root / class_name),)))
     if found:
         return found

@@ -1,16 +1,17 @@
 """Folders of image files: a folder for each class, or the class in the name of each file."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split
 from cnn_jax.data.sources.images import FileImages
 from cnn_jax.data.sources.names import Names
-from cnn_jax.errors import DataError
-from cnn_jax.files import Entry, entries
+from cnn_jax.errors import DataError, RemoteError
+from cnn_jax.files import entries
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 """Those of Keras' `image_dataset_from_directory`."""
@@ -61,7 +62,10 @@ def _check_exists(name: str, folder: Path) -> None:
 
 def subfolders(folder: Path) -> list[Path]:
     """In the order of their characters, as in Keras, without hidden ones."""
-    return [folder / entry.name for entry in entries(folder) if entry.is_dir() and not entry.name.startswith(".")]
+    try:
+        return [folder / entry.name for entry in entries(folder) if entry.is_dir() and not entry.name.startswith(".")]
+    except OSError as error:
+        refuse_unlisted(error)
 
 
 def _is_a_class(train: list[Path], others: list[Path]) -> bool:
@@ -109,7 +113,7 @@ def _scan_classes(root: Path, folder: Path, classes: tuple[str, ...]) -> Split:
 
     def names() -> Iterator[str]:
         for class_name in classes:
-            images = image_files(folder / class_name, special=False)
+            images = image_files(folder / class_name)
             if not images:
                 raise DataError(
                     f"{folder / class_name} has no images ({', '.join(IMAGE_SUFFIXES)}): "
@@ -123,34 +127,41 @@ def _scan_classes(root: Path, folder: Path, classes: tuple[str, ...]) -> Split:
     return Split(ids, np.repeat(np.arange(len(classes), dtype=np.int32), counts), FileImages(ids, str(root)))
 
 
-def image_files(folder: Path | str, *, special: bool = True) -> list[str]:
-    """Image files at any depth, sorted by path; hidden ones are skipped.
+def image_files(folder: Path | str, *, on_error: Callable[[OSError], None] | None = None) -> list[str]:
+    """Image files at any depth, sorted by path; none of a folder that is not there. Hidden ones are skipped.
 
     Args:
-        special: whether what has the name of an image may be a pipe, socket or device. Reading one never ends.
+        on_error: where given, it is told of each folder that cannot be read, and what has the name of an image may be a
+            pipe, socket or device (reading one never ends). By default both are errors.
 
     Raises:
-        DataError: it is one and may not be.
+        DataError: one of both.
     """
     found, folders = [], [str(folder)]
     while folders:
-        for entry in _entries(folders.pop()):
-            if entry.is_dir():
-                if not entry.name.startswith(".") and not entry.is_symlink():
-                    folders.append(entry.path)
-            elif is_image_name(entry.name):
-                if not special:
-                    require_file(entry.path, entry.is_file())
-                found.append(entry.path)
+        try:
+            for entry in entries(folders.pop()):
+                if entry.is_dir():
+                    if not entry.name.startswith(".") and not entry.is_symlink():
+                        folders.append(entry.path)
+                elif is_image_name(entry.name):
+                    if on_error is None:
+                        require_file(entry.path, entry.is_file())
+                    found.append(entry.path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            (on_error or refuse_unlisted)(error)
     return sorted(found)
 
 
-def _entries(folder: str) -> list[Entry]:
-    """In the order of their names; none of a folder that cannot be read, as with `os.walk`."""
-    try:
-        return entries(folder)
-    except OSError:
-        return []
+def refuse_unlisted(error: OSError) -> NoReturn:
+    """Raise DataError for a folder that cannot be read: what it holds would be missing without a word."""
+    if isinstance(error, RemoteError):  # it says what to do
+        raise error
+    raise DataError(
+        f"{error.filename} cannot be read: {error.strerror}. Its images would be missing: mend it, or move it away"
+    ) from error
 
 
 def require_file(path: str, is_file: bool) -> None:
@@ -171,10 +182,7 @@ def open_flat(name: str, folder: Path, separator: str) -> Dataset:
         DataError: the folder is missing or has no images, a name has no class, or there is only one class.
     """
     _check_exists(name, folder)
-    found = [entry for entry in _entries(str(folder)) if is_image_name(entry.name) and not entry.is_dir()]
-    for entry in found:
-        require_file(entry.path, entry.is_file())
-    files = [entry.name for entry in found]
+    files = _flat_files(folder)
     if not files:
         raise DataError(f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)}); flat: does not look into its folders")
     of = [_class_of(file, separator) for file in files]
@@ -191,6 +199,17 @@ def open_flat(name: str, folder: Path, separator: str) -> Dataset:
     ids = Names.of(files)
     labels = np.asarray([label[class_name] for class_name in of], np.int32)
     return Dataset(name, classes, {UNSPLIT: Split(ids, labels, FileImages(ids, str(folder)))}, folder)
+
+
+def _flat_files(folder: Path) -> list[str]:
+    """The names of the image files in the folder itself."""
+    try:
+        found = [entry for entry in entries(folder) if is_image_name(entry.name) and not entry.is_dir()]
+        for entry in found:
+            require_file(entry.path, entry.is_file())
+    except OSError as error:
+        refuse_unlisted(error)
+    return [entry.name for entry in found]
 
 
 def _class_of(file: str, separator: str) -> str:

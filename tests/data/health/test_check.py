@@ -13,6 +13,7 @@ from cnn_jax.data.health.findings import KINDS
 from cnn_jax.data.health.listing import Listing, list_images
 from cnn_jax.data.sources import open_dataset
 from cnn_jax.errors import ConfigError, DataError
+from tests.conftest import make_unlistable
 from tests.data.health.defects import clean, defective, photograph, save
 
 Planted = tuple[Path, dict[str, set[tuple[str, ...]]], Report]
@@ -199,3 +200,29 @@ def test_kinds_come_worst_first() -> None:
     ranks = [order.index(kind.severity) for kind in KINDS.values()]
     assert ranks == sorted(ranks)
     assert np.unique(ranks).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind", "detail"),
+    [
+        ("train/cat/deep", "unreadable_folder", "Permission denied"),
+        ("train/cat", "unreadable_folder", "Permission denied"),
+        (
+            "other/deep",
+            "ignored_image",
+            "no split; images in it: 0, and what cannot be read: other/deep (Permission denied)",
+        ),
+    ],
+)
+def test_a_folder_that_cannot_be_read_is_found_and_the_others_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, kind: str, detail: str
+) -> None:
+    root = clean(tmp_path / "set", each=2)
+    (root / "train/cat/deep").mkdir()
+    (root / "other/deep").mkdir(parents=True)
+    make_unlistable(monkeypatch, root / folder, PermissionError(13, "Permission denied"))
+    report = check(listed(root))
+    (finding,) = report.findings[kind]
+    assert finding.names == ("other/" if folder == "other/deep" else folder,)
+    assert finding.detail == detail
+    assert bool(report.count("problem")) == (kind == "unreadable_folder")
