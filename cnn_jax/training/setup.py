@@ -14,6 +14,7 @@ from cnn_jax.console_text import printable
 from cnn_jax.data import splits
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import Dataset, check_data_within_reach, open_dataset
+from cnn_jax.data.sources.dataset import TRAINED_ON, unmeasured
 from cnn_jax.data.stream import steps_per_pass, unreadable
 from cnn_jax.errors import DataError, FetchError
 from cnn_jax.models.chain import Variables, depthwise_layers
@@ -230,13 +231,15 @@ def _initial_variables(
 
 def _without_unreadable(dataset: Dataset, reporter: Reporter) -> tuple[Dataset, dict[str, list[str]]]:
     """The images that can be read, and the names of the others by split."""
-    kept, bad = {}, {}
+    kept, bad, notes = {}, {}, list(dataset.notes)
     for name, split in dataset.splits.items():
         with reporter.bar(f"look for unreadable images in {name}", len(split), "images") as bar:
             found = unreadable(split, bar.advance)
         bad[name] = [split.ids[i] for i in found]
         kept[name] = split.take(np.setdiff1d(np.arange(len(split)), found))
-        missing = [c for i, c in enumerate(dataset.classes) if not (kept[name].labels == i).any()]
-        if missing:
-            raise DataError(f"no image of class {missing[0]!r} in {name} can be read")
-    return replace(dataset, splits=kept), bad
+        emptied = [dataset.classes[i] for i in np.setdiff1d(split.labels, kept[name].labels)]
+        if emptied and (name in TRAINED_ON or not len(kept[name])):
+            raise DataError(f"no image of class {emptied[0]!r} in {name} can be read")
+        if emptied:
+            notes.append(unmeasured(f"what can be read leaves {name}", emptied))
+    return replace(dataset, splits=kept, notes=tuple(notes)), bad

@@ -118,6 +118,19 @@ def test_listed_files_are_left_out(tmp_path: Path) -> None:
     assert len(dataset.splits[UNSPLIT].labels) == 3
 
 
+def test_a_class_that_a_list_takes_out_of_validation_is_named_unless_nothing_is_left(tmp_path: Path) -> None:
+    make(tmp_path, *(f"{split}/{name}/1.png" for split in ("train", "val") for name in ("cat", "dog")))
+    dataset = excluding(tmp_path, "val/dog/1.png")
+    assert by_class(dataset, "validation") == {"cat": ["val/cat/1.png"], "dog": []}
+    assert [note.partition("exclude.txt ")[2] for note in dataset.notes] == [
+        "leaves validation no images of dog: nothing is measured for it there"
+    ]
+    with pytest.raises(DataError, match=r"leaves no image of class 'cat' in validation"):
+        excluding(tmp_path, "val/dog/1.png", "val/cat/1.png")
+    with pytest.raises(DataError, match=r"leaves no image of class 'cat' in train"):
+        excluding(tmp_path, "train/cat/1.png")
+
+
 def test_a_line_that_names_no_image_is_an_error_that_names_it(tmp_path: Path) -> None:
     make(tmp_path, "cat/1.png", "cat/2.png", "dog/1.png")
     with pytest.raises(DataError, match=r"exclude\.txt, line 2: .* has no image 'cat/3\.png'"):

@@ -15,7 +15,7 @@ from cnn_jax.config import DataConfig
 from cnn_jax.data.health.findings import Finding
 from cnn_jax.data.health.passed_by import below, passed_by, passed_by_flat
 from cnn_jax.data.sources import UNSPLIT, EncodedImages, FileImages, Images, Names, image_files, open_dataset
-from cnn_jax.data.sources.dataset import read_names
+from cnn_jax.data.sources.dataset import TRAINED_ON, read_names
 from cnn_jax.data.sources.folders import split_folders, subfolders
 from cnn_jax.errors import ConfigError, DataError
 from cnn_jax.files import as_path, is_remote
@@ -163,18 +163,23 @@ def _leave_out(listing: Listing, exclude: str) -> Listing:
 def _class_findings(
     config: DataConfig, folder: Path, roots: list[tuple[str, Path]], classes: tuple[str, ...]
 ) -> list[Finding]:
-    """Classes without images; where all have some, what training has against the folders, if anything."""
+    """Classes without images; where training has all, what else it has against the folders, if anything."""
     found = []
     for split, root in roots:
         for class_name in classes:
-            if not (root / class_name).is_dir():
-                found.append(Finding("missing_class", (class_name,), f"not in {split}"))
-            elif not image_files(root / class_name, on_error=_later):
+            there = (root / class_name).is_dir()
+            if there and image_files(root / class_name, on_error=_later):
+                continue
+            if split not in TRAINED_ON:
+                found.append(Finding("unmeasured_class", (class_name,), f"no images in {split}"))
+            elif there:
                 found.append(Finding("empty_class", (below(folder, root / class_name),)))
-    if found:
+            else:
+                found.append(Finding("missing_class", (class_name,), f"not in {split}"))
+    if any(finding.kind != "unmeasured_class" for finding in found):
         return found
     try:
         open_dataset(config)
     except DataError as error:
-        return [Finding("refused", (), str(error))]
-    return []
+        found.append(Finding("refused", (), str(error)))
+    return found

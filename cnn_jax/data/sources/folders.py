@@ -1,13 +1,13 @@
 """Folders of image files: a folder for each class, or the class in the name of each file."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
-from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split
+from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split, unmeasured
 from cnn_jax.data.sources.images import FileImages
 from cnn_jax.data.sources.names import Names
 from cnn_jax.errors import DataError, RemoteError
@@ -31,7 +31,8 @@ def open_folder(name: str, folder: Path, wanted: tuple[str, ...] | None) -> Data
         wanted: where all of these classes are there, the other folders are left alone: they may be empty.
 
     Raises:
-        DataError: the folder is missing, has fewer than two classes, an empty one, or others in each split.
+        DataError: the folder is missing or cannot be read, has fewer than two classes or an empty one; or a split has a
+            class that training lacks, or no images.
     """
     _check_exists(name, folder)
     found = split_folders(folder)
@@ -44,7 +45,7 @@ def open_folder(name: str, folder: Path, wanted: tuple[str, ...] | None) -> Data
     splits, notes = {split: folders[0] for split, folders in found.items() if folders}, []
     if "test" in splits and not subfolders(splits["test"]):
         notes.append(f"{splits.pop('test')} has no class folders: it is left out")
-    return _scan_splits(name, folder, splits, wanted, tuple(notes))
+    return _scan_splits(name, folder, splits, wanted, notes)
 
 
 def split_folders(folder: Path) -> dict[str, list[Path]]:
@@ -74,28 +75,48 @@ def _is_a_class(train: list[Path], others: list[Path]) -> bool:
 
 
 def _scan_splits(
-    name: str, root: Path, folders: dict[str, Path], wanted: tuple[str, ...] | None, notes: tuple[str, ...] = ()
+    name: str, root: Path, folders: dict[str, Path], wanted: tuple[str, ...] | None, notes: Sequence[str] = ()
 ) -> Dataset:
-    """Read the class folders of each split; all splits must have the classes of the first."""
-    classes: tuple[str, ...] = ()
-    splits = {}
+    """Read the class folders of each split. Those of the first, which is trained on, are the classes.
+
+    Another split may have fewer, and a note says which it lacks; it may not have others.
+    """
+    first, *others = folders.values()
+    classes = _classes_in(first, wanted)
+    for folder in others:
+        unknown = [p.name for p in subfolders(folder) if p.name not in classes]
+        if unknown and (wanted is None or not set(wanted) <= set(classes)):
+            raise DataError(
+                f"{folder} has classes that {first} lacks: {', '.join(unknown)}. Rename their folders, move images of "
+                "them to training, or name the classes to use with --data.classes"
+            )
+    splits, notes = {}, list(notes)
     for split, folder in folders.items():
-        here = tuple(p.name for p in subfolders(folder))
-        if wanted is not None and set(wanted) <= set(here):
-            here = tuple(sorted(wanted))
-        if len(here) < 2:
-            raise DataError(
-                f"{folder} needs a folder for each class, at least two, with the images inside; "
-                f"it has {'none' if not here else repr(here[0])}{_hint(folder, here)}"
-            )
-        if classes and here != classes:
-            odd = sorted(set(here) ^ set(classes))
-            raise DataError(
-                f"{folder} has other classes than the train folder: {', '.join(odd)} is in only one of them"
-            )
-        classes = here
-        splits[split] = _scan_classes(root, folder, classes)
-    return Dataset(name, classes, splits, root, notes)
+        splits[split], empty = _scan_classes(root, folder, classes)
+        if empty and folder is first:
+            raise _without_images(folder / empty[0], "fill it, remove it, or leave the class out with --data.classes")
+        if not len(splits[split]):
+            raise _without_images(folder, "fill it or remove it")
+        if empty:
+            notes.append(unmeasured(f"{folder} has", empty))
+    return Dataset(name, classes, splits, root, tuple(notes))
+
+
+def _without_images(folder: Path, fix: str) -> DataError:
+    return DataError(f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)}): {fix}")
+
+
+def _classes_in(folder: Path, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The classes that the folder has folders for; only the wanted ones, where it has all of them."""
+    here = tuple(p.name for p in subfolders(folder))
+    if wanted is not None and set(wanted) <= set(here):
+        return tuple(sorted(wanted))
+    if len(here) < 2:
+        raise DataError(
+            f"{folder} needs a folder for each class, at least two, with the images inside; "
+            f"it has {'none' if not here else repr(here[0])}{_hint(folder, here)}"
+        )
+    return here
 
 
 def _hint(folder: Path, here: tuple[str, ...]) -> str:
@@ -107,24 +128,22 @@ def _hint(folder: Path, here: tuple[str, ...]) -> str:
     return ""
 
 
-def _scan_classes(root: Path, folder: Path, classes: tuple[str, ...]) -> Split:
+def _scan_classes(root: Path, folder: Path, classes: tuple[str, ...]) -> tuple[Split, list[str]]:
+    """The images below the class folders of a split, and the classes without any."""
     counts: list[int] = []
     skipped = len(os.path.join(root, ""))
 
     def names() -> Iterator[str]:
         for class_name in classes:
             images = image_files(folder / class_name)
-            if not images:
-                raise DataError(
-                    f"{folder / class_name} has no images ({', '.join(IMAGE_SUFFIXES)}): "
-                    "fill it, remove it, or leave the class out with --data.classes"
-                )
             counts.append(len(images))
             for path in images:
                 yield path[skipped:].replace(os.sep, "/")
 
     ids = Names.of(names())
-    return Split(ids, np.repeat(np.arange(len(classes), dtype=np.int32), counts), FileImages(ids, str(root)))
+    labels = np.repeat(np.arange(len(classes), dtype=np.int32), counts)
+    empty = [class_name for class_name, count in zip(classes, counts, strict=True) if not count]
+    return Split(ids, labels, FileImages(ids, str(root))), empty
 
 
 def image_files(folder: Path | str, *, on_error: Callable[[OSError], None] | None = None) -> list[str]:

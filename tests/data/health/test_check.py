@@ -121,9 +121,22 @@ def test_classes_without_images_and_classes_that_a_split_lacks(tmp_path: Path) -
     save(root / "validation/more/1.jpg", photograph(50))
     assert found(check(listed(root))) == {
         "empty_class": {("train/empty",)},
-        "missing_class": {("empty",), ("more",)},
+        "missing_class": {("more",)},
+        "unmeasured_class": {("empty",)},
     }
     assert found(check(listed(root, classes=("cat", "dog")))) == {}
+
+
+def test_a_class_that_validation_lacks_is_a_warning_and_does_not_hide_what_training_refuses(tmp_path: Path) -> None:
+    root = clean(tmp_path / "set", each=2)
+    save(root / "train/rare/1.jpg", photograph(50))
+    report = check(listed(root))
+    assert found(report) == {"unmeasured_class": {("rare",)}}
+    assert report.count("problem") == 0
+    (root / "test/cat").mkdir(parents=True)
+    assert "unmeasured_class" in found(check(listed(root)))
+    (finding,) = check(listed(root)).findings["refused"]
+    assert finding.detail.startswith(f"{root / 'test'} has no images")
 
 
 def test_what_training_has_against_the_folders_is_quoted(tmp_path: Path) -> None:
