@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import numpy as np
 
@@ -194,8 +194,11 @@ def is_image_name(name: str) -> bool:
     return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def open_flat(name: str, folder: Path, separator: str) -> Dataset:
-    """Files of one folder whose class is the text before the first `separator` of their name: Kaggle's `cat.0.jpg`.
+def open_flat(name: str, folder: Path, separator: str, at: Literal["first", "last"] = "first") -> Dataset:
+    """Files of one folder whose class is the text before a separator in their name: Kaggle's `cat.0.jpg`.
+
+    Args:
+        at: which separator that is, where a name has several.
 
     Raises:
         DataError: the folder is missing or has no images, a name has no class, or there is only one class.
@@ -204,7 +207,7 @@ def open_flat(name: str, folder: Path, separator: str) -> Dataset:
     files = _flat_files(folder)
     if not files:
         raise DataError(f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)}); flat: does not look into its folders")
-    of = [_class_of(file, separator) for file in files]
+    of = [_class_of(file, separator, at) for file in files]
     nameless = [file for file, class_name in zip(files, of, strict=True) if not class_name]
     if nameless:
         raise DataError(
@@ -212,12 +215,26 @@ def open_flat(name: str, folder: Path, separator: str) -> Dataset:
             "rename or remove them, or say what ends the class with --data.separator"
         )
     classes = tuple(sorted(set(of)))
+    note = _at_the_last(files, separator, len(classes)) if at == "first" else ""
     if len(classes) < 2:
-        raise DataError(f"{folder} needs images of two classes; before {separator!r}, all names say {classes[0]!r}")
+        before = f"before the {at} {separator!r}"
+        raise DataError(f"{folder} needs images of two classes; {before}, all names say {classes[0]!r}. {note}".strip())
     label = {class_name: i for i, class_name in enumerate(classes)}
     ids = Names.of(files)
     labels = np.asarray([label[class_name] for class_name in of], np.int32)
-    return Dataset(name, classes, {UNSPLIT: Split(ids, labels, FileImages(ids, str(folder)))}, folder)
+    split = Split(ids, labels, FileImages(ids, str(folder)))
+    return Dataset(name, classes, {UNSPLIT: split}, folder, (note,) if note else ())
+
+
+def _at_the_last(files: Sequence[str], separator: str, classes: int) -> str:
+    """What to say where names have several separators, and the last gives more classes, with two images each or more.
+
+    Where it gives more than that, what follows the first is no part of a class: `cat.0.mirrored.jpg`.
+    """
+    others = len({_class_of(file, separator, "last") for file in files})
+    if not classes < others <= len(files) / 2:
+        return ""
+    return f"Classes end at the first {separator!r}; at the last, there are {others}: --data.separator_at=last"
 
 
 def _flat_files(folder: Path) -> list[str]:
@@ -231,7 +248,8 @@ def _flat_files(folder: Path) -> list[str]:
     return [entry.name for entry in found]
 
 
-def _class_of(file: str, separator: str) -> str:
+def _class_of(file: str, separator: str, at: Literal["first", "last"]) -> str:
     """Empty where the name, without its suffix, has no separator."""
-    class_name, found, _ = os.path.splitext(file)[0].partition(separator)
+    stem = os.path.splitext(file)[0]
+    class_name, found, _ = stem.partition(separator) if at == "first" else stem.rpartition(separator)
     return class_name if found else ""
