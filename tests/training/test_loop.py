@@ -267,7 +267,11 @@ def test_images_added_later_do_not_join_a_run_and_images_removed_stop_it(image_f
         ({"model": {"weights": "imagenet"}}, ConfigError, "another model.name: mobilenet"),
         ({"model": {"weights": "nowhere.h5"}}, WeightsError, "nowhere.h5"),
         ({"train": {"freeze_until": "conv_2"}}, ConfigError, "near names: conv2"),
-        ({"data": {"split": (1.0, 0.0, 0.0)}}, DataError, "no validation images"),
+        (
+            {"data": {"split": (1.0, 0.0, 0.0)}, "train": {"early_stopping_epochs": 3}},
+            ConfigError,
+            r"train\.early_stopping_epochs=3 goes by validation images, and there are none",
+        ),
         ({"data": {"dataset": "flowers"}}, ConfigError, "folder:DIR"),
     ],
 )
