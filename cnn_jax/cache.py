@@ -7,6 +7,7 @@ Nothing of it is needed: what is cleared is made, or downloaded, again when it i
 by default ~/.cache/cnn_jax.
 """
 
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -56,14 +57,20 @@ class Contents:
     def of(cls, folder: Path) -> "Contents":
         """Of all files below the folder; a file that vanishes meanwhile does not count."""
         files, size, used = 0, 0, 0.0
-        for path in folder.rglob("*"):
-            try:
-                stat = path.lstat()
-            except FileNotFoundError:
-                continue
-            if not path.is_dir():
+        for parent, _, names in os.walk(folder, onerror=_unless_gone):
+            for name in names:
+                try:
+                    stat = os.lstat(os.path.join(parent, name))
+                except FileNotFoundError:
+                    continue
                 files, size, used = files + 1, size + stat.st_size, max(used, stat.st_mtime)
         return cls(files, size, used)
+
+
+def _unless_gone(error: OSError) -> None:
+    """A folder that cannot be read has a size that nobody knows."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def main(argv: Sequence[str]) -> int:

@@ -105,11 +105,13 @@ def write(report: "Report", arguments: Arguments, reporter: "Reporter") -> None:
         contents[arguments.html] = page(report)
     if arguments.write_exclude is not None:
         from cnn_jax.data.health.exclusion import as_text
+        from cnn_jax.data.sources.dataset import TRAINED_ON
 
         contents[arguments.write_exclude] = as_text(report.listing, report.exclusion)
         for split, class_name in report.exclusion.emptied:
             name = printable(class_name)
-            reporter.line(f"the exclude list leaves no image of {name} in {split}: training will refuse it")
+            then = "training will refuse it" if split in TRAINED_ON else "nothing will be measured for it there"
+            reporter.line(f"the exclude list leaves no image of {name} in {split}: {then}")
     for path, content in contents.items():
         with writing(str(path)):
             write_atomically(path, content)

@@ -204,6 +204,8 @@ def _explain_aborts() -> None:
 
     The runtime calls abort() from a thread of its own, which Python's signal handlers do not see.
     """
+    if sys.platform == "win32":  # whose C library has another name
+        return
     libc = ctypes.CDLL(None)
     libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, (ctypes.c_int, _Handler)
     libc.signal(signal.SIGABRT, _on_abort)

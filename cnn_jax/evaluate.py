@@ -32,7 +32,7 @@ class Arguments:
     checkpoint: Path
     """A run directory (its best checkpoint is used), or one of the folders in its `checkpoints`."""
     split: str | None = None
-    """train, validation or test; None is validation where there is one, else all images."""
+    """train, validation or test; None is validation where there is one, else test, else all images."""
     compare: Path | None = None
     """Another run, or checkpoint, to compare with on the same examples."""
     flip_averaging: bool = False

@@ -25,9 +25,12 @@ def fit_and_report(config: Config, workdir: Path, reporter: Reporter, clock: Clo
             for line in advice(config, logs.read(workdir), predictions, outcome.classes):
                 reporter.line(f"advice     {line}")
         if report and outcome.result["status"] == "completed":
-            from cnn_jax.report import after_training  # scikit-learn, SciPy and matplotlib load for it alone
+            from cnn_jax import report as reports  # scikit-learn, SciPy and matplotlib load for it alone
 
-            after_training(workdir, outcome.validation, reporter, outcome.best)
+            if outcome.validation is None:
+                reports.without_validation(workdir, outcome.splits["train"], reporter.line)
+            else:
+                reports.after_training(workdir, outcome.validation, reporter, outcome.best)
         loop.write_result(workdir, outcome.result, clock)
     reporter.line(f"time       {clock.wall():.1f} s: {clock}")
     return outcome

@@ -141,4 +141,4 @@ def _supervise(argv: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     supervision.end_with_parent()
-    cli.run_door(main if supervision.is_worker() else _supervise)
+    cli.run_door(main if supervision.is_alone() else _supervise)

@@ -40,7 +40,8 @@ class Arguments:
     find_learning_rate: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Try learning rates from 1e-7 to 1 on the trainable layers, draw the loss, suggest one, and do nothing else."""
     report: Annotated[bool, tyro.conf.FlagConversionOff] = True
-    """At the end, measure the best checkpoint on the validation split, and write report.html."""
+    """At the end, measure the best checkpoint on the validation split, and write report.html; without such a split, the
+    last checkpoint is kept, and nothing is measured."""
     distributed: DistributedArguments = field(default_factory=DistributedArguments)
     config: Annotated[Config, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(default_factory=Config)
 
@@ -62,7 +63,8 @@ def main(argv: Sequence[str]) -> int:
     workdir = arguments.workdir or Path("runs") / config.name
     outcome = fit_and_report(config, workdir, reporter, Clock(STARTED), arguments.report)
     if outcome.result["status"] == "completed":
-        reporter.line(f"next       python -m cnn_jax.evaluate --checkpoint={workdir}")
+        door = "evaluate" if {"validation", "test"} & outcome.splits.keys() else "predict PHOTOS"
+        reporter.line(f"next       python -m cnn_jax.{door} --checkpoint={workdir}")
     else:
         reporter.line(f"stopped    after step {outcome.result['steps']}, saved; the same command goes on from there")
     if outcome.stopped_by is None:

@@ -7,9 +7,9 @@ import shutil
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 CACHE = tempfile.mkdtemp(prefix="cnn_jax_tests_")  # the user's own stays out of it
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
@@ -104,6 +104,21 @@ def chromium() -> Path:
     if found is None:
         _missing("needs Chromium: apt-get install chromium")
     return Path(found)
+
+
+def make_unlistable(monkeypatch: "pytest.MonkeyPatch", folder: Path, error: OSError) -> None:
+    """Let listing this folder fail; root may list any."""
+
+    def failing(lists: Callable[..., Any]) -> Callable[..., Any]:
+        def instead(path: "str | os.PathLike[str]" = ".") -> Any:
+            if os.path.abspath(path) == str(folder):
+                raise type(error)(error.errno, error.strerror, os.fspath(path))
+            return lists(path)
+
+        return instead
+
+    monkeypatch.setattr(os, "scandir", failing(os.scandir))
+    monkeypatch.setattr(os, "listdir", failing(os.listdir))
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from cnn_jax import cache
 from cnn_jax.errors import ConfigError
+from tests.conftest import make_unlistable
 
 
 @pytest.fixture
@@ -46,3 +47,10 @@ def test_what_cannot_be_cleared_is_one_error(folder: Path) -> None:
     put(folder / "features", 1)
     with pytest.raises(ConfigError, match="features cannot be read or cleared"):
         cache.main(["--clear", "features"])
+
+
+def test_a_folder_that_cannot_be_read_does_not_count_as_empty(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(folder / "features" / "key" / "1.rows", 2**20)
+    make_unlistable(monkeypatch, folder / "features" / "key", PermissionError(13, "Permission denied"))
+    with pytest.raises(ConfigError, match="features/key cannot be read or cleared: Permission denied"):
+        cache.main([])

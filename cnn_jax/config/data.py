@@ -31,6 +31,8 @@ class DataConfig:
     """A text file that names an image a line, absolute or relative to the data set's folder: those are left out."""
     separator: str = "."
     """`flat:` what ends the class in the name of a file."""
+    separator_at: Literal["first", "last"] = "first"
+    """`flat:` which of several separators ends the class: `last` where names of classes hold it (great_dane_12.jpg)."""
     shapes_examples: int = 1200
     """`shapes`: how many images there are, over all classes."""
     shapes_size: int = 64

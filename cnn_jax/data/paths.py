@@ -15,7 +15,7 @@ import numpy as np
 
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import IMAGE_SUFFIXES, FileImages, Images, image_files
-from cnn_jax.data.sources.folders import require_file
+from cnn_jax.data.sources.folders import require_file, subfolders
 from cnn_jax.data.stream import PARALLEL_CALLS, Batch
 from cnn_jax.data.tensorflow import first_line, read_errors, tf
 from cnn_jax.errors import DataError
@@ -35,7 +35,7 @@ def expand(names: Sequence[str | Path]) -> list[str]:
     Folders give their image files at any depth; patterns the image files and folders that match.
 
     Raises:
-        DataError: a name that stands for nothing.
+        DataError: a name that stands for nothing, or a folder that cannot be read.
     """
     return [path for name in names for path in _expand_one(os.path.expanduser(name))]
 
@@ -46,8 +46,9 @@ def _expand_one(name: str) -> list[str]:
     if os.path.isfile(name):
         return [name]
     if os.path.isdir(name):
-        found = image_files(name, special=False)
+        found = image_files(name)
     elif glob.has_magic(name):
+        _require_folders(name)
         matches = sorted(glob.glob(name, recursive=True))
         found = list(dict.fromkeys(path for match in matches for path in _images_at(match)))
     else:
@@ -55,6 +56,16 @@ def _expand_one(name: str) -> list[str]:
     if not found:
         raise DataError(f"{name}: there are no images ({', '.join(IMAGE_SUFFIXES)})")
     return found
+
+
+def _require_folders(pattern: str) -> None:
+    """DataError for a folder that the pattern looks into and that cannot be read: `glob` passes it by."""
+    parts = Path(pattern).parts
+    for number, part in enumerate(parts):
+        if glob.has_magic(part):
+            above = os.path.join(*parts[:number], "**" if part == "**" else "", "")
+            for folder in glob.glob(above or ".", recursive=True):
+                subfolders(Path(folder))
 
 
 def _expand_remote(name: str) -> list[str]:
@@ -76,7 +87,7 @@ def _expand_remote(name: str) -> list[str]:
 
 def _images_at(path: str) -> list[str]:
     if os.path.isdir(path) or (is_remote(path) and not path.lower().endswith(IMAGE_SUFFIXES)):
-        return image_files(path, special=False)
+        return image_files(path)
     if not path.lower().endswith(IMAGE_SUFFIXES):
         return []
     require_file(path, is_remote(path) or os.path.isfile(path))

@@ -6,6 +6,7 @@ that a disk has damaged counts as missing. Of all stores side by side, the piece
 """
 
 import contextlib
+import math
 import os
 import shutil
 import struct
@@ -87,7 +88,7 @@ class RowStore:
         A row whose checksum is wrong is one that is missing.
         """
         pieces, places = self._find(names)
-        target = into.reshape(len(names), -1).view(np.uint8)
+        target = into.reshape(len(names), math.prod(self._row)).view(np.uint8)  # of no rows, too
 
         def load(part: np.ndarray) -> list[int]:
             missing = []
@@ -117,7 +118,7 @@ class RowStore:
 
     def has(self, names: np.ndarray) -> bool:
         """Whether there is a row of each of these names, whole or not."""
-        return bool(len(names)) and bool((self._find(names)[1][:, 0] >= 0).all())
+        return bool((self._find(names)[1][:, 0] >= 0).all())
 
     def adding(self) -> "Adding":
         """A context manager that takes new rows."""

@@ -75,8 +75,9 @@ class Curves:
 
 def curves(record: Record) -> Curves | None:
     """The learning curves; None without metrics.jsonl."""
-    # a classifier that is solved has no learning rate, one that is trained no L2 term
-    columns = [column for column in COLUMNS if any(column[2] in line for line in record.get(METRICS) or [])]
+    # a classifier that is solved has no learning rate, one that is trained no L2 term; some runs have no validation
+    there = {(line["split"], key) for line in record.get(METRICS) or [] for key in line}
+    columns = [column for column in COLUMNS if column[1:3] in there]
     epochs = _epochs(record, columns)
     if not epochs:
         return None
@@ -93,6 +94,7 @@ def curves(record: Record) -> Curves | None:
 def _epochs(record: Record, columns: Sequence[Column]) -> tuple[Epoch, ...]:
     lines = {(line["epoch"], line["split"]): i for i, line in enumerate(record.get(METRICS) or [])}
     best, heads = record.get(RESULT, "best", "epoch"), record.get(CONFIG, "train", "head_epochs")
+    splits = {split for _, split, *_ in columns}
     return tuple(
         Epoch(
             record.number(count, METRICS, lines[epoch, "train"], "epoch"),
@@ -101,7 +103,7 @@ def _epochs(record: Record, columns: Sequence[Column]) -> tuple[Epoch, ...]:
             epoch <= heads,
         )
         for epoch in sorted({epoch for epoch, split in lines if split == "train"})
-        if (epoch, "validation") in lines
+        if all((epoch, split) in lines for split in splits)
     )
 
 

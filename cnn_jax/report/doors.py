@@ -10,7 +10,7 @@ from cnn_jax.evaluation import record
 from cnn_jax.evaluation.classifier import Classifier
 from cnn_jax.evaluation.metrics import Predictions
 from cnn_jax.evaluation.record import Evaluation
-from cnn_jax.report.page import write
+from cnn_jax.report.page import write, write_unmeasured
 from cnn_jax.training import runs
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.processes import is_main
@@ -57,6 +57,18 @@ def after_training(
             files = (run.directory / name for name in ("evaluation-validation.json", "predictions-validation.npz"))
             record.write(evaluation, *files)
             attempt(run, evaluation, reporter.line)
+
+
+def without_validation(workdir: Path, training: Split, say: Say) -> None:
+    """Write the report of a completed run without validation images: nothing is measured for it.
+
+    Args:
+        training: what the run was trained on.
+    """
+    with _told(say):
+        run = runs.load(workdir)
+        if is_main():
+            say(f"report     {write_unmeasured(run, training)}")
 
 
 @contextlib.contextmanager

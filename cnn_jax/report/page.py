@@ -46,6 +46,17 @@ def write(
     return path
 
 
+def write_unmeasured(run: TrainedRun, training: Split) -> Path:
+    """The report of a run without validation images: what `write` says of it without an evaluation.
+
+    Args:
+        training: its training images.
+    """
+    path, known = run.directory / FILE, record.read(run)
+    write_atomically(path, html.render("report.html", **_of_run(run, known, training), headline=None))
+    return path
+
+
 def view(
     run: TrainedRun, name: str, split: str, examples: Split, predictions: Predictions, evaluation: dict[str, Any]
 ) -> dict[str, Any]:
@@ -53,20 +64,28 @@ def view(
     known = record.read(run, name, evaluation)
     describer = galleries.Describer(examples, predictions, run.classes)
     return {
-        "title": run.directory.resolve().name,
-        "script": html.script("report.js"),
+        **_of_run(run, known, examples),
         "split": split,
         "dataset": known.get(name, "dataset"),
-        "step": run.step,
-        "missing": known.missing,
         "evaluation_file": name,
-        "augmented": augmentation.augmentation(run, examples),
         "headline": tables.headline(known),
-        "curves": curves.curves(known),
         "confusion": galleries.confusion(known, examples, describer, run.resize),
         "cases": cases.cases(run, known, examples, describer),
         "classes": tables.classes(known),
         "calibration": calibration.calibration(known),
+    }
+
+
+def _of_run(run: TrainedRun, known: record.Record, examples: Split) -> dict[str, Any]:
+    """The sections for which nothing has to be measured."""
+    return {
+        "title": run.directory.resolve().name,
+        "script": html.script("report.js"),
+        "dataset": run.config.data.dataset,
+        "step": run.step,
+        "missing": known.missing,
+        "augmented": augmentation.augmentation(run, examples),
+        "curves": curves.curves(known),
         "network": network.network(run, known),
         "settings": tables.configuration(run.config),
         "versions": tables.versions(run),

@@ -101,12 +101,13 @@ class Record:
         return self.number(form, RESULT, *keys)
 
 
-def read(run: TrainedRun, name: str, evaluation: dict[str, Any]) -> Record:
+def read(run: TrainedRun, name: str = "", evaluation: dict[str, Any] | None = None) -> Record:
     """The record of a run; files that are missing or damaged are left out and named.
 
-    The configuration is the checkpoint's own, which is also in config.json; `name` is the file of `evaluation`.
+    The configuration is the checkpoint's own, which is also in config.json; `name` is the file of `evaluation`, if
+    there is one.
     """
-    contents, missing = json.loads(json.dumps({name: evaluation, CONFIG: asdict(run.config)})), {}
+    contents, missing = json.loads(json.dumps({name: evaluation or {}, CONFIG: asdict(run.config)})), {}
     for file in (METRICS, RESULT, SPLIT):
         try:
             contents[file] = _parse(run.directory / file)

@@ -138,10 +138,11 @@ def timing(record: Record) -> Timing | None:
         return None
     parts = {name: value for name, value in found.items() if name not in (REPORT, OTHER)}  # which are not over yet
     longest = max(parts.values(), default=0.0) or 1.0
-    validations = [i for i, line in enumerate(record.get(METRICS) or []) if line["split"] == "validation"]
+    lines = record.get(METRICS) or []
+    newest = max((i for i, line in enumerate(lines) if line["split"] == "validation"), default=len(lines))  # or none
     return Timing(
         record.result(seconds, "wall_seconds"),
         record.result(per_second, "images_per_second"),
-        record.number(per_second, METRICS, validations[-1] if validations else 0, "images_per_second"),
+        record.number(per_second, METRICS, newest, "images_per_second"),
         tuple(Part(name, record.result(seconds, "seconds", name), value / longest) for name, value in parts.items()),
     )

@@ -13,7 +13,7 @@ import jax
 
 from cnn_jax.config import Config
 from cnn_jax.console_text import printable
-from cnn_jax.errors import RunFailed, UserError
+from cnn_jax.errors import ConfigError, RunFailed, UserError
 from cnn_jax.files import write_atomically
 from cnn_jax.sweeping import rows, supervision
 from cnn_jax.sweeping.console import RunReporter
@@ -70,6 +70,11 @@ def prepare(grid: Grid, workdir: Path, reporter: Reporter) -> Sweep:
     shared, first = Shared(), grid.runs(workdir)[0]
     locate.locate(grid.config.model)
     dataset, _ = open_splits(first.config, None, reporter, shared)
+    if "validation" not in dataset.splits:
+        raise ConfigError(
+            "a sweep goes by the accuracy on validation images, and there are none: give them a share, as in "
+            "--data.split 0.8 0.2 0"
+        )
     model = grid.model(len(dataset.classes))
     ordered = grid.in_order_of_depth(model)
     parameters, planned = ordered.parameters(model), ordered.runs(workdir)

@@ -20,8 +20,11 @@ from cnn_jax.files import write_atomically
 STATE = "CNN_JAX_SWEEP_STATE"
 """Environment variable, set for the process that works: the file in which it says what it is at."""
 
-PASSED_ON = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM, signal.SIGHUP: signal.SIGTERM}
-"""Signals, and as what the process that works gets them: a terminal that closes is no reason to lose an epoch."""
+PASSED_ON = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
+"""Signals, and as what the process that works gets them."""
+if hasattr(signal, "SIGHUP"):  # Windows has none
+    PASSED_ON[signal.SIGHUP] = signal.SIGTERM  # a terminal that closes is no reason to lose an epoch
+
 PR_SET_PDEATHSIG = 1
 """Of Linux' prctl."""
 
@@ -29,6 +32,11 @@ PR_SET_PDEATHSIG = 1
 def is_worker() -> bool:
     """Whether this process is the one that works."""
     return STATE in os.environ
+
+
+def is_alone() -> bool:
+    """Whether this process does the work. On Windows none looks after it: the system does not say what ended one."""
+    return is_worker() or sys.platform == "win32"
 
 
 def supervise(command: Sequence[str]) -> int:
@@ -51,7 +59,7 @@ def supervise(command: Sequence[str]) -> int:
             if running is None or running in lost:
                 print(f"error: something ended the sweep ({name}); the same command goes on", file=sys.stderr)
                 return EXIT_FAILED
-            memory = ": most likely the machine has too little memory for it" if -code == signal.SIGKILL else ""
+            memory = ": most likely the machine has too little memory for it" if name == "SIGKILL" else ""
             lost[running] = f"something ended the process of this run ({name}){memory}"
 
 
@@ -65,7 +73,8 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, bool
         if process is not None:
             process.send_signal(passed_on[-1])
 
-    heard = [n for n in PASSED_ON if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]  # but for nohup
+    nohup = getattr(signal, "SIGHUP", None)
+    heard = [n for n in PASSED_ON if n != nohup or signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, forward) for number in heard}
     try:
         process = subprocess.Popen(command, env=environment, start_new_session=True)

@@ -244,7 +244,9 @@ def whole_steps(directory: Path) -> list[int]:
 
     On this machine the others have other names; remote ones lack a file that is written last.
     """
-    found = [path for path in directory.glob("*") if path.name.isdigit()]
+    if not directory.exists():
+        return []
+    found = [path for path in directory.iterdir() if path.name.isdigit()]  # `glob` passes by what cannot be read
     if is_remote(directory):
         found = [path for path in found if (path / COMMITTED).exists()]
     return sorted(int(path.name) for path in found)

@@ -19,6 +19,8 @@ def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) ->
     reporter.line(f"data       {config.data.dataset}: {sizes}; {len(job.dataset.classes)} classes: {names}")
     for note in job.dataset.notes:
         reporter.line(f"           {note}")
+    if "validation" not in job.dataset.splits:
+        reporter.line("           no validation images: no best epoch can be chosen, the last is kept")
     reporter.line(f"model      {config.model.name}, {config.model.image_size} pixels, {config.train.precision}")
     reporter.line(f"weights    {_describe_weights(job)}")
     reporter.line(
@@ -46,6 +48,10 @@ def conclude(result: dict[str, Any], reporter: Reporter) -> None:
         best = result["best"]
         reporter.line(
             f"best       epoch {best['epoch']}: validation accuracy {best['accuracy']:.4f}, loss {best['loss']:.4f}"
+        )
+    elif result["status"] == "completed":
+        reporter.line(
+            f"kept       the last epoch, {result['epochs']}: no validation images, so none is known to be better"
         )
     if result["stopped_early"]:
         reporter.line(f"stopped    early, after epoch {result['epochs']}: no better epoch for a while")

@@ -149,27 +149,38 @@ class Epochs:
         )
 
     def validate(self, epoch: int, state: TrainState, progress: Progress, speed: float) -> tuple[TrainState, Progress]:
-        """Evaluate after the last step of an epoch, write both splits' metrics, and begin new totals."""
-        job, begun = self._job, time.perf_counter()
-        variables, images = state.evaluated, len(job.dataset.splits["validation"])
-        with self._reporter.bar("validation", images, "images") as bar:
-            self.predictions = predict_all(
-                lambda inputs: self._predict(variables, job.mesh.put_batch(inputs)),
-                job.mesh.with_all_labels(self._feed.validation()),
-                lambda count: bar.advance(count, items=count),
-            )
-        validation, seconds = accuracy_and_loss(self.predictions), time.perf_counter() - begun
-        progress = progress.validated(epoch, validation)
+        """Evaluate after the last step of an epoch, write the metrics, and begin new totals.
+
+        Without validation images, the metrics are those of training alone, and no epoch becomes the best.
+        """
+        begun = time.perf_counter()
+        self.predictions = self._predictions(state)
+        seconds, images, validation = time.perf_counter() - begun, 0, None
+        if self.predictions is not None:
+            images, validation = len(self.predictions.labels), accuracy_and_loss(self.predictions)
+            progress = progress.validated(epoch, validation)
         with self._clock.part("logs"):
             self._report(epoch, state, progress, validation, speed, images / max(seconds, 1e-9))
-        return replace(state, totals=job.mesh.replicate(Totals.zero())), progress
+        return replace(state, totals=self._job.mesh.replicate(Totals.zero())), progress
+
+    def _predictions(self, state: TrainState) -> Predictions | None:
+        """What the network says of the validation images; None without any."""
+        if self._feed.validation is None:
+            return None
+        mesh, variables = self._job.mesh, state.evaluated
+        with self._reporter.bar("validation", len(self._job.dataset.splits["validation"]), "images") as bar:
+            return predict_all(
+                lambda inputs: self._predict(variables, mesh.put_batch(inputs)),
+                mesh.with_all_labels(self._feed.validation()),
+                lambda count: bar.advance(count, items=count),
+            )
 
     def _report(
         self,
         epoch: int,
         state: TrainState,
         progress: Progress,
-        validation: Metrics,
+        validation: Metrics | None,
         training_speed: float,
         validation_speed: float,
     ) -> None:
@@ -180,10 +191,10 @@ class Epochs:
         how = {"learning_rate": rate} if solution is None else {"l2": solution.l2, "iterations": solution.iterations}
         speeds = [{"images_per_second": round(speed, 1)} for speed in (training_speed, validation_speed)]
         place = {"step": step, "epoch": epoch}
-        self._log.write(
-            {**place, "split": "train", **training, **how, **speeds[0]},
-            {**place, "split": "validation", **validation, **speeds[1]},
-        )
+        lines = [{**place, "split": "train", **training, **how, **speeds[0]}]
+        if validation is not None:
+            lines.append({**place, "split": "validation", **validation, **speeds[1]})
+        self._log.write(*lines)
         self._reporter.epoch(
             f"{epoch}/{self._job.config.train.epochs}",
             training,

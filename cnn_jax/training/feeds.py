@@ -25,8 +25,9 @@ class Feed:
     model: Model
     training: Callable[[int], Generator[Batch, None, None]]
     """The endless batches from a step on."""
-    validation: Callable[[], Generator[Batch, None, None]]
-    examples: Split
+    validation: Callable[[], Generator[Batch, None, None]] | None
+    """None without validation images."""
+    examples: Split | None
     """The validation images, decoded where they are kept in memory."""
     kept_bytes: int
     """What images or features take in memory."""
@@ -43,7 +44,7 @@ def make_feed(
         DataError: an image cannot be read; the message names the file.
     """
     data, seed, resize = job.config.data, job.config.seed, job.resize
-    training, validation = job.dataset.splits["train"], job.dataset.splits["validation"]
+    training, validation = _splits(job)
     place = job.mesh.process, job.mesh.processes
     if phase.features is None:
         if job.mesh.processes == 1:  # of several, each decodes its part alone, which is another one in every epoch
@@ -56,8 +57,8 @@ def make_feed(
         return Feed(
             job.model,
             lambda first: training_batches(training, resize, data.batch_size, seed, data.augment, first, *place),
-            batches,
-            validation,
+            batches if len(validation) else None,
+            validation if len(validation) else None,
             sum(array.nbytes for array in arrays),
             None,
         )
@@ -65,14 +66,21 @@ def make_feed(
     if kept is None:
         return None
     arrays = [rows for rows in (*kept.training, kept.validation) if isinstance(rows, np.ndarray)]
+    rows = partial(evaluation_rows, kept.validation, validation.labels, data.eval_batch_size, *place)
     return Feed(
         job.model.part(phase.features.layers),
         lambda first: training_rows(kept.training, training.labels, data.batch_size, seed, first, *place),
-        lambda: evaluation_rows(kept.validation, validation.labels, data.eval_batch_size, *place),
-        job.shared.decoded("validation", validation, resize),
+        rows if len(validation) else None,
+        job.shared.decoded("validation", validation, resize) if len(validation) else None,
         sum(array.nbytes for array in arrays),
         kept,
     )
+
+
+def _splits(job: Job) -> tuple[Split, Split]:
+    """Training and validation, which is none of the training images where there is none."""
+    training = job.dataset.splits["train"]
+    return training, job.dataset.splits.get("validation", training.take([]))
 
 
 def _needed_later(job: Job, phase: Phase, plan: Plan) -> list[Plan]:
@@ -89,7 +97,7 @@ def _features(
     job: Job, phase: Phase, plan: Plan, variables: Variables, reporter: Reporter, stopped: Callable[[], bool]
 ) -> Features | None:
     """The features of a phase; made, where they have to be, of decoded images where those are in memory."""
-    splits = job.dataset.splits["train"], job.dataset.splits["validation"]
+    splits = _splits(job)
     read = job.shared.decoded("train", splits[0], job.resize), job.shared.decoded("validation", splits[1], job.resize)
 
     def cache(plan: Plan) -> FeatureCache:

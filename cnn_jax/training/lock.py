@@ -38,7 +38,7 @@ class Lock:
         try:
             _lock(file)
         except BlockingIOError:
-            holder = os.pread(file, 200, 0).decode(errors="replace").strip()
+            holder = os.read(file, 200).decode(errors="replace").strip()
             os.close(file)
             raise RunError(
                 f"--workdir={self._workdir} is in use: {holder or 'another process'} trains in it. Wait for its end, "
@@ -47,7 +47,7 @@ class Lock:
         self._file = file
         with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
             os.truncate(file, 0)
-            os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+            os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 
     def __enter__(self) -> "Lock":
         return self

@@ -95,14 +95,14 @@ class Reporter:
         self,
         name: str,
         training: dict[str, float],
-        validation: dict[str, float],
+        validation: dict[str, float] | None,
         learning_rate: float | None,
         images_per_second: float,
         best: bool,
     ) -> None:
         """A row of the table of epochs, for 80 columns; the first has the heads of the columns above it.
 
-        Without a learning rate, the classifier was solved.
+        Without a learning rate, the classifier was solved; without a validation, its columns have a dash.
         """
         if not self._headed:
             self.line(
@@ -110,9 +110,12 @@ class Reporter:
             )
             self._headed = True
         rate = "solved" if learning_rate is None else f"{learning_rate:.2e}"
+        loss, accuracy = (
+            ("-", "-") if validation is None else (f"{validation[key]:.4f}" for key in ("loss", "accuracy"))
+        )
         self.line(
             f"{name:<9}{training['loss']:>11.4f}{training['accuracy']:>10.4f}"
-            f"{validation['loss']:>11.4f}{validation['accuracy']:>10.4f}"
+            f"{loss:>11}{accuracy:>10}"
             f"{rate:>11}{images_per_second:>10,.0f}{'  best' if best else ''}"
         )
 

@@ -40,8 +40,10 @@ class Outcome:
     """What result.json holds."""
     stopped_by: int | None
     """The signal that stopped it, if one did."""
-    validation: Split
-    """What it was validated on, decoded where the images were kept in memory."""
+    splits: dict[str, Split]
+    """The images by split, as they are found."""
+    validation: Split | None
+    """What it was validated on, decoded where the images were kept in memory; None without such images."""
     classes: tuple[str, ...]
     best: tuple[int, Predictions] | None
     """The step of the best epoch and what it said of `validation`; None where that was in an earlier start."""
@@ -96,7 +98,7 @@ def _fit(config: Config, workdir: Path, reporter: Reporter, lock: Lock, clock: C
             result = _result(job, state, saver.timed(progress), run)
     write_result(workdir, result, clock)
     stopped_by = None if result["status"] == "completed" else interrupts.agreed
-    return Outcome(result, stopped_by, run.validation, job.dataset.classes, run.best)
+    return Outcome(result, stopped_by, job.dataset.splits, run.validation, job.dataset.classes, run.best)
 
 
 def write_result(workdir: Path, result: dict[str, Any], clock: Clock) -> None:
@@ -127,7 +129,7 @@ class Run:
         self._job, self._saver, self._log, self._reporter = job, saver, log, reporter
         self._interrupted = interrupts.stopped
         self.stopped_early = False
-        self.validation = job.dataset.splits["validation"]
+        self.validation = job.dataset.splits.get("validation")
         """As the newest phase used it."""
         self.best: tuple[int, Predictions] | None = None
         """The step of the best epoch of this start, and its predictions."""
@@ -175,7 +177,7 @@ class Run:
         if int(state.step) < epoch * self._job.steps_per_epoch:
             self._saver.save(state, phase.freezing, progress)
             return state, progress
-        with self._job.clock.part("validation"):
+        with self._job.clock.part(OTHER if self.validation is None else "validation"):
             state, progress = epochs.validate(epoch, state, progress, speed)
             if progress.is_best(epoch) and epochs.predictions is not None:
                 self.best = int(state.step), epochs.predictions

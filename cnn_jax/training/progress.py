@@ -25,9 +25,9 @@ class Progress:
     """Bytes that training takes in the phase: `step` on a device (arguments, results, what is computed in between), and
     `kept`, images or features in the memory of the process."""
     best: Metrics | None = None
-    """Of the epoch with the best validation accuracy: epoch, accuracy, loss."""
+    """Of the epoch with the best validation accuracy: epoch, accuracy, loss. None without validation images."""
     last: Metrics | None = None
-    """Of the newest epoch: accuracy, loss."""
+    """Of the newest epoch's validation: accuracy, loss."""
 
     def validated(self, epoch: int, validation: Metrics) -> "Progress":
         """After the validation of an epoch: accuracy and loss. Of equal epochs the newer is the best."""

@@ -35,7 +35,7 @@ def evaluate_run(
     """What `run` says of every example of a split, and all metrics of it.
 
     Args:
-        split: None is validation where there is one, else all images.
+        split: None is validation where there is one, else test, else all images of a data set that comes in one piece.
         flip_averaging: see `cnn_jax.evaluation.evaluator.flip_averaged`; for the other run too.
         other: a run to compare with, on the same examples.
         recompute: run the networks also on images of which it is kept what they said.
@@ -45,7 +45,7 @@ def evaluate_run(
             weights that give no numbers.
     """
     dataset = sources.align_classes(_open(run, data), run.classes, str(run.directory))
-    name = split or ("validation" if "validation" in dataset.splits else next(iter(dataset.splits)))
+    name = split or _measured_on(dataset, run, data)
     examples = _split(dataset, name)
     other_labels = None if other is None else _labels_in(other, run.classes, examples)
     left_out: list[str] = []
@@ -155,6 +155,21 @@ def _open(run: TrainedRun, data: DataOptions) -> Dataset:
     dataset = splits.read(sources.open_dataset(config), run.directory / "split.json")
     chosen = replace(config, classes=data.classes).classes  # which checks them
     return dataset if chosen is None else sources.select_classes(dataset, chosen, "data.classes")
+
+
+def _measured_on(dataset: Dataset, run: TrainedRun, data: DataOptions) -> str:
+    """The split to evaluate where none is named.
+
+    Raises:
+        ConfigError: there are only images that the run was trained on.
+    """
+    name = next((name for name in ("validation", "test") if name in dataset.splits), next(iter(dataset.splits)))
+    if name == "train" and data.dataset is None:
+        raise ConfigError(
+            f"{run.directory} was trained on all of its images, without validation or test: name others with "
+            "--data.dataset, or measure what it learnt by heart with --split=train"
+        )
+    return name
 
 
 def _split(dataset: Dataset, name: str) -> Split:

@@ -14,8 +14,9 @@ from cnn_jax.console_text import printable
 from cnn_jax.data import splits
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import Dataset, check_data_within_reach, open_dataset
+from cnn_jax.data.sources.dataset import TRAINED_ON, unmeasured
 from cnn_jax.data.stream import steps_per_pass, unreadable
-from cnn_jax.errors import DataError, FetchError
+from cnn_jax.errors import ConfigError, DataError, FetchError
 from cnn_jax.models.chain import Variables, depthwise_layers
 from cnn_jax.models.model import Model, build
 from cnn_jax.training import runs
@@ -138,10 +139,11 @@ def set_up(
     with clock.part("data"):
         dataset, left_out = open_splits(config, recorded_splits, reporter or Reporter(), shared)
         _require_text(config, dataset)
+        _require_early_stopping(config, dataset)
     with clock.part("model and weights"):
         model = build(config.model, len(dataset.classes), config.train.precision)
         variables, transferred = _initial_variables(config, model, weights_file, dataset.classes)
-        sizes = {name: len(split) for name, split in dataset.splits.items()}
+        sizes = {name: len(dataset.splits.get(name, ())) for name in ("train", "validation")}
         phases = make_phases(config, model, sizes, _steps_per_epoch(config, dataset))
     labels = dataset.splits["train"].labels
     options = StepOptions(
@@ -161,6 +163,16 @@ def _require_text(config: Config, dataset: Dataset) -> None:
             name.encode()
         except UnicodeEncodeError as error:
             raise DataError(f"{printable(name)}: this name is not UTF-8, so it cannot be saved: rename it") from error
+
+
+def _require_early_stopping(config: Config, dataset: Dataset) -> None:
+    """Raise ConfigError where training is to stop by the validation, and there is none."""
+    epochs = config.train.early_stopping_epochs
+    if epochs is not None and "validation" not in dataset.splits:
+        raise ConfigError(
+            f"train.early_stopping_epochs={epochs} goes by validation images, and there are none: leave it out, or "
+            "give them a share in data.split"
+        )
 
 
 def _locate_weights(config: Config) -> Path | None:
@@ -183,7 +195,7 @@ def _steps_per_epoch(config: Config, dataset: Dataset) -> int:
 def open_splits(
     config: Config, recorded: Path | None, reporter: Reporter, shared: Shared
 ) -> tuple[Dataset, dict[str, list[str]]]:
-    """The data set with its train and validation split, and the unreadable images that were left out, by split.
+    """The data set with its train and, if there is to be one, validation split, and what could not be read by split.
 
     Raises:
         UserError: as `set_up`, whose arguments these are.
@@ -191,9 +203,8 @@ def open_splits(
     data = config.data if recorded is None else replace(config.data, exclude=None)  # a record has what exclude left
     found = shared.once(("data set", data), lambda: open_dataset(data))
     dataset = splits.partition(found, data.split, config.seed) if recorded is None else splits.read(found, recorded)
-    for name in ("train", "validation"):
-        if name not in dataset.splits:
-            raise DataError(f"data.dataset={data.dataset} has no {name} images: give them a share in data.split")
+    if "train" not in dataset.splits:
+        raise DataError(f"data.dataset={data.dataset} has no train images: give them a share in data.split")
     if data.unreadable == "error" or recorded is not None:
         return dataset, {}
     drawn_by = None if dataset is found else config.seed
@@ -230,13 +241,15 @@ def _initial_variables(
 
 def _without_unreadable(dataset: Dataset, reporter: Reporter) -> tuple[Dataset, dict[str, list[str]]]:
     """The images that can be read, and the names of the others by split."""
-    kept, bad = {}, {}
+    kept, bad, notes = {}, {}, list(dataset.notes)
     for name, split in dataset.splits.items():
         with reporter.bar(f"look for unreadable images in {name}", len(split), "images") as bar:
             found = unreadable(split, bar.advance)
         bad[name] = [split.ids[i] for i in found]
         kept[name] = split.take(np.setdiff1d(np.arange(len(split)), found))
-        missing = [c for i, c in enumerate(dataset.classes) if not (kept[name].labels == i).any()]
-        if missing:
-            raise DataError(f"no image of class {missing[0]!r} in {name} can be read")
-    return replace(dataset, splits=kept), bad
+        emptied = [dataset.classes[i] for i in np.setdiff1d(split.labels, kept[name].labels)]
+        if emptied and (name in TRAINED_ON or not len(kept[name])):
+            raise DataError(f"no image of class {emptied[0]!r} in {name} can be read")
+        if emptied:
+            notes.append(unmeasured(f"what can be read leaves {name}", emptied))
+    return replace(dataset, splits=kept, notes=tuple(notes)), bad

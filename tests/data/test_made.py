@@ -34,11 +34,32 @@ def test_the_separator_of_flat_files_is_configurable(tmp_path: Path) -> None:
     assert dataset.classes == ("great dane", "pug")
 
 
+def test_the_last_separator_may_end_the_class_and_is_offered_where_the_first_joins_classes(tmp_path: Path) -> None:
+    bulldogs = [f"american_bulldog_{i}.png" for i in (1, 12)]
+    pugs, terriers = ["pug_2.png", "pug_3.png"], [f"american_pit_bull_{i}.png" for i in (3, 4)]
+    make(tmp_path, *bulldogs, *pugs, *terriers)
+    first, last = (open_flat(tmp_path, separator="_", separator_at=at) for at in ("first", "last"))
+    assert by_class(last, UNSPLIT) == {"american_bulldog": bulldogs, "american_pit_bull": terriers, "pug": pugs}
+    assert last.notes == ()
+    assert first.classes == ("american", "pug")
+    assert first.notes == ("Classes end at the first '_'; at the last, there are 3: --data.separator_at=last",)
+    for file in pugs:
+        (tmp_path / file).unlink()
+    with pytest.raises(DataError, match=r"all names say 'american'\. .* there are 2: --data\.separator_at=last"):
+        open_flat(tmp_path, separator="_")
+
+
+def test_a_number_in_the_middle_of_a_name_is_not_taken_for_a_class(tmp_path: Path) -> None:
+    make(tmp_path, *(f"{name}.{i}.{kind}.png" for name in ("cat", "dog") for i in range(2) for kind in ("a", "b")))
+    make(tmp_path, "dog.7.a.png")
+    assert open_flat(tmp_path).notes == ()
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
         (["cat.0.png", "dog1.png", "dog2.png"], "2 names have no class before a '.', the first is dog1.png"),
-        (["cat.0.png", "cat.1.png"], "two classes; before '.', all names say 'cat'"),
+        (["cat.0.png", "cat.1.png"], "two classes; before the first '.', all names say 'cat'.$"),
         (["train/cat.0.png"], "no images .* does not look into its folders"),
     ],
 )
@@ -116,6 +137,19 @@ def test_listed_files_are_left_out(tmp_path: Path) -> None:
     dataset = excluding(tmp_path, "cat/1.png", "", str(tmp_path / "dög" / "0.png"), "./dög/2.png\r", "")
     assert by_class(dataset, UNSPLIT) == {"cat": ["cat/0.png", "cat/2.png"], "dög": ["dög/1.png"]}
     assert len(dataset.splits[UNSPLIT].labels) == 3
+
+
+def test_a_class_that_a_list_takes_out_of_validation_is_named_unless_nothing_is_left(tmp_path: Path) -> None:
+    make(tmp_path, *(f"{split}/{name}/1.png" for split in ("train", "val") for name in ("cat", "dog")))
+    dataset = excluding(tmp_path, "val/dog/1.png")
+    assert by_class(dataset, "validation") == {"cat": ["val/cat/1.png"], "dog": []}
+    assert [note.partition("exclude.txt ")[2] for note in dataset.notes] == [
+        "leaves validation no images of dog: nothing is measured for it there"
+    ]
+    with pytest.raises(DataError, match=r"leaves no image of class 'cat' in validation"):
+        excluding(tmp_path, "val/dog/1.png", "val/cat/1.png")
+    with pytest.raises(DataError, match=r"leaves no image of class 'cat' in train"):
+        excluding(tmp_path, "train/cat/1.png")
 
 
 def test_a_line_that_names_no_image_is_an_error_that_names_it(tmp_path: Path) -> None:

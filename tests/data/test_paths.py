@@ -10,7 +10,7 @@ from cnn_jax.data.paths import expand, readable_batches, why_unreadable
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import ArrayImages, FileImages
 from cnn_jax.errors import DataError
-from tests.conftest import write_image
+from tests.conftest import make_unlistable, write_image
 
 PIXELS = np.full((6, 5, 3), 9, np.uint8)
 
@@ -47,6 +47,26 @@ def test_a_name_that_stands_for_nothing_is_an_error_that_says_it(photos: Path, n
 def test_a_home_folder_is_understood(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(photos))
     assert expand(["~/b.png"]) == [str(photos / "b.png")]
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("deep/er", "."), ("deep/er", "d*"), ("deep/er", "**/*.JPG"), ("deep", "*/*.png"), (".", "*.png")],
+)
+def test_a_folder_that_cannot_be_read_is_an_error_that_names_it(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, folder: str, name: str
+) -> None:
+    make_unlistable(monkeypatch, photos / folder, PermissionError(13, "Permission denied"))
+    with pytest.raises(DataError, match=r"cannot be read: Permission denied") as caught:
+        expand([photos / name])
+    assert str(caught.value).startswith(str(photos / folder))
+
+
+def test_a_folder_that_a_pattern_does_not_look_into_need_not_be_readable(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_unlistable(monkeypatch, photos / "deep/er", PermissionError(13, "Permission denied"))
+    assert _expand(photos, "*.png", "deep/*.png") == ["b.png", "deep/[1] x.png"]
 
 
 @pytest.fixture(params=[0, paths.HANDFUL], ids=["TensorFlow", "Pillow"])

@@ -16,7 +16,7 @@ from urllib3.util.retry import Retry
 from cnn_jax.config import DataConfig
 from cnn_jax.data.sources import UNSPLIT, Dataset, Split, align_classes, check_data_within_reach, open_dataset
 from cnn_jax.errors import ConfigError, DataError, FetchError
-from tests.conftest import write_image
+from tests.conftest import make_unlistable, write_image
 
 PIXELS = np.full((4, 4, 3), 100, np.uint8)
 
@@ -144,7 +144,7 @@ def test_a_single_class_is_refused_and_named(tmp_path: Path, folder: str) -> Non
     assert str(tmp_path / folder) in str(caught.value)
 
 
-@pytest.mark.parametrize("folder", ["cat", "train/cat", "validation/cat"])
+@pytest.mark.parametrize("folder", ["cat", "train/cat"])
 def test_an_empty_class_is_named_with_its_path(tmp_path: Path, folder: str) -> None:
     if "/" in folder:
         make(tmp_path, *(f"{split}/{name}/1.png" for split in ("train", "validation") for name in ("cat", "dog")))
@@ -169,15 +169,44 @@ def test_an_empty_class_can_be_left_out_as_its_message_says(tmp_path: Path) -> N
     }
 
 
-@pytest.mark.parametrize("validation", [["cat", "cow"], ["cat", "dog", "cow"], ["cow", "emu"]])
-def test_splits_with_different_classes_are_refused_with_the_folder_and_the_odd_ones(
-    tmp_path: Path, validation: list[str]
-) -> None:
-    make(tmp_path, "train/cat/1.png", "train/dog/1.png", *(f"val/{name}/1.png" for name in validation))
-    with pytest.raises(DataError) as caught:
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_class_that_training_lacks_is_refused_and_named(tmp_path: Path, split: str) -> None:
+    make(tmp_path, *(f"train/{name}/1.png" for name in ("cat", "dog")), *(f"{split}/{c}/1.png" for c in ("cat", "emu")))
+    with pytest.raises(DataError, match=rf"^{tmp_path}/{split} has classes that {tmp_path}/train lacks: emu\. "):
         open_folder(tmp_path)
-    assert str(tmp_path / "val") in str(caught.value)
-    assert all(name in str(caught.value) for name in {"cat", "dog"} ^ set(validation))
+    assert open_folder(tmp_path, classes=("dog", "cat")).classes == ("dog", "cat")  # as the message says
+
+
+def test_classes_that_validation_or_test_lacks_are_named_and_the_others_keep_their_labels(tmp_path: Path) -> None:
+    make(tmp_path, *(f"train/{name}/1.png" for name in ("ape", "cat", "dog")), "val/dog/1.png", "test/cat/1.png")
+    make(tmp_path, "test/ape/1.png")
+    (tmp_path / "val/cat").mkdir()
+    dataset = open_folder(tmp_path)
+    assert dataset.classes == ("ape", "cat", "dog")
+    assert by_class(dataset, "validation") == {"ape": [], "cat": [], "dog": ["val/dog/1.png"]}
+    assert by_class(dataset, "test") == {"ape": ["test/ape/1.png"], "cat": ["test/cat/1.png"], "dog": []}
+    assert dataset.notes == (
+        f"{tmp_path}/val has no images of ape, cat: nothing is measured for them there",
+        f"{tmp_path}/test has no images of dog: nothing is measured for it there",
+    )
+    assert open_folder(tmp_path, classes=("dog", "ape")).notes == (
+        f"{tmp_path}/val has no images of ape: nothing is measured for it there",
+        f"{tmp_path}/test has no images of dog: nothing is measured for it there",
+    )
+
+
+def test_a_line_names_ten_classes_at_most(tmp_path: Path) -> None:
+    make(tmp_path, *(f"train/{name}/1.png" for name in "abcdefghijklm"), "val/m/1.png")
+    assert " no images of a, b, c, d, e, f, g, h, i, j and 2 more: " in open_folder(tmp_path).notes[0]
+
+
+@pytest.mark.parametrize("folder", ["val", "val/cat", "test/cat"])
+def test_a_split_without_any_image_is_refused_and_named(tmp_path: Path, folder: str) -> None:
+    make(tmp_path, "train/cat/1.png", "train/dog/1.png")
+    (tmp_path / folder).mkdir(parents=True)
+    split = tmp_path / folder.split("/")[0]
+    with pytest.raises(DataError, match=rf"^{split} has no images \(.*\): fill it or remove it"):
+        open_folder(tmp_path)
 
 
 def test_a_class_called_train_is_a_class(tmp_path: Path) -> None:
@@ -189,6 +218,46 @@ def test_a_test_folder_without_classes_is_left_out_and_said(tmp_path: Path) -> N
     dataset = open_folder(make(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/7.png"))
     assert list(dataset.splits) == ["train"]
     assert dataset.notes == (f"{tmp_path / 'test'} has no class folders: it is left out",)
+
+
+NO_RIGHT, NO_SERVER = PermissionError(13, "Permission denied"), OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize(
+    ("folder", "error"),
+    [("train/cat/more", NO_RIGHT), ("train/cat", NO_SERVER), ("train", NO_RIGHT), ("val", NO_SERVER), (".", NO_RIGHT)],
+)
+def test_a_folder_that_cannot_be_read_is_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, error: OSError
+) -> None:
+    make(tmp_path, *(f"{split}/{name}/{i}.png" for split in ("train", "val") for name in ("cat", "dog") for i in "12"))
+    make(tmp_path, "train/cat/more/3.png")
+    make_unlistable(monkeypatch, tmp_path / folder, error)
+    with pytest.raises(DataError, match=rf"{error.strerror}.*mend it, or move it away") as caught:
+        open_folder(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / folder} cannot be read: ")
+
+
+def test_a_flat_folder_that_cannot_be_read_is_not_taken_for_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, "cat.1.png", "dog.1.png")
+    make_unlistable(monkeypatch, tmp_path, NO_RIGHT)
+    with pytest.raises(DataError, match=f"{tmp_path} cannot be read: Permission denied"):
+        open_dataset(DataConfig(dataset=f"flat:{tmp_path}"))
+
+
+def test_a_link_that_leads_round_in_a_circle_is_an_error_that_names_it(tmp_path: Path) -> None:
+    make(tmp_path, "cat/1.png", "dog/1.png")
+    (tmp_path / "dog" / "2.png").symlink_to("2.png")
+    with pytest.raises(DataError, match=rf"{tmp_path}/dog/2\.png cannot be read: Too many levels of symbolic links"):
+        open_folder(tmp_path)
+
+
+def test_what_lies_in_a_hidden_folder_is_of_no_concern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "cat/1.png", "dog/1.png", "cat/.thumbs/1.png")
+    make_unlistable(monkeypatch, tmp_path / "cat/.thumbs", NO_RIGHT)
+    assert open_folder(tmp_path).splits[UNSPLIT].ids == ("cat/1.png", "dog/1.png")
 
 
 def test_a_folder_around_the_classes_is_hinted_at(tmp_path: Path) -> None:

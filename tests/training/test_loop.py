@@ -18,10 +18,10 @@ from cnn_jax.config import AugmentConfig, Config
 from cnn_jax.data.sources import FileImages, Split
 from cnn_jax.errors import ConfigError, DataError, RunError, WeightsError
 from cnn_jax.experiment import from_json
-from cnn_jax.training import feeds, shared
+from cnn_jax.training import feeds, runs, shared
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.setup import set_up
-from tests.conftest import write_image
+from tests.conftest import make_unlistable, write_image
 from tests.training.helpers import (
     SMALL_CNN,
     SMALL_FROZEN,
@@ -212,6 +212,14 @@ def test_a_run_directory_of_another_configuration_is_refused_with_the_difference
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
 
+def test_checkpoints_that_cannot_be_listed_are_not_taken_for_none(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_unlistable(monkeypatch, finished / "checkpoints", PermissionError(13, "Permission denied"))
+    with pytest.raises(RunError, match=r"--workdir=.* cannot be read: Permission denied"):
+        runs.check(finished, with_(SMALL_CNN, optimizer={"learning_rate": 0.1}))
+
+
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(RunError, match="is not a run directory"):
@@ -259,7 +267,11 @@ def test_images_added_later_do_not_join_a_run_and_images_removed_stop_it(image_f
         ({"model": {"weights": "imagenet"}}, ConfigError, "another model.name: mobilenet"),
         ({"model": {"weights": "nowhere.h5"}}, WeightsError, "nowhere.h5"),
         ({"train": {"freeze_until": "conv_2"}}, ConfigError, "near names: conv2"),
-        ({"data": {"split": (1.0, 0.0, 0.0)}}, DataError, "no validation images"),
+        (
+            {"data": {"split": (1.0, 0.0, 0.0)}, "train": {"early_stopping_epochs": 3}},
+            ConfigError,
+            r"train\.early_stopping_epochs=3 goes by validation images, and there are none",
+        ),
         ({"data": {"dataset": "flowers"}}, ConfigError, "folder:DIR"),
     ],
 )

@@ -19,7 +19,7 @@ class Exclusion:
     left_out: tuple[int, ...]
     """Numbers in the listing, rising."""
     emptied: tuple[tuple[str, str], ...]
-    """Split and class of which nothing would be left; training refuses such a list."""
+    """Split and class of which nothing would be left; where it is trained on, training refuses such a list."""
 
 
 def choose(listing: Listing, unreadable: np.ndarray, copies: Sequence[np.ndarray], pixels: np.ndarray) -> Exclusion:

@@ -60,6 +60,12 @@ _ALL = (
         "Training stops at the first, or skips them with --data.unreadable=skip. Mend or exclude them.",
     ),
     Kind(
+        "unreadable_folder",
+        "problem",
+        "Folder that cannot be read",
+        "Nobody knows what is in it, so training stops. Mend its permissions or the disk, or move it away.",
+    ),
+    Kind(
         "empty_file",
         "problem",
         "Empty file",
@@ -98,8 +104,8 @@ _ALL = (
     Kind(
         "missing_class",
         "problem",
-        "Class that a split lacks",
-        "Every split needs the classes of training. Rename or add the folder, or use --data.classes.",
+        "Class that training lacks",
+        "Nothing can learn it. Rename its folder, add images to training, or use --data.classes.",
     ),
     Kind(
         "severe_imbalance",
@@ -107,6 +113,12 @@ _ALL = (
         "Classes far out of balance",
         f"The largest class has more than {SEVERE_IMBALANCE:g} times the images of the smallest. "
         "Add images, or say --train.class_weights=balanced.",
+    ),
+    Kind(
+        "unmeasured_class",
+        "warning",
+        "Class that validation or test lacks",
+        "It is learnt like the others, and nothing is measured for it there. Move some of its images there.",
     ),
     Kind(
         "imbalance",

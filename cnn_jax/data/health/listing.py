@@ -15,7 +15,7 @@ from cnn_jax.config import DataConfig
 from cnn_jax.data.health.findings import Finding
 from cnn_jax.data.health.passed_by import below, passed_by, passed_by_flat
 from cnn_jax.data.sources import UNSPLIT, EncodedImages, FileImages, Images, Names, image_files, open_dataset
-from cnn_jax.data.sources.dataset import read_names
+from cnn_jax.data.sources.dataset import TRAINED_ON, read_names
 from cnn_jax.data.sources.folders import split_folders, subfolders
 from cnn_jax.errors import ConfigError, DataError
 from cnn_jax.files import as_path, is_remote
@@ -117,7 +117,7 @@ def _list_folder(config: DataConfig, folder: Path) -> Listing:
     found = sorted({path.name for _, root in roots for path in subfolders(root)})
     classes = tuple(found) if config.classes is None else config.classes
     files = [
-        (splits.index(split), label, [below(folder, path) for path in image_files(root / class_name)])
+        (splits.index(split), label, [below(folder, path) for path in image_files(root / class_name, on_error=_later)])
         for split, root in roots
         for label, class_name in enumerate(classes)
     ]
@@ -134,6 +134,10 @@ def _list_folder(config: DataConfig, folder: Path) -> Listing:
         (*_class_findings(config, folder, roots, classes), *passed_by(folder, [root for _, root in roots], classes)),
     )
     return listing if config.exclude is None else _leave_out(listing, config.exclude)
+
+
+def _later(_: OSError) -> None:
+    """`passed_by` names each folder that cannot be read."""
 
 
 def _roots(folder: Path) -> list[tuple[str, Path]]:
@@ -159,18 +163,23 @@ def _leave_out(listing: Listing, exclude: str) -> Listing:
 def _class_findings(
     config: DataConfig, folder: Path, roots: list[tuple[str, Path]], classes: tuple[str, ...]
 ) -> list[Finding]:
-    """Classes without images; where all have some, what training has against the folders, if anything."""
+    """Classes without images; where training has all, what else it has against the folders, if anything."""
     found = []
     for split, root in roots:
         for class_name in classes:
-            if not (root / class_name).is_dir():
-                found.append(Finding("missing_class", (class_name,), f"not in {split}"))
-            elif not image_files(root / class_name):
+            there = (root / class_name).is_dir()
+            if there and image_files(root / class_name, on_error=_later):
+                continue
+            if split not in TRAINED_ON:
+                found.append(Finding("unmeasured_class", (class_name,), f"no images in {split}"))
+            elif there:
                 found.append(Finding("empty_class", (below(folder, root / class_name),)))
-    if found:
+            else:
+                found.append(Finding("missing_class", (class_name,), f"not in {split}"))
+    if any(finding.kind != "unmeasured_class" for finding in found):
         return found
     try:
         open_dataset(config)
     except DataError as error:
-        return [Finding("refused", (), str(error))]
-    return []
+        found.append(Finding("refused", (), str(error)))
+    return found

@@ -40,20 +40,18 @@ def passed_by_flat(folder: Path) -> Iterator[Finding]:
 
 def _in_class(folder: Path, path: str) -> Iterator[Finding]:
     try:
-        found = entries(path)
+        for entry in entries(path):
+            if not entry.is_dir():
+                if not is_image_name(entry.name):
+                    yield _file(folder, entry)
+            elif entry.name.startswith("."):
+                yield _folder(folder, entry, "hidden")
+            elif entry.is_symlink():
+                yield _folder(folder, entry, "a link to a folder")
+            else:
+                yield from _in_class(folder, entry.path)
     except OSError as error:
-        yield Finding("ignored_image", (below(folder, path) + "/",), f"cannot be opened: {error.strerror}")
-        return
-    for entry in found:
-        if not entry.is_dir():
-            if not is_image_name(entry.name):
-                yield _file(folder, entry)
-        elif entry.name.startswith("."):
-            yield _folder(folder, entry, "hidden")
-        elif entry.is_symlink():
-            yield _folder(folder, entry, "a link to a folder")
-        else:
-            yield from _in_class(folder, entry.path)
+        yield Finding("unreadable_folder", (below(folder, error.filename),), str(error.strerror))
 
 
 def _file(folder: Path, entry: Entry, place: str = "") -> Finding:
@@ -67,9 +65,13 @@ def _file(folder: Path, entry: Entry, place: str = "") -> Finding:
 
 def _folder(folder: Path, entry: Entry, why: str) -> Finding:
     hidden = entry.name.startswith(".")
-    images = len(image_files(entry.path))
-    kind = "hidden_folder" if hidden else "ignored_image" if images else "ignored_file"
-    return Finding(kind, (below(folder, entry.path) + "/",), f"{'hidden' if hidden else why}; images in it: {images:,}")
+    unread: list[OSError] = []
+    images = len(image_files(entry.path, on_error=unread.append))
+    kind = "hidden_folder" if hidden else "ignored_image" if images or unread else "ignored_file"
+    detail = f"{'hidden' if hidden else why}; images in it: {images:,}"
+    if unread:
+        detail += f", and what cannot be read: {below(folder, unread[0].filename)} ({unread[0].strerror})"
+    return Finding(kind, (below(folder, entry.path) + "/",), detail)
 
 
 def below(folder: Path, path: str | Path) -> str:

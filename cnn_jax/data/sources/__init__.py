@@ -62,7 +62,7 @@ def _open(config: DataConfig) -> Dataset:
     if kind == "folder" and rest:
         return open_folder(config.dataset, as_path(rest), config.classes)
     if kind == "flat" and rest:
-        return open_flat(config.dataset, as_path(rest), config.separator)
+        return open_flat(config.dataset, as_path(rest), config.separator, config.separator_at)
     if kind == "tfds" and rest:
         return open_tfds(config.dataset, rest, config.data_dir)
     if config.dataset == "digits":

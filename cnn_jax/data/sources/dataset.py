@@ -17,6 +17,13 @@ UNSPLIT = "all"
 """The name of the one split of a data set that does not come split."""
 
 
+TRAINED_ON = ("train", UNSPLIT)
+"""Splits that need images of every class; the others are measured on, and say what they lack."""
+
+NAMED_CLASSES = 10
+"""Classes that a line names one by one."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Labelled examples in a fixed order."""
@@ -48,6 +55,13 @@ class Dataset:
     """What the ids are paths below, where they are paths."""
     notes: tuple[str, ...] = ()
     """What was found and left out."""
+
+
+def unmeasured(where: str, classes: Sequence[str]) -> str:
+    """The line that says that a split for measuring has no images of these classes."""
+    names = ", ".join(classes[:NAMED_CLASSES])
+    more = f" and {len(classes) - NAMED_CLASSES} more" if len(classes) > NAMED_CLASSES else ""
+    return f"{where} no images of {names}{more}: nothing is measured for {'it' if len(classes) == 1 else 'them'} there"
 
 
 def select_classes(dataset: Dataset, classes: tuple[str, ...], field: str) -> Dataset:
@@ -94,23 +108,27 @@ def leave_out(dataset: Dataset, path: Path) -> Dataset:
     """The data set without the examples that the text file `path` names, one a line, by id or absolute path.
 
     Raises:
-        DataError: the file cannot be read, a line names nothing, or a class is left without images.
+        DataError: the file cannot be read, a line names nothing, a class is left without images to train on, or a split
+            without any.
     """
     named = read_names(path, dataset.folder)
     found: set[str] = set()
-    splits = {}
+    splits, notes = {}, list(dataset.notes)
     for name, split in dataset.splits.items():
         here = [i for i, id_ in enumerate(split.ids) if id_ in named]
         found.update(split.ids[i] for i in here)
         kept = split.take(np.setdiff1d(np.arange(len(split)), here)) if here else split
-        for label in set(split.labels[here]) - set(kept.labels):
-            raise DataError(f"data.exclude={path} leaves no image of class {dataset.classes[label]!r} in {name}")
+        emptied = [dataset.classes[label] for label in np.setdiff1d(split.labels[here], kept.labels)]
+        if emptied and (name in TRAINED_ON or not len(kept)):
+            raise DataError(f"data.exclude={path} leaves no image of class {emptied[0]!r} in {name}")
+        if emptied:
+            notes.append(unmeasured(f"data.exclude={path} leaves {name}", emptied))
         splits[name] = kept
     for id_, line in named.items():
         unused = dataset.folder is not None and (dataset.folder / id_).is_file()  # of a class that data.classes lacks
         if id_ not in found and not unused:
             raise DataError(f"{path}, line {line}: {dataset.name} has no image {id_!r}: mend or remove the line")
-    return replace(dataset, splits=splits)
+    return replace(dataset, splits=splits, notes=tuple(notes))
 
 
 def read_names(path: Path, folder: Path | None) -> dict[str, int]:

@@ -1,16 +1,17 @@
 """Folders of image files: a folder for each class, or the class in the name of each file."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal, NoReturn
 
 import numpy as np
 
-from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split
+from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split, unmeasured
 from cnn_jax.data.sources.images import FileImages
 from cnn_jax.data.sources.names import Names
-from cnn_jax.errors import DataError
-from cnn_jax.files import Entry, entries
+from cnn_jax.errors import DataError, RemoteError
+from cnn_jax.files import entries
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 """Those of Keras' `image_dataset_from_directory`."""
@@ -30,7 +31,8 @@ def open_folder(name: str, folder: Path, wanted: tuple[str, ...] | None) -> Data
         wanted: where all of these classes are there, the other folders are left alone: they may be empty.
 
     Raises:
-        DataError: the folder is missing, has fewer than two classes, an empty one, or others in each split.
+        DataError: the folder is missing or cannot be read, has fewer than two classes or an empty one; or a split has a
+            class that training lacks, or no images.
     """
     _check_exists(name, folder)
     found = split_folders(folder)
@@ -43,7 +45,7 @@ def open_folder(name: str, folder: Path, wanted: tuple[str, ...] | None) -> Data
     splits, notes = {split: folders[0] for split, folders in found.items() if folders}, []
     if "test" in splits and not subfolders(splits["test"]):
         notes.append(f"{splits.pop('test')} has no class folders: it is left out")
-    return _scan_splits(name, folder, splits, wanted, tuple(notes))
+    return _scan_splits(name, folder, splits, wanted, notes)
 
 
 def split_folders(folder: Path) -> dict[str, list[Path]]:
@@ -61,7 +63,10 @@ def _check_exists(name: str, folder: Path) -> None:
 
 def subfolders(folder: Path) -> list[Path]:
     """In the order of their characters, as in Keras, without hidden ones."""
-    return [folder / entry.name for entry in entries(folder) if entry.is_dir() and not entry.name.startswith(".")]
+    try:
+        return [folder / entry.name for entry in entries(folder) if entry.is_dir() and not entry.name.startswith(".")]
+    except OSError as error:
+        refuse_unlisted(error)
 
 
 def _is_a_class(train: list[Path], others: list[Path]) -> bool:
@@ -70,28 +75,48 @@ def _is_a_class(train: list[Path], others: list[Path]) -> bool:
 
 
 def _scan_splits(
-    name: str, root: Path, folders: dict[str, Path], wanted: tuple[str, ...] | None, notes: tuple[str, ...] = ()
+    name: str, root: Path, folders: dict[str, Path], wanted: tuple[str, ...] | None, notes: Sequence[str] = ()
 ) -> Dataset:
-    """Read the class folders of each split; all splits must have the classes of the first."""
-    classes: tuple[str, ...] = ()
-    splits = {}
+    """Read the class folders of each split. Those of the first, which is trained on, are the classes.
+
+    Another split may have fewer, and a note says which it lacks; it may not have others.
+    """
+    first, *others = folders.values()
+    classes = _classes_in(first, wanted)
+    for folder in others:
+        unknown = [p.name for p in subfolders(folder) if p.name not in classes]
+        if unknown and (wanted is None or not set(wanted) <= set(classes)):
+            raise DataError(
+                f"{folder} has classes that {first} lacks: {', '.join(unknown)}. Rename their folders, move images of "
+                "them to training, or name the classes to use with --data.classes"
+            )
+    splits, notes = {}, list(notes)
     for split, folder in folders.items():
-        here = tuple(p.name for p in subfolders(folder))
-        if wanted is not None and set(wanted) <= set(here):
-            here = tuple(sorted(wanted))
-        if len(here) < 2:
-            raise DataError(
-                f"{folder} needs a folder for each class, at least two, with the images inside; "
-                f"it has {'none' if not here else repr(here[0])}{_hint(folder, here)}"
-            )
-        if classes and here != classes:
-            odd = sorted(set(here) ^ set(classes))
-            raise DataError(
-                f"{folder} has other classes than the train folder: {', '.join(odd)} is in only one of them"
-            )
-        classes = here
-        splits[split] = _scan_classes(root, folder, classes)
-    return Dataset(name, classes, splits, root, notes)
+        splits[split], empty = _scan_classes(root, folder, classes)
+        if empty and folder is first:
+            raise _without_images(folder / empty[0], "fill it, remove it, or leave the class out with --data.classes")
+        if not len(splits[split]):
+            raise _without_images(folder, "fill it or remove it")
+        if empty:
+            notes.append(unmeasured(f"{folder} has", empty))
+    return Dataset(name, classes, splits, root, tuple(notes))
+
+
+def _without_images(folder: Path, fix: str) -> DataError:
+    return DataError(f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)}): {fix}")
+
+
+def _classes_in(folder: Path, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The classes that the folder has folders for; only the wanted ones, where it has all of them."""
+    here = tuple(p.name for p in subfolders(folder))
+    if wanted is not None and set(wanted) <= set(here):
+        return tuple(sorted(wanted))
+    if len(here) < 2:
+        raise DataError(
+            f"{folder} needs a folder for each class, at least two, with the images inside; "
+            f"it has {'none' if not here else repr(here[0])}{_hint(folder, here)}"
+        )
+    return here
 
 
 def _hint(folder: Path, here: tuple[str, ...]) -> str:
@@ -103,54 +128,59 @@ def _hint(folder: Path, here: tuple[str, ...]) -> str:
     return ""
 
 
-def _scan_classes(root: Path, folder: Path, classes: tuple[str, ...]) -> Split:
+def _scan_classes(root: Path, folder: Path, classes: tuple[str, ...]) -> tuple[Split, list[str]]:
+    """The images below the class folders of a split, and the classes without any."""
     counts: list[int] = []
     skipped = len(os.path.join(root, ""))
 
     def names() -> Iterator[str]:
         for class_name in classes:
-            images = image_files(folder / class_name, special=False)
-            if not images:
-                raise DataError(
-                    f"{folder / class_name} has no images ({', '.join(IMAGE_SUFFIXES)}): "
-                    "fill it, remove it, or leave the class out with --data.classes"
-                )
+            images = image_files(folder / class_name)
             counts.append(len(images))
             for path in images:
                 yield path[skipped:].replace(os.sep, "/")
 
     ids = Names.of(names())
-    return Split(ids, np.repeat(np.arange(len(classes), dtype=np.int32), counts), FileImages(ids, str(root)))
+    labels = np.repeat(np.arange(len(classes), dtype=np.int32), counts)
+    empty = [class_name for class_name, count in zip(classes, counts, strict=True) if not count]
+    return Split(ids, labels, FileImages(ids, str(root))), empty
 
 
-def image_files(folder: Path | str, *, special: bool = True) -> list[str]:
-    """Image files at any depth, sorted by path; hidden ones are skipped.
+def image_files(folder: Path | str, *, on_error: Callable[[OSError], None] | None = None) -> list[str]:
+    """Image files at any depth, sorted by path; none of a folder that is not there. Hidden ones are skipped.
 
     Args:
-        special: whether what has the name of an image may be a pipe, socket or device. Reading one never ends.
+        on_error: where given, it is told of each folder that cannot be read, and what has the name of an image may be a
+            pipe, socket or device (reading one never ends). By default both are errors.
 
     Raises:
-        DataError: it is one and may not be.
+        DataError: one of both.
     """
     found, folders = [], [str(folder)]
     while folders:
-        for entry in _entries(folders.pop()):
-            if entry.is_dir():
-                if not entry.name.startswith(".") and not entry.is_symlink():
-                    folders.append(entry.path)
-            elif is_image_name(entry.name):
-                if not special:
-                    require_file(entry.path, entry.is_file())
-                found.append(entry.path)
+        try:
+            for entry in entries(folders.pop()):
+                if entry.is_dir():
+                    if not entry.name.startswith(".") and not entry.is_symlink():
+                        folders.append(entry.path)
+                elif is_image_name(entry.name):
+                    if on_error is None:
+                        require_file(entry.path, entry.is_file())
+                    found.append(entry.path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            (on_error or refuse_unlisted)(error)
     return sorted(found)
 
 
-def _entries(folder: str) -> list[Entry]:
-    """In the order of their names; none of a folder that cannot be read, as with `os.walk`."""
-    try:
-        return entries(folder)
-    except OSError:
-        return []
+def refuse_unlisted(error: OSError) -> NoReturn:
+    """Raise DataError for a folder that cannot be read: what it holds would be missing without a word."""
+    if isinstance(error, RemoteError):  # it says what to do
+        raise error
+    raise DataError(
+        f"{error.filename} cannot be read: {error.strerror}. Its images would be missing: mend it, or move it away"
+    ) from error
 
 
 def require_file(path: str, is_file: bool) -> None:
@@ -164,20 +194,20 @@ def is_image_name(name: str) -> bool:
     return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def open_flat(name: str, folder: Path, separator: str) -> Dataset:
-    """Files of one folder whose class is the text before the first `separator` of their name: Kaggle's `cat.0.jpg`.
+def open_flat(name: str, folder: Path, separator: str, at: Literal["first", "last"] = "first") -> Dataset:
+    """Files of one folder whose class is the text before a separator in their name: Kaggle's `cat.0.jpg`.
+
+    Args:
+        at: which separator that is, where a name has several.
 
     Raises:
         DataError: the folder is missing or has no images, a name has no class, or there is only one class.
     """
     _check_exists(name, folder)
-    found = [entry for entry in _entries(str(folder)) if is_image_name(entry.name) and not entry.is_dir()]
-    for entry in found:
-        require_file(entry.path, entry.is_file())
-    files = [entry.name for entry in found]
+    files = _flat_files(folder)
     if not files:
         raise DataError(f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)}); flat: does not look into its folders")
-    of = [_class_of(file, separator) for file in files]
+    of = [_class_of(file, separator, at) for file in files]
     nameless = [file for file, class_name in zip(files, of, strict=True) if not class_name]
     if nameless:
         raise DataError(
@@ -185,15 +215,41 @@ def open_flat(name: str, folder: Path, separator: str) -> Dataset:
             "rename or remove them, or say what ends the class with --data.separator"
         )
     classes = tuple(sorted(set(of)))
+    note = _at_the_last(files, separator, len(classes)) if at == "first" else ""
     if len(classes) < 2:
-        raise DataError(f"{folder} needs images of two classes; before {separator!r}, all names say {classes[0]!r}")
+        before = f"before the {at} {separator!r}"
+        raise DataError(f"{folder} needs images of two classes; {before}, all names say {classes[0]!r}. {note}".strip())
     label = {class_name: i for i, class_name in enumerate(classes)}
     ids = Names.of(files)
     labels = np.asarray([label[class_name] for class_name in of], np.int32)
-    return Dataset(name, classes, {UNSPLIT: Split(ids, labels, FileImages(ids, str(folder)))}, folder)
+    split = Split(ids, labels, FileImages(ids, str(folder)))
+    return Dataset(name, classes, {UNSPLIT: split}, folder, (note,) if note else ())
 
 
-def _class_of(file: str, separator: str) -> str:
+def _at_the_last(files: Sequence[str], separator: str, classes: int) -> str:
+    """What to say where names have several separators, and the last gives more classes, with two images each or more.
+
+    Where it gives more than that, what follows the first is no part of a class: `cat.0.mirrored.jpg`.
+    """
+    others = len({_class_of(file, separator, "last") for file in files})
+    if not classes < others <= len(files) / 2:
+        return ""
+    return f"Classes end at the first {separator!r}; at the last, there are {others}: --data.separator_at=last"
+
+
+def _flat_files(folder: Path) -> list[str]:
+    """The names of the image files in the folder itself."""
+    try:
+        found = [entry for entry in entries(folder) if is_image_name(entry.name) and not entry.is_dir()]
+        for entry in found:
+            require_file(entry.path, entry.is_file())
+    except OSError as error:
+        refuse_unlisted(error)
+    return [entry.name for entry in found]
+
+
+def _class_of(file: str, separator: str, at: Literal["first", "last"]) -> str:
     """Empty where the name, without its suffix, has no separator."""
-    class_name, found, _ = os.path.splitext(file)[0].partition(separator)
+    stem = os.path.splitext(file)[0]
+    class_name, found, _ = stem.partition(separator) if at == "first" else stem.rpartition(separator)
     return class_name if found else ""

@@ -13,6 +13,7 @@ from cnn_jax.data.health.findings import KINDS
 from cnn_jax.data.health.listing import Listing, list_images
 from cnn_jax.data.sources import open_dataset
 from cnn_jax.errors import ConfigError, DataError
+from tests.conftest import make_unlistable
 from tests.data.health.defects import clean, defective, photograph, save
 
 Planted = tuple[Path, dict[str, set[tuple[str, ...]]], Report]
@@ -120,9 +121,22 @@ def test_classes_without_images_and_classes_that_a_split_lacks(tmp_path: Path) -
     save(root / "validation/more/1.jpg", photograph(50))
     assert found(check(listed(root))) == {
         "empty_class": {("train/empty",)},
-        "missing_class": {("empty",), ("more",)},
+        "missing_class": {("more",)},
+        "unmeasured_class": {("empty",)},
     }
     assert found(check(listed(root, classes=("cat", "dog")))) == {}
+
+
+def test_a_class_that_validation_lacks_is_a_warning_and_does_not_hide_what_training_refuses(tmp_path: Path) -> None:
+    root = clean(tmp_path / "set", each=2)
+    save(root / "train/rare/1.jpg", photograph(50))
+    report = check(listed(root))
+    assert found(report) == {"unmeasured_class": {("rare",)}}
+    assert report.count("problem") == 0
+    (root / "test/cat").mkdir(parents=True)
+    assert "unmeasured_class" in found(check(listed(root)))
+    (finding,) = check(listed(root)).findings["refused"]
+    assert finding.detail.startswith(f"{root / 'test'} has no images")
 
 
 def test_what_training_has_against_the_folders_is_quoted(tmp_path: Path) -> None:
@@ -199,3 +213,29 @@ def test_kinds_come_worst_first() -> None:
     ranks = [order.index(kind.severity) for kind in KINDS.values()]
     assert ranks == sorted(ranks)
     assert np.unique(ranks).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind", "detail"),
+    [
+        ("train/cat/deep", "unreadable_folder", "Permission denied"),
+        ("train/cat", "unreadable_folder", "Permission denied"),
+        (
+            "other/deep",
+            "ignored_image",
+            "no split; images in it: 0, and what cannot be read: other/deep (Permission denied)",
+        ),
+    ],
+)
+def test_a_folder_that_cannot_be_read_is_found_and_the_others_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, kind: str, detail: str
+) -> None:
+    root = clean(tmp_path / "set", each=2)
+    (root / "train/cat/deep").mkdir()
+    (root / "other/deep").mkdir(parents=True)
+    make_unlistable(monkeypatch, root / folder, PermissionError(13, "Permission denied"))
+    report = check(listed(root))
+    (finding,) = report.findings[kind]
+    assert finding.names == ("other/" if folder == "other/deep" else folder,)
+    assert finding.detail == detail
+    assert bool(report.count("problem")) == (kind == "unreadable_folder")
