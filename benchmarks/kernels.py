@@ -117,7 +117,8 @@ def steps(name: str, alpha: float, batch: int, precision: str) -> Iterator[tuple
             state = result[0] if isinstance(result, tuple) else state  # a step gives its memory to the next one
         return statistics.median(times[1:]), compiled
 
-    of_an_image = jax.jit(model.logits).lower(variables, images[:1]).cost_analysis()["flops"]
+    of_one = jax.jit(model.logits).lower(variables, images[:1])
+    of_an_image = (of_one.cost_analysis() or of_one.compile().cost_analysis())["flops"]  # GPUs count compiled programs
     yield "inference", timed(make_predict(model, mesh), variables, images)[0], batch * of_an_image / 1e9
     for until in ("head", "conv_pw_10", "none") if name == "mobilenet" else ("none",):
         freezing, optimizer = Freezing.until(model, until), optax.adam(1e-4)

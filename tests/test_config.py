@@ -46,6 +46,7 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     "data.dataset": [""],
     "data.batch_size": [0, -1],
     "data.eval_batch_size": [0, -1],
+    "data.device_memory_share": [-0.1, 1.1, "half"],
     "data.memory_megabytes": [-1, 1.5],
     "data.disk_megabytes": [-1, 1.5],
     "data.steps_per_epoch": [0, -1],

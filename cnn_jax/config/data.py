@@ -52,6 +52,9 @@ class DataConfig:
     disk_megabytes: int = 8192
     """Bound of the resized images that are kept in the cache folder for the next start; 0 keeps none. The ones unused
     for longest make room."""
+    device_memory_share: float = 0.5
+    """Training images, or kept features, that fit into this share of the memory of the GPUs or TPUs are put there once,
+    and several steps run in one call; otherwise each step gets its batch from the host. 0: always. On CPU: always."""
     data_dir: str | None = None
     """`tfds:` the folder of the prepared data sets; None is TFDS' default."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -70,6 +73,8 @@ class DataConfig:
         require(0 <= self.shapes_seed < 2**31, "data.shapes_seed", self.shapes_seed, "at least 0 and below 2**31")
         for name in ("memory_megabytes", "disk_megabytes"):
             require(getattr(self, name) >= 0, f"data.{name}", getattr(self, name), "0 or more")
+        share = self.device_memory_share
+        require(0 <= share <= 1, "data.device_memory_share", share, "between 0 and 1")
         steps = self.steps_per_epoch
         require(steps is None or steps >= 1, "data.steps_per_epoch", steps, "at least 1, or None for a full pass")
         shares = len(self.split) == 3 and all(0 <= share <= 1 for share in self.split)

@@ -1,8 +1,9 @@
 """The epochs of one phase: training steps, then validation."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,11 +19,12 @@ from cnn_jax.training.feeds import Feed
 from cnn_jax.training.logs import MetricsLog, Reporter
 from cnn_jax.training.phases import Phase
 from cnn_jax.training.progress import Metrics, Progress
+from cnn_jax.training.resident import Pace, Ran
 from cnn_jax.training.saving import Saver
 from cnn_jax.training.setup import Job
 from cnn_jax.training.solver import Solution
 from cnn_jax.training.state import Totals, TrainState
-from cnn_jax.training.step import Report, make_predict, make_train_step
+from cnn_jax.training.step import Report, make_predict, make_train_step, train_step
 
 NAMED_FILES = 8
 """Images of a bad batch that its error names."""
@@ -34,15 +36,20 @@ class Epochs:
     def __init__(self, job: Job, phase: Phase, feed: Feed, saver: Saver, log: MetricsLog, reporter: Reporter) -> None:
         self._job, self._phase, self._feed, self._saver = job, phase, feed, saver
         self._log, self._reporter, self._clock = log, reporter, job.clock
-        self._jitted = make_train_step(
-            feed.model, phase.optimizer, phase.freezing, job.config.seed, job.mesh, job.options
+        parts = feed.model, phase.optimizer, phase.freezing, job.config.seed
+        self._jitted = (
+            make_train_step(*parts, job.mesh, job.options)
+            if feed.resident is None
+            else feed.resident.steps(train_step(*parts, job.options))
         )
+        self._pace = Pace()
         self._compiled: Any = None
         self._predict = make_predict(feed.model, job.mesh)
         self._batches: Generator[Batch, None, None] | None = None
         self._flops: float | None = None
         self._memory: dict[str, int | None] | None = None
         self._solution: Solution | None = None
+        self._held: list[Batch] | None = None
         self.predictions: Predictions | None = None
         """Of the newest validation."""
 
@@ -65,9 +72,9 @@ class Epochs:
         size, first, end = self._job.config.data.batch_size, int(state.step), epoch * self._job.steps_per_epoch
         if self._phase.solved:
             return self._solve(state, progress, stopped)
-        if self._batches is None:
+        if self._batches is None and self._feed.resident is None:
             self._batches = self._feed.training(first)
-        begun, pending = time.perf_counter(), None
+        begun, step, pending = time.perf_counter(), first, None
 
         def progressed() -> Progress:
             seconds = progress.training_seconds + time.perf_counter() - begun
@@ -75,19 +82,16 @@ class Epochs:
             return replace(progress, training_seconds=seconds, flops=work, memory=memory)
 
         with self._reporter.bar(f"epoch {epoch}/{self._job.config.train.epochs}", end - first, "images") as bar:
-            for step in range(first + 1, end + 1):
-                if stopped():
-                    break
-                batch = next(self._batches)
-                state, report = self._step(state, batch)
-                if pending is not None:  # one step runs while the next is prepared, and no more than that
-                    bar.advance(size, f"loss {self._checked(*pending):.4f}")
-                pending = step, report, batch["index"]
+            while step < end and not stopped():
+                state, ran = self._advance(state, step, self._saver.next_due(step, end) - step)
+                if pending is not None:  # one step, or call, runs while the next is prepared, and no more than that
+                    bar.advance(size * pending.steps, f"loss {self._checked(pending):.4f}")
+                step, pending = step + ran.steps, ran
                 if step < end and self._saver.due(step):
-                    self._checked(*pending)
+                    self._checked(pending)
                     self._saver.save(state, self._phase.freezing, progressed())
             if pending is not None:
-                self._checked(*pending)
+                self._checked(pending)
         seconds = time.perf_counter() - begun
         speed = (int(state.step) - first) * size / max(seconds, 1e-9)
         return state, progressed(), speed
@@ -107,36 +111,55 @@ class Epochs:
         progress = replace(progress, training_seconds=progress.training_seconds + seconds, flops=None, memory=memory)
         return state, progress, images / max(seconds, 1e-9)
 
+    def _advance(self, state: TrainState, step: int, most: int) -> tuple[TrainState, Ran]:
+        """Start the next step, or of data on the devices the next few, `most` at most."""
+        if self._feed.resident is None:
+            assert self._batches is not None
+            batch = next(self._batches)
+            state, report = self._step(state, batch)
+            return state, Ran(step + 1, 1, report, lambda _: batch["index"])
+        call = self._feed.resident.call(step, min(most, self._pace.steps))
+        state, reports = self._pace.run(self._run, state, *call.arguments)
+        return state, Ran(step + 1, call.steps, reports, self._feed.resident.indices)
+
     def _step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Report]:
-        inputs, labels = (self._job.mesh.put_batch(batch[key]) for key in ("image", "label"))
+        return self._run(state, *(self._job.mesh.put_batch(batch[key]) for key in ("image", "label")))
+
+    def _run(self, state: TrainState, *arguments: Any) -> tuple[TrainState, Report]:
+        """Run the program, which is compiled at first."""
         if self._compiled is not None:
-            return self._compiled(state, inputs, labels)
+            return self._compiled(state, *arguments)
         with self._clock.part("compilation"):
-            self._compiled = self._jitted.lower(state, inputs, labels).compile()
+            self._compiled = self._jitted.lower(state, *arguments).compile()
+            rows = arguments[0]
             of_a_device = flops.compiled_step(
                 self._feed.model,
                 self._phase.freezing,
                 self._job.variables,
                 self._compiled,
-                inputs,
+                jax.ShapeDtypeStruct((self._job.config.data.batch_size, *rows.shape[1:]), rows.dtype),
                 self._job.options.microbatches,
             )
         self._flops = of_a_device and of_a_device * self._job.mesh.devices
         self._memory = {"step": _bytes_of(self._compiled), "kept": self._feed.kept_bytes}
         with self._clock.part("first step"):
-            result = jax.block_until_ready(self._compiled(state, inputs, labels))
+            result = jax.block_until_ready(self._compiled(state, *arguments))
         self._reporter.line(f"start      {self._clock}")
         return result
 
-    def _checked(self, step: int, report: Report, indices: np.ndarray) -> float:
-        """The loss of a step.
+    def _checked(self, ran: Ran) -> float:
+        """The loss of the last of some steps.
 
         Raises:
-            RunFailed: it, or the gradient, is not finite: nothing of the state is worth keeping from there on.
+            RunFailed: a loss, or gradient, is not finite: nothing of the state is worth keeping from there on.
         """
-        loss, norm = float(report["loss"]), float(report["gradient_norm"])
-        if np.isfinite(loss) and np.isfinite(norm):
-            return loss
+        losses, norms = (np.ravel(ran.reports[name])[: ran.steps] for name in ("loss", "gradient_norm"))
+        finite = np.isfinite(losses) & np.isfinite(norms)
+        if finite.all():
+            return float(losses[-1])
+        place = int(finite.argmin())
+        step, loss, norm = ran.first + place, losses[place], norms[place]
+        indices = ran.indices(step)
         ids = self._job.dataset.splits["train"].ids
         names = [ids[index] for index in indices[:NAMED_FILES]]
         more = f" and {len(indices) - len(names)} more" if len(indices) > len(names) else ""
@@ -167,13 +190,22 @@ class Epochs:
         """What the network says of the validation images; None without any."""
         if self._feed.validation is None:
             return None
-        mesh, variables = self._job.mesh, state.evaluated
+        variables, batches = state.evaluated, self._validation(self._feed.validation)
         with self._reporter.bar("validation", len(self._job.dataset.splits["validation"]), "images") as bar:
             return predict_all(
-                lambda inputs: self._predict(variables, mesh.put_batch(inputs)),
-                mesh.with_all_labels(self._feed.validation()),
-                lambda count: bar.advance(count, items=count),
+                partial(self._predict, variables), batches, lambda count: bar.advance(count, items=count)
             )
+
+    def _validation(self, batches: Callable[[], Iterable[Batch]]) -> Iterable[Batch]:
+        """The batches on the devices; beside training data that stay there, they are put there once."""
+        if self._held is not None:
+            return self._held
+        mesh = self._job.mesh
+        found: Iterator[Any] = ({**b, "image": mesh.put_batch(b["image"])} for b in mesh.with_all_labels(batches()))
+        if self._feed.resident is None:
+            return found
+        self._held = list(found)
+        return self._held
 
     def _report(
         self,

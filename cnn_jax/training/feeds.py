@@ -1,6 +1,6 @@
 """What the steps of a phase are fed with: the images themselves, or the kept features of them."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,12 +8,14 @@ import numpy as np
 
 from cnn_jax.data.rows import evaluation_rows, training_batches, training_rows
 from cnn_jax.data.sources import ArrayImages, Split
+from cnn_jax.data.store import Rows
 from cnn_jax.data.stream import Batch, evaluation_batches
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
 from cnn_jax.training.feature_cache import FeatureCache, Features, Plan
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.phases import Phase
+from cnn_jax.training.resident import Resident, fits
 from cnn_jax.training.setup import Job
 from cnn_jax.training.state import TrainState
 
@@ -33,6 +35,8 @@ class Feed:
     """What images or features take in memory."""
     features: Features | None
     """All that the batches are taken from, where features are kept."""
+    resident: Resident | None = None
+    """The training data on the devices, where they have room for them; then no batches come from the host."""
 
 
 def make_feed(
@@ -53,7 +57,8 @@ def make_feed(
             if not data.augment.reads_originals:
                 training = job.shared.in_memory("train", training, resize, budget, data.disk_megabytes)
         batches = partial(evaluation_batches, validation, resize, data.eval_batch_size, *place)
-        arrays = [split.images.pixels for split in (training, validation) if isinstance(split.images, ArrayImages)]
+        arrays = [split.images.pixels for split in (validation, training) if isinstance(split.images, ArrayImages)]
+        stay = len(arrays) == 2 and not data.augment.changes_images
         return Feed(
             job.model,
             lambda first: training_batches(training, resize, data.batch_size, seed, data.augment, first, *place),
@@ -61,6 +66,7 @@ def make_feed(
             validation if len(validation) else None,
             sum(array.nbytes for array in arrays),
             None,
+            _resident(job, arrays, training.labels, reporter) if stay else None,
         )
     kept = _features(job, phase, phase.features, state.variables, reporter, stopped)
     if kept is None:
@@ -74,7 +80,24 @@ def make_feed(
         job.shared.decoded("validation", validation, resize) if len(validation) else None,
         sum(array.nbytes for array in arrays),
         kept,
+        None if phase.solved else _resident(job, [kept.validation, *kept.training], training.labels, reporter),
     )
+
+
+def _resident(job: Job, rows: Sequence[np.ndarray | Rows], labels: np.ndarray, reporter: Reporter) -> Resident | None:
+    """The training data on the devices, where these have room for all; None where the data stay with the host.
+
+    Args:
+        rows: of validation, then of training, a view each.
+    """
+    arrays = [array for array in rows if isinstance(array, np.ndarray)]
+    if len(arrays) < len(rows) or not fits(arrays, job.config.data.device_memory_share, job.mesh):
+        return None
+    megabytes = sum(array.nbytes for array in arrays) / 2**20
+    reporter.line(
+        f"device     training and validation data ({megabytes:,.0f} MB) stay there, steps find their batches there"
+    )
+    return Resident(arrays[1:], labels, job.config.data.batch_size, job.config.seed, job.mesh)
 
 
 def _splits(job: Job) -> tuple[Split, Split]:

@@ -20,7 +20,7 @@ from cnn_jax.training.step import make_train_step
 
 
 def compiled_step(
-    model: Model, freezing: Freezing, variables: Variables, compiled: Any, inputs: jax.Array, microbatches: int = 1
+    model: Model, freezing: Freezing, variables: Variables, compiled: Any, inputs: Any, microbatches: int = 1
 ) -> float | None:
     """Floating-point operations of a compiled step on one device.
 
@@ -28,12 +28,12 @@ def compiled_step(
     the parts that the frozen start runs in (`models.parts`); the others are added.
 
     Args:
-        model: the model of the step, which takes such `inputs`; `variables` has at least its own.
+        model: the model of the step, which takes such `inputs`, a batch or its shape; `variables` has at least its own.
     """
     counted = (compiled.cost_analysis() or {}).get("flops")
     if not counted:
         return None
-    batch, shape = len(inputs) // microbatches, inputs.shape[1:]
+    batch, shape = inputs.shape[0] // microbatches, inputs.shape[1:]
     start, size = model.part(0, freezing.prefix(model)), part_size((batch, *shape))
     if start.layers and size < batch:
         part = jax.ShapeDtypeStruct((size, *shape), inputs.dtype)

@@ -4,6 +4,7 @@ A device whose step takes milliseconds would otherwise wait for the host, which 
 start every step. The order of the examples is the one that batches from the host have (`cnn_jax.data.rows`).
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from jax.sharding import PartitionSpec
 from cnn_jax.compiling import jit
 from cnn_jax.data.stream import pass_order, steps_per_pass
 from cnn_jax.training.mesh import Mesh
+from cnn_jax.training.processes import gather
 from cnn_jax.training.state import TrainState
 from cnn_jax.training.step import Report, TrainStep
 
@@ -37,6 +39,38 @@ def fits(arrays: Sequence[np.ndarray], share: float, mesh: Mesh) -> bool:
     """Whether the arrays, divided over the devices, take no more than this share of each one's memory."""
     limit = device_bytes()
     return limit is not None and sum(array.nbytes for array in arrays) <= share * limit * mesh.devices
+
+
+@dataclass(frozen=True)
+class Ran:
+    """Steps that were started."""
+
+    first: int
+    """Counted from 1 over the run."""
+    steps: int
+    reports: Report
+    """float32[] of one step, or float32[n] of several, with more at the end than there were steps."""
+    indices: Callable[[int], np.ndarray]
+    """The examples of one of them."""
+
+
+class Pace:
+    """How many steps a call has: from the time that one took, alike in all processes."""
+
+    def __init__(self) -> None:
+        self.steps = 1
+        """Of the next call."""
+        self._calls = 0
+
+    def run(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """What the call gives. The second one is timed: the first compiles."""
+        begun, found = time.perf_counter(), call(*arguments)
+        self._calls += 1
+        if self._calls == 2:
+            jax.block_until_ready(found)
+            fitting = int(CALL_SECONDS / max(time.perf_counter() - begun, 1e-9))
+            self.steps = int(gather(str(min(max(fitting, 1), MOST_STEPS)))[0])
+        return found
 
 
 @dataclass(frozen=True)

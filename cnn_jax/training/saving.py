@@ -30,6 +30,11 @@ class Saver:
         waited = time.perf_counter() - self._saved_at
         return minutes is not None and bool(self._vote(waited >= 60 * minutes))  # the processes' clocks differ
 
+    def next_due(self, step: int, end: int) -> int:
+        """The next step after this one at which saving is due by the number of steps; `end` where that is earlier."""
+        steps = self._settings.every_steps
+        return end if steps is None else min(end, step - step % steps + steps)
+
     def due_after(self, epoch: int) -> bool:
         """Whether to save after this epoch, even if it is not the best."""
         return epoch % self._settings.every_epochs == 0

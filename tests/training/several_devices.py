@@ -37,6 +37,7 @@ FROZEN = replace(
 
 def eight_devices(folder: Path, number: int) -> dict[str, Any]:
     """One process with eight devices: four of them train; then checkpoints cross between eight and one."""
+    from cnn_jax.training import resident
     from cnn_jax.training.mesh import Mesh
     from tests.training.helpers import train
 
@@ -45,6 +46,9 @@ def eight_devices(folder: Path, number: int) -> dict[str, Any]:
         patched.setattr(Mesh, "create", lambda: create(4))
         train(WHOLE, folder / "four")
     train(WHOLE, folder / "one_to_eight")
+    with pytest_patch() as patched:
+        patched.setattr(resident, "device_bytes", lambda: 2**30)
+        train(WHOLE, folder / "resident")
     with pytest_patch() as patched:
         hook_step(6, lambda: signal.raise_signal(signal.SIGTERM), patched)
         stopped = train(WHOLE, folder / "eight_to_one").result

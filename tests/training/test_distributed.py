@@ -116,6 +116,13 @@ def test_four_devices_train_as_one(folder: Path, one: Path, eight: dict[str, Any
 
 
 @pytest.mark.long
+def test_data_divided_over_eight_devices_give_the_batches_of_one(
+    folder: Path, one: Path, eight: dict[str, Any]
+) -> None:
+    _assert_same_run(one, folder / "resident")
+
+
+@pytest.mark.long
 def test_two_processes_of_two_devices_train_as_one_device(folder: Path, one: Path, told: list[dict[str, Any]]) -> None:
     _assert_same_run(one, folder / "two")
 

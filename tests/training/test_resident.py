@@ -1,17 +1,23 @@
 """Training data on the devices: the same batches, the same steps."""
 
+import signal
+from dataclasses import replace
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
 
-from cnn_jax.config import OptimizerConfig
+from cnn_jax.config import AugmentConfig, CheckpointConfig, Config, OptimizerConfig
 from cnn_jax.data.rows import training_rows
+from cnn_jax.errors import RunFailed
 from cnn_jax.training import resident
 from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.optimizer import make_optimizer, make_schedule
 from cnn_jax.training.resident import MOST_STEPS, Resident, fits
 from cnn_jax.training.state import TrainState
 from cnn_jax.training.step import make_train_step, train_step
+from tests.training.helpers import SMALL_CNN, assert_identical, final_state, metrics, train, with_
 from tests.training.test_step import NOTHING, initial, small_cnn
 
 EXAMPLES, BATCH = 21, 4
@@ -78,3 +84,70 @@ def test_rows_fit_where_their_share_of_the_memory_of_all_devices_is_large_enough
     monkeypatch.setattr(resident, "device_bytes", lambda: 2 * size)
     assert fits(rows, 0.5, mesh)
     assert not fits(rows, 0.49, mesh)
+
+
+# ---- whole runs ----
+
+MIXED = with_(SMALL_CNN, data={"augment": AugmentConfig(mixup=0.2), "steps_per_epoch": None}, train={"epochs": 2})
+"""90 steps an epoch; images are mixed in the step, so they lie on the device as they are."""
+VIEWS = with_(
+    SMALL_CNN, train={"freeze_until": "conv2", "feature_cache": "on", "feature_views": 2, "epochs": 3}, data={}
+)
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """This machine's own memory counts as that of a device; the numbers of steps of the calls."""
+    calls, call = list[int](), Resident.call
+
+    def counted(self: Resident, step: int, most: int) -> resident.Call:
+        found = call(self, step, most)
+        calls.append(found.steps)
+        return found
+
+    monkeypatch.setattr(resident, "device_bytes", lambda: 2**30)
+    monkeypatch.setattr(Resident, "call", counted)
+    return calls
+
+
+@pytest.mark.parametrize("config", [MIXED, VIEWS], ids=["images", "features"])
+def test_a_run_is_that_of_batches_from_the_host(config: Config, tmp_path: Path, device: list[int]) -> None:
+    train(with_(config, data={"device_memory_share": 0.0}), tmp_path / "host")
+    assert device == []
+    train(config, tmp_path / "device")
+    assert device[:2] == [1, 1]
+    assert max(device) > 1
+    for line, other in zip(metrics(tmp_path / "host"), metrics(tmp_path / "device"), strict=True):
+        assert other.pop("split") == line.pop("split")
+        assert other == pytest.approx(line, rel=1e-4)
+
+
+def test_a_stopped_run_goes_on_bit_exactly(tmp_path: Path, device: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(MIXED, checkpoint=CheckpointConfig(every_steps=40))
+    train(config, tmp_path / "whole")
+    counted = Resident.call
+
+    def stopping(self: Resident, step: int, most: int) -> resident.Call:
+        if step >= 100:
+            signal.raise_signal(signal.SIGTERM)
+        return counted(self, step, most)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Resident, "call", stopping)
+        assert train(config, tmp_path / "run").result["status"] == "interrupted"
+    device.clear()
+    train(config, tmp_path / "run")
+    assert sum(device) < 80
+    assert_identical(final_state(config, tmp_path / "run"), final_state(config, tmp_path / "whole"))
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_its_images(tmp_path: Path, device: list[int]) -> None:
+    told = []
+    for share in (0.0, 0.5):
+        config = with_(MIXED, optimizer={"learning_rate": 1e30}, data={"device_memory_share": share})
+        with pytest.raises(RunFailed) as error:
+            train(config, tmp_path / str(share))
+        told.append(str(error.value))
+    assert device
+    assert told[0] == told[1]
