@@ -127,7 +127,9 @@ def _maps(
 
     shapes = {name: model.output_shapes[name] for name in layers}
     zeros = {name: jnp.zeros((len(images), *shape.shape[1:]), shape.dtype) for name, shape in shapes.items()}
-    gradients, outputs = jax.tree.map(lambda x: x.astype(jnp.float32), jax.grad(scores, has_aux=True)(zeros))
+    with model.products():
+        found = jax.grad(scores, has_aux=True)(zeros)
+    gradients, outputs = jax.tree.map(lambda x: x.astype(jnp.float32), found)
     maps = {}
     for name in layers:
         weights = gradients[name].mean((1, 2)), _plus_plus_weights(gradients[name], outputs[name])

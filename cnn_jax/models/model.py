@@ -1,5 +1,6 @@
 """A model: a chain, how its inputs are normalised, and which of its layers no pretrained file has."""
 
+import contextlib
 import functools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +18,10 @@ from cnn_jax.models.layers import Dense, Dropout, Layer
 from cnn_jax.models.normalisation import Normalisation, normalise
 from cnn_jax.models.parts import in_parts
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "tensorfloat32", "bfloat16"]
+
+PRODUCTS = {"float32": "highest", "tensorfloat32": "high", "bfloat16": "default"}
+"""What `jax.default_matmul_precision` is told; left alone, GPUs round the factors of float32 products to TF32."""
 
 HEAD = "head"
 """The name of the classifier layer of every model."""
@@ -37,7 +41,10 @@ class Model:
     replaced_layers: tuple[str, ...] = ()
     """Layers of pretrained files that the new layers stand in for."""
     precision: Precision = "float32"
-    """In which activations are computed; parameters, batch statistics and logits are float32 in any case."""
+    """In which activations are computed; parameters, batch statistics and logits are float32 in any case.
+
+    `tensorfloat32` is float32 but for the factors of products, which accelerators round to 10 bits after the point.
+    """
     preceding: str | None = None
     """The layer whose output the model takes, where it is a `part`."""
 
@@ -49,7 +56,7 @@ class Model:
     @functools.cached_property
     def _traced(self) -> tuple[Variables, dict[str, jax.ShapeDtypeStruct]]:
         """Shapes and dtypes of the variables, and of the output of each layer for one image; nothing is computed."""
-        image = jax.ShapeDtypeStruct((1, self.image_size, self.image_size, 3), self.precision)
+        image = jax.ShapeDtypeStruct((1, self.image_size, self.image_size, 3), self.dtype)
         run = functools.partial(self.chain.init_with_output, taps=layer_names(self.layers))
         (_, outputs), variables = jax.eval_shape(run, jax.random.key(0), image)
         return {"params": {}, "batch_stats": {}, **variables}, outputs
@@ -108,14 +115,14 @@ class Model:
         return cut_before(self.layers, index)
 
     def outputs(self, variables: Variables, inputs: jax.Array, as_from_images: bool = False) -> jax.Array:
-        """Inference: the output of the last layer, in the dtype of `precision`.
+        """Inference: the output of the last layer, of `dtype`.
 
         Args:
             as_from_images: run activations in such parts of the batch as their images are run in. Where the layers
                 before did so, the result is bit for bit that of all layers together.
         """
         size = self.image_size if as_from_images else None
-        return in_parts(lambda part: self.chain.apply(variables, self.prepare(part))[0], inputs, size)
+        return in_parts(lambda part: self._apply(variables, self.prepare(part))[0], inputs, size)
 
     def logits(self, variables: Variables, inputs: jax.Array) -> jax.Array:
         """Inference: uint8[b, s, s, 3] (or what `part` takes) to float32[b, classes]."""
@@ -127,7 +134,7 @@ class Model:
 
     def activations(self, variables: Variables, inputs: jax.Array, names: Collection[str]) -> dict[str, jax.Array]:
         """Inference: the outputs of the layers called `names`."""
-        return self.chain.apply(variables, self.prepare(inputs), taps=names)[1]
+        return self._apply(variables, self.prepare(inputs), taps=names)[1]
 
     def logits_with_offsets(
         self, variables: Variables, inputs: jax.Array, offsets: Mapping[str, jax.Array]
@@ -136,14 +143,14 @@ class Model:
 
         At offsets of zero, the derivatives by them are those by the outputs.
         """
-        x, outputs = self.chain.apply(variables, self.prepare(inputs), taps=tuple(offsets), offsets=offsets)
+        x, outputs = self._apply(variables, self.prepare(inputs), taps=tuple(offsets), offsets=offsets)
         return x.astype(jnp.float32), outputs
 
     def train_logits(
         self, variables: Variables, inputs: jax.Array, dropout_key: jax.Array, inference_layers: Collection[str]
     ) -> tuple[jax.Array, dict[str, Any]]:
         """As `logits` but in training mode, except for `inference_layers`; also the new batch statistics."""
-        (logits, _), updates = self.chain.apply(
+        (logits, _), updates = self._apply(
             variables,
             self.prepare(inputs),
             train=True,
@@ -157,7 +164,22 @@ class Model:
         """Images normalised in float32, then everything in the dtype of the computation."""
         if self.normalisation is not None:
             inputs = normalise(inputs, self.normalisation)
-        return inputs.astype(self.precision)
+        return inputs.astype(self.dtype)
+
+    @property
+    def dtype(self) -> str:
+        """Of activations."""
+        return "bfloat16" if self.precision == "bfloat16" else "float32"
+
+    def products(self) -> contextlib.AbstractContextManager[Any]:
+        """What products and convolutions, and their gradients, are to be traced in. On CPU they are exact anyway."""
+        if jax.default_backend() == "cpu":
+            return contextlib.nullcontext()
+        return jax.default_matmul_precision(PRODUCTS[self.precision])
+
+    def _apply(self, *arguments: Any, **named: Any) -> Any:
+        with self.products():
+            return self.chain.apply(*arguments, **named)
 
     def layers_before(self, name: str, field: str) -> tuple[str, ...]:
         """Names of the layers before the one called `name`; `none` is the start of the chain.

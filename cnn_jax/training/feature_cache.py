@@ -322,7 +322,7 @@ class FeatureCache:
 
         Only where features hold all digits of what the layers put out, so that going on from them changes nothing.
         """
-        if self._plan.dtype not in ("float32", self._model.precision) or self._mesh.processes > 1:
+        if self._plan.dtype not in ("float32", self._model.dtype) or self._mesh.processes > 1:
             return 0, None
         for layers in range(self._plan.layers - 1, 0, -1):
             store = self._store(layers, view)

@@ -116,7 +116,8 @@ def train_step(
 
     def step(state: TrainState, inputs: jax.Array, labels: jax.Array) -> tuple[TrainState, Report]:
         trainable, _ = freezing.split(state.params)
-        gradients, batch_stats, loss, right = batch_gradients(state, inputs, labels)
+        with model.products():
+            gradients, batch_stats, loss, right = batch_gradients(state, inputs, labels)
         updates, opt_state = optimizer.update(gradients, state.opt_state, trainable)
         params = merge(state.params, optax.apply_updates(trainable, updates))
         norm = optax.tree.norm(gradients)

@@ -20,7 +20,7 @@ from cnn_jax.training.loss import losses
 from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.optimizer import make_optimizer, make_schedule
 from cnn_jax.training.state import TrainState, moving
-from cnn_jax.training.step import MIXING, StepOptions, make_predict, make_train_step
+from cnn_jax.training.step import MIXING, StepOptions, make_predict, make_train_step, train_step
 
 CLASSES, SIZE, BATCH = 4, 32, 8
 NOTHING, PLAIN = Freezing(frozenset()), StepOptions()
@@ -331,3 +331,21 @@ def equations(jaxpr) -> Iterator:
         yield eqn
         for inner in jaxprs_in_params(eqn.params):
             yield from equations(inner)
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [("float32", "HIGHEST"), ("tensorfloat32", "HIGH"), ("bfloat16", "DEFAULT")],
+)
+def test_on_accelerators_every_product_of_a_step_has_the_digits_that_are_asked_for(
+    precision: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = mobilenet(precision)
+    state, _ = start(model, SGD)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    step = train_step(model, optimizer(model), NOTHING, 0)
+    traced = jax.make_jaxpr(step)(state, *next(batches(model)))
+    products = [eqn for eqn in equations(traced.jaxpr) if eqn.primitive.name in ("dot_general", "conv_general_dilated")]
+    found = {str(each) for eqn in products for each in np.ravel(eqn.params["precision"])}
+    assert len(products) > 10  # forwards and backwards
+    assert found == {expected}
