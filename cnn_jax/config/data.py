@@ -54,7 +54,8 @@ class DataConfig:
     for longest make room."""
     device_memory_share: float = 0.5
     """Training images, or kept features, that fit into this share of the memory of the GPUs or TPUs are put there once,
-    and several steps run in one call; otherwise each step gets its batch from the host. 0: always. On CPU: always."""
+    and several steps run in one call; otherwise each step gets its batch from the host. 0: always. On CPU, features of
+    up to 256 MB are treated so."""
     data_dir: str | None = None
     """`tfds:` the folder of the prepared data sets; None is TFDS' default."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import jax
 import numpy as np
 
 from cnn_jax.data.rows import evaluation_rows, training_batches, training_rows
@@ -66,7 +67,7 @@ def make_feed(
             validation if len(validation) else None,
             sum(array.nbytes for array in arrays),
             None,
-            _resident(job, arrays, training.labels, reporter) if stay else None,
+            _resident(job, arrays, training.labels, False, reporter) if stay else None,
         )
     kept = _features(job, phase, phase.features, state.variables, reporter, stopped)
     if kept is None:
@@ -80,23 +81,25 @@ def make_feed(
         job.shared.decoded("validation", validation, resize) if len(validation) else None,
         sum(array.nbytes for array in arrays),
         kept,
-        None if phase.solved else _resident(job, [kept.validation, *kept.training], training.labels, reporter),
+        None if phase.solved else _resident(job, [kept.validation, *kept.training], training.labels, True, reporter),
     )
 
 
-def _resident(job: Job, rows: Sequence[np.ndarray | Rows], labels: np.ndarray, reporter: Reporter) -> Resident | None:
+def _resident(
+    job: Job, rows: Sequence[np.ndarray | Rows], labels: np.ndarray, features: bool, reporter: Reporter
+) -> Resident | None:
     """The training data on the devices, where these have room for all; None where the data stay with the host.
 
     Args:
         rows: of validation, then of training, a view each.
+        features: whether they are kept features.
     """
     arrays = [array for array in rows if isinstance(array, np.ndarray)]
-    if len(arrays) < len(rows) or not fits(arrays, job.config.data.device_memory_share, job.mesh):
+    if len(arrays) < len(rows) or not fits(arrays, job.config.data.device_memory_share, job.mesh, features):
         return None
     megabytes = sum(array.nbytes for array in arrays) / 2**20
-    reporter.line(
-        f"device     training and validation data ({megabytes:,.0f} MB) stay there, steps find their batches there"
-    )
+    if jax.default_backend() != "cpu":
+        reporter.line(f"device     {megabytes:,.0f} MB of training and validation data stay there: no batches are sent")
     return Resident(arrays[1:], labels, job.config.data.batch_size, job.config.seed, job.mesh)
 
 

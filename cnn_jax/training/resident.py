@@ -29,16 +29,26 @@ CALL_SECONDS = 0.25
 """What a call should take: signals are heeded between calls, and the progress bar moves."""
 
 
+FEATURE_BYTES = 2**28
+"""On CPU, kept features up to this size are treated so as well. Larger ones have longer steps, which gain nothing."""
+
+
 def device_bytes() -> int | None:
     """The memory of the first device of this process; None where that is the memory of the host, or not known."""
     found = jax.local_devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
     return None if found is None else found.get("bytes_limit")
 
 
-def fits(arrays: Sequence[np.ndarray], share: float, mesh: Mesh) -> bool:
-    """Whether the arrays, divided over the devices, take no more than this share of each one's memory."""
-    limit = device_bytes()
-    return limit is not None and sum(array.nbytes for array in arrays) <= share * limit * mesh.devices
+def fits(arrays: Sequence[np.ndarray], share: float, mesh: Mesh, features: bool) -> bool:
+    """Whether the arrays, divided over the devices, take no more than this share of each one's memory.
+
+    Args:
+        features: whether they are kept features: few operations for each byte.
+    """
+    size, limit = sum(array.nbytes for array in arrays), device_bytes()
+    if limit is None:
+        return features and share > 0 and size <= FEATURE_BYTES
+    return size <= share * limit * mesh.devices
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def main() -> None:
     around(runs, "load", "restoring")
     around(FeatureCache, "load", "keeping features")
     around(Epochs, "train", "training")
-    around(Epochs, "_step", lambda epochs, *_: "training" if epochs._compiled is not None else "compiling")
+    around(Epochs, "_advance", lambda epochs, *_: "training" if epochs._compiled is not None else "compiling")
     around(Epochs, "validate", "validating")
     around(Checkpoints, "save", "saving")
     around(run_evaluation, "predict_all", "evaluating")

@@ -35,15 +35,15 @@ def test_a_clock_that_jumps_between_steps_changes_nothing(
     assert train(config, tmp_path / "whole") == 0
     monkeypatch.setenv("CNN_JAX_CACHE", str(tmp_path / "other cache"))
     ahead = _settable_clock(monkeypatch)
-    run_step = Epochs._step
+    advance = Epochs._advance
 
-    def stepping(self: Epochs, state, batch):
-        if int(state.step) == 7:
+    def advancing(self: Epochs, state, step: int, most: int):
+        if step == 7:
             self._saver._checkpoints.wait()
             ahead[0] = years * YEAR
-        return run_step(self, state, batch)
+        return advance(self, state, step, min(most, 7 - step) if step < 7 else most)
 
-    monkeypatch.setattr(Epochs, "_step", stepping)
+    monkeypatch.setattr(Epochs, "_advance", advancing)
     assert train(config, tmp_path / "run") == 0
     assert ahead[0]
     assert run("evaluate", f"--checkpoint={tmp_path / 'run'}") == 0

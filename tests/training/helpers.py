@@ -21,7 +21,6 @@ from cnn_jax.config import (
     OptimizerConfig,
     TrainConfig,
 )
-from cnn_jax.data.stream import Batch
 from cnn_jax.experiment import to_json
 from cnn_jax.training.checkpoints import Checkpoints
 from cnn_jax.training.epochs import Epochs
@@ -96,14 +95,17 @@ def final_state(config: Config, workdir: Path) -> dict[str, np.ndarray]:
 
 def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch, number: signal.Signals = signal.SIGTERM) -> None:
     """Have the process get a signal at the beginning of the step of that number."""
-    run_step = Epochs._step
+    advance = Epochs._advance
 
-    def stepping(self: Epochs, state: TrainState, batch: Batch):
-        if int(state.step) + 1 == steps:
+    def advancing(self: Epochs, state: TrainState, step: int, most: int):
+        if step + 1 < steps:
+            most = min(most, steps - 1 - step)
+        elif step + 1 == steps:
+            most = 1
             signal.raise_signal(number)
-        return run_step(self, state, batch)
+        return advance(self, state, step, most)
 
-    monkeypatch.setattr(Epochs, "_step", stepping)
+    monkeypatch.setattr(Epochs, "_advance", advancing)
 
 
 def metrics(workdir: Path, split: str | None = None) -> list[dict[str, Any]]:

@@ -100,10 +100,15 @@ def test_a_second_run_computes_nothing_and_ends_with_the_same_bits(
     assert len(files) == 2
     capsys.readouterr()
     monkeypatch.setattr(FeatureCache, "_rows", lambda *_: pytest.fail("computed again"))
-    for config, name in ((CACHED, "memory"), (ON_DISK, "disk")):
+    one_by_one = with_(CACHED, data={"device_memory_share": 0.0})  # as from the disk, where each step is a call
+    for config, name, same in (
+        (CACHED, "memory", "first"),
+        (one_by_one, "batches", "batches"),
+        (ON_DISK, "disk", "batches"),
+    ):
         train(config, tmp_path / name)
         assert ", all from an earlier run or phase" in capsys.readouterr().out
-        assert_identical(final_state(CACHED, tmp_path / "first"), final_state(config, tmp_path / name))
+        assert_identical(final_state(CACHED, tmp_path / same), final_state(config, tmp_path / name))
     train(with_(CACHED, optimizer={"learning_rate": 0.1}, train={"epochs": 1}), tmp_path / "other")
     assert _kept() == files
 

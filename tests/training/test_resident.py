@@ -79,11 +79,15 @@ def test_rows_fit_where_their_share_of_the_memory_of_all_devices_is_large_enough
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mesh, rows = Mesh.create(), views(2)
-    assert not fits(rows, 1.0, mesh)  # of the host's own memory nothing is moved
+    assert not fits(rows, 1.0, mesh, features=False)  # of the host's own memory only features are worth it
+    assert fits(rows, 1.0, mesh, features=True)
+    assert not fits(rows, 0.0, mesh, features=True)
     size = sum(view.nbytes for view in rows)
+    monkeypatch.setattr(resident, "FEATURE_BYTES", size - 1)
+    assert not fits(rows, 1.0, mesh, features=True)
     monkeypatch.setattr(resident, "device_bytes", lambda: 2 * size)
-    assert fits(rows, 0.5, mesh)
-    assert not fits(rows, 0.49, mesh)
+    assert fits(rows, 0.5, mesh, features=False)
+    assert not fits(rows, 0.49, mesh, features=True)
 
 
 # ---- whole runs ----
