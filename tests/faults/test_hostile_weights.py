@@ -213,9 +213,9 @@ KINDS = {
     "terabytes that are not stored": (claiming, "claims 4,398,046,511,104 bytes"),
     "two names for an array": (two_names, "another name for an array"),
     "group for an array": (group_for_an_array, "is no array"),
-    "link to itself": (round_in_a_circle, "cannot be read as a Keras weights file"),
-    "strings": (strings, "not finite numbers"),
-    "pickled attribute": (pickled_attribute, "does not fit the model; nothing was loaded"),
+    "link to itself": (round_in_a_circle, "is a link by name"),
+    "strings": (strings, "does not hold floats"),
+    "pickled attribute": (pickled_attribute, "is no text"),
 }
 
 
