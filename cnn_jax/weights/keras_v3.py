@@ -58,12 +58,15 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     """The content of a file in the archive. No other is looked at, and nothing is ever unpacked to disk.
 
     Raises:
-        WeightsError: it is far larger than the whole archive.
+        WeightsError: it is far larger than the whole archive, or compressed in a way that has no bound.
     """
-    size = archive.getinfo(name).file_size  # zipfile gives no byte more than that
-    if size > MOST_INFLATION * path.stat().st_size:
-        raise WeightsError(f"{path}: {name} claims {size:,} bytes, which is made to fill the memory")
-    return archive.read(name)
+    info = archive.getinfo(name)
+    if info.file_size > MOST_INFLATION * path.stat().st_size:
+        raise WeightsError(f"{path}: {name} claims {info.file_size:,} bytes, which is made to fill the memory")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others are inflated as a whole
+        raise WeightsError(f"{path}: {name} is compressed as Keras never does it; save the model in Keras again")
+    with archive.open(info) as member:
+        return member.read(info.file_size)  # without the number up to 2 GB are inflated before any are cut off
 
 
 def read_layers(file: Group, path: Path, names: Mapping[str, str] | None = None) -> Leaves:
