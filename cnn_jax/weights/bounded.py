@@ -13,25 +13,32 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numcodecs.checksum32 import JenkinsLookup3
 from pyfive.btree import BTreeV1Groups
 from pyfive.core import _padded_size
 from pyfive.dataobjects import DataObjects
-from pyfive.misc_low_level import FORMAT_SIGNATURE, Heap, SuperBlock, SymbolTable
+from pyfive.misc_low_level import FORMAT_SIGNATURE, SUPERBLOCK_V2_V3_SIZE, Heap, SuperBlock, SymbolTable
 from pyfive.p5t import P5VlenStringType
 
 from cnn_jax.errors import WeightsError
 
 MOST_BYTES = 2**27
-"""Memory for the description of the arrays, about; 1,500 layers take a tenth of it."""
+"""Memory for the description of the arrays, about; 4,500 arrays of 1,500 layers take a quarter of it."""
 MOST_HEADER_BYTES = 2**21
 """The header of one group or array, which pyfive takes apart as a whole."""
-MOST_SECONDS = 20.0
-"""Computing time for the description; 1,500 layers take a fiftieth of it."""
+MOST_SECONDS = 60.0
+"""Computing time for the description, whose memory mostly ends first; the 1,500 layers take two seconds."""
 READ_COST = 512
 """Bytes that pyfive keeps of a read besides what was read, about: a dictionary of a few numbers."""
 
-INTEGER, FLOAT, STRING, VARIABLE_LENGTH = 0, 1, 3, 9
+FLOAT, STRING, VARIABLE_LENGTH = 1, 3, 9
 """Kinds of HDF5's types. A variable length of anything but text may hold itself, and so unfold without end."""
+SYMBOL_TABLE, LINK_INFO, DATASPACE, CONTINUATION = 0x11, 2, 1, 0x10
+"""Messages. An object has one of the first three: a group of the older or the newer format, or an array."""
+LAST_MESSAGE = 0x18
+"""The kinds of messages that HDF5 knows end here."""
+CHECKSUM = JenkinsLookup3()
+"""What ends the superblock and the headers of HDF5's newer format; pyfive does not look at it."""
 SHARED = 2
 """The flag of a message that is kept elsewhere in the file."""
 
@@ -39,11 +46,11 @@ SHARED = 2
 class Source:
     """The bytes of a file, as pyfive asks for them: none past the end, and not more than the limits allow."""
 
-    def __init__(self, file: BinaryIO, path: Path, most: int = MOST_BYTES) -> None:
+    def __init__(self, file: BinaryIO, path: Path, most: int | None = None) -> None:
         self.path = path
         self.size = file.seek(0, 2)
         self._file = file
-        self._left = most
+        self._left = MOST_BYTES if most is None else most
         self._unread = self.size  # bytes that arrays may still take
         self._until = time.thread_time() + MOST_SECONDS
 
@@ -74,12 +81,21 @@ class Source:
             what = "the memory" if self._left < 0 else "the time"
             raise WeightsError(f"{self.path}: its description of the arrays is damaged, or made to fill {what}")
 
+    def check(self, offset: int, size: int) -> None:
+        """Hold a stretch against the checksum in its last four bytes; WeightsError where they differ."""
+        self.seek(offset)
+        content = self.read(size)
+        if size < 8 or CHECKSUM.encode(content[:-4]) != content:
+            raise WeightsError(f"{self.path}: a checksum in it is wrong: it is damaged; fetch it again")
+
     def array(self, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """The values that lie one after another from `offset` on; WeightsError where they end before."""
         self._unread -= math.prod(shape) * dtype.itemsize
         if self._unread < 0:
             raise WeightsError(f"{self.path}: its arrays lie one on another: it is damaged, or made to fill the memory")
         array = np.empty(shape, dtype)
+        if not array.nbytes:
+            return array
         self._file.seek(offset)
         if self._file.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:  # type: ignore[attr-defined]
             raise WeightsError(f"{self.path}: it became shorter while it was read")
@@ -99,6 +115,8 @@ def root(source: Source) -> "Objects":
             "truncated or of another kind: fetch it again, or give another file as model.weights"
         )
     block = SuperBlock(source, 0)
+    if block.version > 0:
+        source.check(0, SUPERBLOCK_V2_V3_SIZE)
     claimed = block._contents["end_of_file_address"]
     if claimed > source.size:
         raise WeightsError(
@@ -121,6 +139,21 @@ class Objects(DataObjects):
         self.fh = source
         self.heaps = heaps
         source.charge(READ_COST * len(self.msgs))
+        self._check()
+
+    def _check(self) -> None:
+        """Raise WeightsError for a header that HDF5 never writes: pyfive passes over what it does not know."""
+        old = "signature" not in self._header
+        if not old:
+            flags, chunk = self._header["flags"], self._header["size_of_chunk_0"]
+            self.fh.check(self.offset, 6 + 16 * bool(flags & 32) + 2 ** (flags & 3) + chunk + 4)
+        for found in self.find_msg_type(CONTINUATION) if not old else ():
+            self.fh.check(*struct.unpack_from("<QQ", self.msg_data, found["offset_to_message"]))
+        kinds = [found["type"] for found in self.msgs]
+        one = sum(kind in (SYMBOL_TABLE, LINK_INFO, DATASPACE) for kind in kinds) == 1
+        aligned = not old or all(found["size"] % 8 == 0 for found in self.msgs)
+        if not one or not aligned or max(kinds) > LAST_MESSAGE:
+            raise WeightsError(f"{self.fh.path}: the header of a group or array is damaged; fetch the file again")
 
     def message(self, kind: int) -> int | None:
         """Where the only message of a kind begins in `msg_data`; None without one.
@@ -150,16 +183,20 @@ class Objects(DataObjects):
         for address in BTreeV1Groups(self.fh, btree_address).symbol_table_addresses():
             table = SymbolTable(self.fh, address)
             table.assign_name(heap)
-            yield from table.get_links(heap).items()
+            links = table.get_links(heap)
+            if len(links) != len(table.entries):  # kinds of members that pyfive passes over, or names twice
+                raise WeightsError(f"{self.fh.path}: the list of a group's members is damaged; fetch the file again")
+            yield from links.items()
 
     def _parse_attribute_msg(self, buffer: bytes, offset: int) -> tuple[str, Any]:
         version, flags, name_size = struct.unpack_from("<BBH", buffer, offset)
         name_at = offset + (8 if version == 1 else 9)
         type_at = name_at + (_padded_size(name_size) if version == 1 else name_size)
         self.fh.charge(READ_COST + name_size + (len(buffer) if buffer is not self.msg_data else 0))
-        kind, first_bits = buffer[type_at] & 15, buffer[type_at + 1]
-        plain = kind in (INTEGER, FLOAT, STRING) or (kind == VARIABLE_LENGTH and first_bits & 1)
-        if not plain or (version > 1 and flags):
+        kind, first_bits, size = struct.unpack_from("<BBxxI", buffer, type_at)
+        is_text = kind & 15 == STRING or (kind & 15 == VARIABLE_LENGTH and first_bits & 1)
+        is_empty_list = kind & 15 == FLOAT and size == 8  # as NumPy writes one
+        if not (is_text or is_empty_list) or (version > 1 and flags):
             return buffer[name_at : name_at + name_size].strip(b"\0").decode(), None
         return super()._parse_attribute_msg(buffer, offset)
 

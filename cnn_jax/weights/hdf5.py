@@ -8,7 +8,7 @@ can also point into other files, claim arrays of any size that are not stored, a
 import contextlib
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -62,8 +62,10 @@ class Group(Mapping[str, "Group | Array"]):
     def __init__(self, name: str, objects: "Objects") -> None:
         self.name = name
         self._objects = objects
-        self._path: Path = objects.fh.path
+        self.path: Path = objects.fh.path
         self._links: dict[str, int | str] = objects.get_links()
+        if any(not member or "/" in member for member in self._links):
+            raise WeightsError(f"{self.path}: the names of what is in {name} are damaged; fetch the file again")
         self._members: dict[str, Group | Array] = {}
 
     def __getitem__(self, path: str) -> "Group | Array":
@@ -81,7 +83,7 @@ class Group(Mapping[str, "Group | Array"]):
         """The member, which has to be a group."""
         member = self[name]
         if isinstance(member, Array):
-            raise WeightsError(f"{self._path}: {member.name} is an array where Keras has a group")
+            raise WeightsError(f"{self.path}: {member.name} is an array where Keras has a group")
         return member
 
     def __contains__(self, name: object) -> bool:
@@ -99,9 +101,14 @@ class Group(Mapping[str, "Group | Array"]):
             raise KeyError(f"it has no {whole}")
         target = self._links[name]
         if isinstance(target, str):
-            raise WeightsError(f"{self._path}: {whole} is a link by name, to {target}, as Keras never writes it")
+            raise WeightsError(f"{self.path}: {whole} is a link by name, to {target}, as Keras never writes it")
         objects = type(self._objects)(self._objects.fh, target, self._objects.heaps)
         return Array(whole, objects) if objects.is_dataset else Group(whole, objects)
+
+    @property
+    def attributes(self) -> Collection[str]:
+        """The names of the attributes."""
+        return self._objects.get_attributes()
 
     def texts(self, attribute: str) -> list[str] | None:
         """The texts that an attribute is made of, in order; None if there is no such attribute.
@@ -115,7 +122,7 @@ class Group(Mapping[str, "Group | Array"]):
         value: Any = attributes[attribute]
         items = value.ravel().tolist() if isinstance(value, np.ndarray) else [value]
         if not all(isinstance(item, bytes) for item in items):
-            raise WeightsError(f"{self._path}: the attribute {attribute} of {self.name} is no text")
+            raise WeightsError(f"{self.path}: the attribute {attribute} of {self.name} is no text")
         for item in items:
             self._objects.fh.charge(len(item))
         return [item.decode() for item in items]
@@ -127,7 +134,7 @@ class Array:
     def __init__(self, name: str, objects: "Objects") -> None:
         self.name = name
         self._objects = objects
-        self._path: Path = objects.fh.path
+        self.path: Path = objects.fh.path
 
     @property
     def address(self) -> int:
@@ -145,7 +152,7 @@ class Array:
         claimed = math.prod(shape) * dtype.itemsize
         if claimed != held:
             raise WeightsError(
-                f"{self._path}: {self.name} claims {claimed:,} bytes and the file holds {held:,} of them: it is "
+                f"{self.path}: {self.name} claims {claimed:,} bytes and the file holds {held:,} of them: it is "
                 "damaged, or made to fill the memory"
             )
         if isinstance(where, bytearray):
@@ -156,7 +163,7 @@ class Array:
         self._objects.message(DATASPACE)
         shape = self._objects.shape
         if shape is None:
-            raise WeightsError(f"{self._path}: {self.name} has no values")
+            raise WeightsError(f"{self.path}: {self.name} has no values")
         return shape
 
     def _dtype(self) -> np.dtype:
@@ -164,7 +171,7 @@ class Array:
         kind = b"" if start is None else bytes(self._objects.msg_data[start : start + 20])
         is_float = kind[:1] and kind[0] & 15 == 1
         if not is_float or kind[1:] not in FLOATS:
-            raise WeightsError(f"{self._path}: {self.name} does not hold floats of 16, 32 or 64 bits")
+            raise WeightsError(f"{self.path}: {self.name} does not hold floats of 16, 32 or 64 bits")
         return FLOATS[kind[1:]]
 
     def _stored(self) -> tuple[int | bytearray, int]:
@@ -176,10 +183,10 @@ class Array:
         objects = self._objects
         _, layout, start = objects.get_id_storage_params()
         if layout == VIRTUAL or objects.message(OTHER_FILES) is not None:
-            raise WeightsError(f"{self._path}: the values of {self.name} are in another file, which is not read")
+            raise WeightsError(f"{self.path}: the values of {self.name} are in another file, which is not read")
         if layout == CHUNKED:
             raise WeightsError(
-                f"{self._path}: {self.name} is compressed or in chunks, as Keras never writes it; write the file anew "
+                f"{self.path}: {self.name} is compressed or in chunks, as Keras never writes it; write the file anew "
                 "with `h5repack --layout=CONTI --filter=NONE`"
             )
         if layout == COMPACT:

@@ -29,7 +29,10 @@ def read_layers(file: Group, path: Path) -> Leaves:
     root, collector = _root(file), LeafCollector(path)
     for name in _names(root, "layer_names") or []:
         group = root.group(name)
-        for weight in _names(group, "weight_names") or []:
+        weights = _names(group, "weight_names")
+        if weights is None:
+            raise WeightsError(f"{path}: the layer {name} does not list its weights, as Keras writes it; it is damaged")
+        for weight in weights:
             layer = _layer(name, weight)
             collector.add(layer, weight, _rule(layer, weight, path), group[weight])
     return collector.leaves
@@ -50,6 +53,8 @@ def _names(group: Group, attribute: str) -> list[str] | None:
     while (chunk := group.texts(f"{attribute}{number}")) is not None:
         names.extend(chunk)
         number += 1
+    if number != sum(name.startswith(attribute) for name in group.attributes):
+        raise WeightsError(f"{group.path}: a piece of the list {attribute} of {group.name} is missing; it is damaged")
     return names if number else None
 
 
