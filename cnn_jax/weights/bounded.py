@@ -65,7 +65,7 @@ class Source:
         return self._file.tell()
 
     def read(self, count: int) -> bytes:
-        if count > self.size - self._file.tell():
+        if not 0 <= count <= self.size - self._file.tell():  # below 0 a file would give all that it has
             raise WeightsError(f"{self.path}: it points beyond its own end: it is truncated or damaged; fetch it again")
         self.charge(count + READ_COST)
         return self._file.read(count)

@@ -287,6 +287,13 @@ def test_an_attribute_that_claims_more_texts_than_there_are_is_refused(
     assert "claims 1,099,511,627,776 texts" in refusal(source, tmp_path)
 
 
+def test_a_heap_shorter_than_its_header_is_refused(tmp_path: Path) -> None:
+    """Fifteen bytes less the sixteen of the header, for which a file would be read to its end."""
+    source = content(lambda file: listing(file, ["layer"], h5py.string_dtype()))
+    struct.pack_into("<Q", source, source.index(b"GCOL") + 8, 15)
+    assert "points beyond its own end" in refusal(source, tmp_path)
+
+
 @pytest.mark.parametrize("libver", FORMATS)
 def test_lists_in_lists_are_not_taken_apart(libver: str, tmp_path: Path) -> None:
     lists = np.empty(2, object)
