@@ -20,14 +20,18 @@ def read(path: Path) -> Leaves:
     if not path.is_file():
         raise WeightsError(f"model.weights: there is no file {path}")
     try:
-        return _read(path)
+        leaves = _read(path)
     except WeightsError:
         raise
-    except Exception as error:  # h5py and zipfile raise a dozen kinds, by the byte that is wrong
+    except Exception as error:  # pyfive and zipfile raise a dozen kinds, by the byte that is wrong
+        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
         raise WeightsError(
-            f"{path} cannot be read as a Keras weights file ({type(error).__name__}: {error}). It may be truncated or "
-            "of another kind: fetch it again, or give another file as model.weights"
+            f"{path} cannot be read as a Keras weights file ({reason}). It may be truncated or of another kind: fetch "
+            "it again, or give another file as model.weights"
         ) from error
+    if not any(leaves.values()):
+        raise WeightsError(f"{path} has no weights: its layers list none. It may be damaged; fetch it again")
+    return leaves
 
 
 def _read(path: Path) -> Leaves:

@@ -8,18 +8,17 @@ layers, each a group whose attribute `weight_names` lists its arrays. An attribu
 import re
 from pathlib import Path
 
-import h5py
-
 from cnn_jax.errors import WeightsError
+from cnn_jax.weights.hdf5 import Group
 from cnn_jax.weights.leaves import RULES, LeafCollector, Leaves
 
 
-def has_layout(file: h5py.File) -> bool:
+def has_layout(file: Group) -> bool:
     """Whether this is a file of the legacy layout."""
-    return _attribute(file.get("model_weights", file), "layer_names") is not None
+    return _names(_root(file), "layer_names") is not None
 
 
-def read_layers(file: h5py.File, path: Path) -> Leaves:
+def read_layers(file: Group, path: Path) -> Leaves:
     """All weights of an open file of this layout, the layers of models inside the model by their own names.
 
     Kernels come as they are stored: [kh, kw, in, out], depthwise ones [kh, kw, c, m].
@@ -27,26 +26,36 @@ def read_layers(file: h5py.File, path: Path) -> Leaves:
     Raises:
         WeightsError: a name without a rule, values that are not finite, or two arrays for one leaf.
     """
-    root = file.get("model_weights", file)
-    collector = LeafCollector(path)
-    for group in _attribute(root, "layer_names") or []:
-        for weight in _attribute(root[group], "weight_names") or []:
-            layer = _layer(group, weight)
-            collector.add(layer, weight, _rule(layer, weight, path), root[group][weight])
+    root, collector = _root(file), LeafCollector(path)
+    for name in _names(root, "layer_names") or []:
+        group = root.group(name)
+        weights = _names(group, "weight_names")
+        if weights is None:
+            raise WeightsError(f"{path}: the layer {name} does not list its weights, as Keras writes it; it is damaged")
+        for weight in weights:
+            layer = _layer(name, weight)
+            collector.add(layer, weight, _rule(layer, weight, path), group[weight])
     return collector.leaves
 
 
-def _attribute(group: h5py.Group, name: str) -> list[str] | None:
+def _root(file: Group) -> Group:
+    """The group of the layers: in a file of weights the file itself, in that of a whole model a group of it."""
+    return file.group("model_weights") if "model_weights" in file else file
+
+
+def _names(group: Group, attribute: str) -> list[str] | None:
     """A list of names kept in an attribute, whole or in numbered chunks; None if there is none."""
-    if name in group.attrs:
-        chunks = [group.attrs[name]]
-    else:
-        chunks = []
-        while f"{name}{len(chunks)}" in group.attrs:
-            chunks.append(group.attrs[f"{name}{len(chunks)}"])
-        if not chunks:
-            return None
-    return [item.decode() if isinstance(item, bytes) else str(item) for chunk in chunks for item in chunk]
+    whole = group.texts(attribute)
+    if whole is not None:
+        return whole
+    names: list[str] = []
+    number = 0
+    while (chunk := group.texts(f"{attribute}{number}")) is not None:
+        names.extend(chunk)
+        number += 1
+    if number != sum(name.startswith(attribute) for name in group.attributes):
+        raise WeightsError(f"{group.path}: a piece of the list {attribute} of {group.name} is missing; it is damaged")
+    return names if number else None
 
 
 def _layer(group: str, weight: str) -> str:

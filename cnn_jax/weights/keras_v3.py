@@ -14,10 +14,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from cnn_jax.errors import WeightsError
 from cnn_jax.weights import hdf5
+from cnn_jax.weights.hdf5 import Group
 from cnn_jax.weights.leaves import RULES, LeafCollector, Leaves
 
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
@@ -35,7 +34,7 @@ VARIABLES = {
 """The arrays of a layer's class, in order; a convolution or dense layer may lack the last."""
 
 
-def has_layout(file: h5py.File) -> bool:
+def has_layout(file: Group) -> bool:
     """Whether this is a file of Keras 3's layout."""
     return any(name in file for name in CONTAINERS)
 
@@ -59,15 +58,18 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     """The content of a file in the archive. No other is looked at, and nothing is ever unpacked to disk.
 
     Raises:
-        WeightsError: it is far larger than the whole archive.
+        WeightsError: it is far larger than the whole archive, or compressed in a way that has no bound.
     """
-    size = archive.getinfo(name).file_size  # zipfile gives no byte more than that
-    if size > MOST_INFLATION * path.stat().st_size:
-        raise WeightsError(f"{path}: {name} claims {size:,} bytes, which is made to fill the memory")
-    return archive.read(name)
+    info = archive.getinfo(name)
+    if info.file_size > MOST_INFLATION * path.stat().st_size:
+        raise WeightsError(f"{path}: {name} claims {info.file_size:,} bytes, which is made to fill the memory")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others are inflated as a whole
+        raise WeightsError(f"{path}: {name} is compressed as Keras never does it; save the model in Keras again")
+    with archive.open(info) as member:
+        return member.read(info.file_size)  # without the number up to 2 GB are inflated before any are cut off
 
 
-def read_layers(file: h5py.File, path: Path, names: Mapping[str, str] | None = None) -> Leaves:
+def read_layers(file: Group, path: Path, names: Mapping[str, str] | None = None) -> Leaves:
     """All weights of the layers in an open file, those of models inside the model too, by the layers' own names.
 
     Args:
@@ -80,27 +82,27 @@ def read_layers(file: h5py.File, path: Path, names: Mapping[str, str] | None = N
     collector = LeafCollector(path)
     for where, variables in _layers_with_variables(file):
         group = where.rpartition("/")[2]
-        layer = variables.attrs.get("name") or (names or {}).get(where)
-        if layer is None:
+        layer = "".join(variables.texts("name") or []) or (names or {}).get(where)
+        if not layer:
             raise WeightsError(
                 f"{path}: the layer {where} does not say its name, as in files of the first versions of Keras 3; "
                 "load the model in Keras and save it as a .keras file"
             )
         weights = _weight_names(group, len(variables))
         if weights is None or set(variables) != {str(i) for i in range(len(variables))}:
-            raise WeightsError(f"{path}: no rule reads the {len(variables)} arrays of layer {str(layer)!r} ({where})")
+            raise WeightsError(f"{path}: no rule reads the {len(variables)} arrays of layer {layer!r} ({where})")
         for number, weight in enumerate(weights):
-            collector.add(str(layer), f"{layer}/{weight}", RULES[weight], variables[str(number)])
+            collector.add(layer, f"{layer}/{weight}", RULES[weight], variables[str(number)])
     return collector.leaves
 
 
-def _layers_with_variables(model: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.Group]]:
+def _layers_with_variables(model: Group, prefix: str = "") -> Iterator[tuple[str, Group]]:
     """Path and `vars` of each layer that has arrays, depth first; optimizer and random generators are not layers."""
-    for container in CONTAINERS:
-        for key, layer in model.get(container, {}).items():
-            where = f"{prefix}layers/{key}"
-            if len(layer.get("vars", ())):
-                yield where, layer["vars"]
+    for layers in (model.group(name) for name in CONTAINERS if name in model):
+        for key in layers:
+            layer, where = layers.group(key), f"{prefix}layers/{key}"
+            if "vars" in layer and len(layer.group("vars")):
+                yield where, layer.group("vars")
             yield from _layers_with_variables(layer, f"{where}/")
 
 

@@ -3,11 +3,10 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from cnn_jax.errors import WeightsError
-from cnn_jax.weights import hdf5
+from cnn_jax.weights.hdf5 import Array, Group
 
 Leaves = dict[str, dict[str, dict[str, np.ndarray]]]
 """{"params" or "batch_stats": {layer: {leaf: array}}}"""
@@ -34,18 +33,19 @@ class LeafCollector:
     leaves: Leaves = field(default_factory=lambda: {"params": {}, "batch_stats": {}})
     _places: set[int] = field(default_factory=set)
 
-    def add(self, layer: str, weight: str, rule: tuple[str, str], item: h5py.Dataset) -> None:
+    def add(self, layer: str, weight: str, rule: tuple[str, str], item: Group | Array) -> None:
         """Take the array of the file's `weight` as the leaf of `rule` in `layer`.
 
         Raises:
-            WeightsError: not finite floats, a second array for the same leaf, or see `hdf5.array`.
+            WeightsError: no array, another name for one, not finite, a second for the same leaf, or see `Array.values`.
         """
-        (collection, leaf), array = rule, hdf5.array(item, self.path)
-        place = h5py.h5o.get_info(item.id).addr
-        if place in self._places:  # a small file with many names for one array would fill the memory
+        if not isinstance(item, Array):
+            raise WeightsError(f"{self.path}: {item.name} is no array")
+        if item.address in self._places:  # a small file with many names for one array would fill the memory
             raise WeightsError(f"{self.path}: {weight} of {layer} is another name for an array that was read already")
-        self._places.add(place)
-        if array.dtype.kind != "f" or not np.isfinite(array).all():
+        self._places.add(item.address)
+        (collection, leaf), array = rule, item.values()
+        if not np.isfinite(array).all():
             raise WeightsError(f"{self.path}: {weight} holds values that are not finite numbers; fetch the file again")
         leaves = self.leaves[collection].setdefault(layer, {})
         if leaf in leaves:

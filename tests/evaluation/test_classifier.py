@@ -141,7 +141,8 @@ run, photo = sys.argv[1:]
 classifier = cnn_jax.load(run)
 classifier(numpy.zeros((2, 9, 9, 3), numpy.uint8)), classifier(photo)
 predict.main([photo, f"--checkpoint={run}"])
-heavy = {"tensorflow", "tensorflow_datasets", "keras", "sklearn", "scipy", "matplotlib", "h5py"} & set(sys.modules)
+heavy = {"tensorflow", "tensorflow_datasets", "keras", "sklearn", "scipy", "matplotlib", "h5py", "pyfive"}
+heavy &= set(sys.modules)
 sys.exit(f"imported without need: {heavy}" if heavy else 0)
 """
 

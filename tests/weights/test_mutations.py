@@ -165,8 +165,18 @@ def opened(path: Path) -> Iterator[h5py.File]:
         yield file
 
 
-def arrays_in(path: Path, names: list[str]) -> list[bytes]:
-    """The bytes of the arrays of these names, sorted; found without the package's readers."""
+Stretches = list[tuple[int, int]]
+"""Begin and length of the values of each array."""
+
+
+def arrays_in(path: Path, kind: str, names: list[str], stretches: Stretches) -> list[bytes]:
+    """The bytes of the arrays of these names, sorted; found without the package's readers.
+
+    After a change of bytes they are taken from where they lay: HDF5's library ends the process on some such files.
+    """
+    if kind in {change.__name__ for change in BYTES} and path.suffix == ".h5":
+        content = path.read_bytes()
+        return sorted(content[begin : begin + length] for begin, length in stretches)
     with opened(path) as file:
         return sorted(np.asarray(file[name]).tobytes() for name in names)
 
@@ -177,6 +187,7 @@ def test_a_broken_file_is_an_error_or_gives_the_values_that_it_has(original, loa
     path = tmp_path / original.name
     with opened(original) as file:
         names = datasets(file)
+        stretches = [(file[name].id.get_offset(), file[name].nbytes) for name in names]
     outcomes: dict[str, set[str]] = {}
     for number in range(MUTATIONS):
         shutil.copy(original, path)
@@ -190,7 +201,7 @@ def test_a_broken_file_is_an_error_or_gives_the_values_that_it_has(original, loa
         assert all(layer == "head" for _, layer, _ in (p.split("/") for p in transferred.initialised)), (number, kind)
         loaded = sorted(leaf.tobytes() for leaf in jax.tree.leaves(variables) if isinstance(leaf, np.ndarray))
         assert len(loaded) == len(transferred.loaded)
-        assert loaded == arrays_in(path, names), (number, kind)
+        assert loaded == arrays_in(path, kind, names, stretches), (number, kind)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables) if isinstance(leaf, np.ndarray))
     assert {kind for kind, seen in outcomes.items() if "error" in seen} >= {
         "truncate",
