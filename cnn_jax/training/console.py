@@ -23,6 +23,8 @@ def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) ->
         reporter.line("           no validation images: no best epoch can be chosen, the last is kept")
     reporter.line(f"model      {config.model.name}, {config.model.image_size} pixels, {config.train.precision}")
     reporter.line(f"weights    {_describe_weights(job)}")
+    if job.transfer is not None and job.transfer.other_inputs:
+        reporter.line(f"           other inputs: {job.transfer.other_inputs}")
     reporter.line(
         f"train      {parameters['trainable']:,} of {parameters['total']:,} parameters "
         f"(freeze_until={config.train.freeze_until}), {config.train.epochs} epochs of {job.steps_per_epoch} steps "
@@ -71,7 +73,9 @@ def _describe_weights(job: Job) -> str:
         return "random"
     lines = [f"{job.transfer.source}: {len(job.transfer.loaded)} arrays loaded (weights.json lists them)"]
     if job.transfer.classifier:
-        lines.append(f"classifier from its layer {job.transfer.classifier}, whose classes keep their order")
+        names = ", ".join(job.dataset.classes[:10]) + (", …" if len(job.dataset.classes) > 10 else "")
+        order = "" if Path(job.transfer.source).is_dir() else f", whose outputs are taken for {names}, in this order"
+        lines.append(f"classifier from its layer {job.transfer.classifier}{order}")
     if job.transfer.initialised:
         lines.append(f"new, as initialised: {', '.join(job.transfer.initialised)}")
     if job.transfer.ignored:

@@ -28,7 +28,7 @@ from cnn_jax.training.phases import Phase, make_phases
 from cnn_jax.training.shared import Shared
 from cnn_jax.training.state import TrainState
 from cnn_jax.training.step import StepOptions
-from cnn_jax.weights import keras_h5, locate, transfer
+from cnn_jax.weights import keras_h5, locate, rescaling, transfer
 from cnn_jax.weights.transfer import Transfer
 
 
@@ -221,14 +221,15 @@ def _initial_variables(
     variables = model.init(config.seed)
     if source is None:
         return variables, None
-    same_classes = True  # as far as a file can tell
+    same_classes, other_inputs = True, None  # as far as a file can tell
     if source.is_dir():
         run = runs.load(source)
         loaded = jax.tree.map(np.asarray, run.variables)
         same_classes = run.classes == classes
     else:
         loaded = keras_h5.read(source)
-    return transfer.merge(
+        other_inputs = rescaling.difference(source, model.normalisation)
+    merged, report = transfer.merge(
         variables,
         loaded,
         new_layers=model.new_layers,
@@ -237,6 +238,7 @@ def _initial_variables(
         source=str(source),
         same_classes=same_classes,
     )
+    return merged, replace(report, other_inputs=other_inputs)
 
 
 def _without_unreadable(dataset: Dataset, reporter: Reporter) -> tuple[Dataset, dict[str, list[str]]]:

@@ -11,7 +11,7 @@ from cnn_jax.models.architectures import ARCHITECTURES
 from cnn_jax.models.chain import Variables, depthwise_layers
 from cnn_jax.models.layers import Conv, Layer
 from cnn_jax.models.model import Model, build_imagenet
-from cnn_jax.weights import keras_h5, transfer
+from cnn_jax.weights import keras_h5, rescaling, transfer
 from cnn_jax.weights.catalog import BUNDLED
 from cnn_jax.weights.leaves import Leaves
 from cnn_jax.weights.locate import locate
@@ -39,13 +39,18 @@ def load(config: PretrainedConfig, *, need_top: bool) -> Pretrained:
     Raises:
         ConfigError: the architecture has no pretrained weights.
         FetchError: the file is not here and cannot be fetched.
-        WeightsError: there is no such file, it cannot be read, does not fit, or lacks the classifier that is needed.
+        WeightsError: there is no such file, it cannot be read, does not fit, was trained on images that were scaled in
+            another way, or lacks the classifier that is needed.
     """
     path = locate(_assumed(config), top=True)
     assert path is not None, "PretrainedConfig refuses `none`"
     leaves = keras_h5.read(path)
     model_config = _described(config, path, leaves)
     model = build_imagenet(model_config)
+    if other := rescaling.difference(path, model.normalisation):
+        raise WeightsError(
+            f"{path} gives other numbers here: {other}. Train on from it, which says the same and goes on"
+        )
     has_top = any(layer in leaves["params"] for layer in _top_layers(model, model_config))
     if not has_top and need_top:
         raise WeightsError(

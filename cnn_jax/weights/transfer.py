@@ -26,6 +26,8 @@ class Transfer:
     """Of the source, replaced by the ones that were initialised."""
     classifier: str | None = None
     """The layer of the source that the new classifier was loaded from."""
+    other_inputs: str | None = None
+    """Where the source was trained on images that were scaled in another way than here: how."""
 
 
 def merge(

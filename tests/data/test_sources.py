@@ -238,6 +238,18 @@ def test_a_folder_that_cannot_be_read_is_an_error_that_names_it(
     assert str(caught.value).startswith(f"{tmp_path / folder} cannot be read: ")
 
 
+def test_a_folder_inside_of_one_that_cannot_be_entered_is_not_said_to_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stat(path: Path, **_: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", stat)
+    for dataset in (f"folder:{tmp_path}", f"flat:{tmp_path}"):
+        with pytest.raises(DataError, match=f"^{tmp_path} cannot be read: Permission denied"):
+            open_dataset(DataConfig(dataset=dataset))
+
+
 def test_a_flat_folder_that_cannot_be_read_is_not_taken_for_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,14 +58,10 @@ def test_the_last_epoch_is_kept_and_none_is_the_best(whole: Path) -> None:
     assert runs.load(whole).step == result["steps"] == 18
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "config",
-    [
-        SMALL_CNN,
-        pytest.param(KEPT, marks=pytest.mark.long),
-        pytest.param(ON_DISK, marks=pytest.mark.long),
-        pytest.param(SOLVED, marks=pytest.mark.long),
-    ],
+    [SMALL_CNN, KEPT, ON_DISK, SOLVED],
     ids=["images", "kept features", "features on disk", "solved first"],
 )
 def test_training_is_what_it_is_with_a_validation(config: Config, image_folder: Path, tmp_path: Path) -> None:
@@ -78,6 +74,7 @@ def test_training_is_what_it_is_with_a_validation(config: Config, image_folder: 
     assert metrics(tmp_path / "run") == metrics(tmp_path / "validated", "train")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("steps", [9, 12])
 def test_a_run_that_is_stopped_goes_on_bit_exactly(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int

@@ -16,7 +16,7 @@ from cnn_jax.data.health.findings import Finding
 from cnn_jax.data.health.passed_by import below, passed_by, passed_by_flat
 from cnn_jax.data.sources import UNSPLIT, EncodedImages, FileImages, Images, Names, image_files, open_dataset
 from cnn_jax.data.sources.dataset import TRAINED_ON, read_names
-from cnn_jax.data.sources.folders import split_folders, subfolders
+from cnn_jax.data.sources.folders import is_folder, split_folders, subfolders
 from cnn_jax.errors import ConfigError, DataError
 from cnn_jax.files import as_path, is_remote
 
@@ -110,7 +110,7 @@ def _reader(images: Images) -> Callable[[int], bytes]:
 
 
 def _list_folder(config: DataConfig, folder: Path) -> Listing:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataError(f"there is no folder {folder}")
     roots = _roots(folder)
     splits = tuple(dict.fromkeys(split for split, _ in roots))

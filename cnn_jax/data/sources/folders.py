@@ -57,8 +57,16 @@ def split_folders(folder: Path) -> dict[str, list[Path]]:
 
 
 def _check_exists(name: str, folder: Path) -> None:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataError(f"data.dataset={name}: there is no folder {folder}")
+
+
+def is_folder(folder: Path) -> bool:
+    """Whether it is there; DataError where that cannot be known."""
+    try:
+        return folder.is_dir()
+    except OSError as error:
+        refuse_unlisted(error)
 
 
 def subfolders(folder: Path) -> list[Path]:
