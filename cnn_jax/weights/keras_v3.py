@@ -48,13 +48,13 @@ def read_archive(path: Path) -> Leaves:
     with zipfile.ZipFile(path) as archive:
         if "model.weights.h5" not in archive.namelist():
             raise WeightsError(f"{path}: the archive has no model.weights.h5; save the model with weights_format='h5'")
-        content = io.BytesIO(_member(archive, "model.weights.h5", path))  # in one piece: its checksum is looked at
-        names = _names_in_config(json.loads(_member(archive, "config.json", path)))
+        content = io.BytesIO(member(archive, "model.weights.h5", path))  # in one piece: its checksum is looked at
+        names = _names_in_config(json.loads(member(archive, "config.json", path)))
     with hdf5.opened(content, path) as file:
         return read_layers(file, path, names)
 
 
-def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+def member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     """The content of a file in the archive. No other is looked at, and nothing is ever unpacked to disk.
 
     Raises:
@@ -65,8 +65,8 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
         raise WeightsError(f"{path}: {name} claims {info.file_size:,} bytes, which is made to fill the memory")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others are inflated as a whole
         raise WeightsError(f"{path}: {name} is compressed as Keras never does it; save the model in Keras again")
-    with archive.open(info) as member:
-        return member.read(info.file_size)  # without the number up to 2 GB are inflated before any are cut off
+    with archive.open(info) as content:
+        return content.read(info.file_size)  # without the number up to 2 GB are inflated before any are cut off
 
 
 def read_layers(file: Group, path: Path, names: Mapping[str, str] | None = None) -> Leaves:

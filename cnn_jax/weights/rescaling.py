@@ -11,7 +11,7 @@ import numpy as np
 from cnn_jax.errors import WeightsError
 from cnn_jax.files import parse_json
 from cnn_jax.models.normalisation import IMAGENET_MEANS_BGR, Normalisation
-from cnn_jax.weights import hdf5
+from cnn_jax.weights import hdf5, keras_v3
 
 OURS: dict[Normalisation, tuple[float, Sequence[float]]] = {
     "tf": (1 / 127.5, [-1.0]),
@@ -39,10 +39,10 @@ def difference(path: Path, normalisation: Normalisation | None) -> str | None:
 
 def _rescalings(path: Path) -> list[dict[str, Any]]:
     """The configurations of all layers `Rescaling`, in their order; those of models inside the model too."""
-    text = _description(path)
-    if text is None:
-        return []
     try:
+        text = _description(path)
+        if text is None:
+            return []
         waiting, found = [parse_json(text)], []
     except ValueError as error:
         raise WeightsError(f"{path}: the description of its layers is no JSON: {error}") from error
@@ -61,10 +61,10 @@ def _description(path: Path) -> str | bytes | None:
     """Keras' JSON of the layers; None in a file of weights alone."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            return archive.read("config.json")
+            return keras_v3.member(archive, "config.json", path)
     with hdf5.opened(path, path) as file:
-        text = file.attrs.get("model_config")
-    return text if isinstance(text, str | bytes) else None
+        texts = file.texts("model_config")
+    return None if texts is None else "".join(texts)
 
 
 def _is(layer: dict[str, Any], scale: float, offset: Sequence[float]) -> bool:
