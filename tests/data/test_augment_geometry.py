@@ -95,7 +95,7 @@ def by_keras(image: np.ndarray, draws: np.ndarray, config: AugmentConfig) -> np.
 def vectors(config: AugmentConfig, height: int = 21, width: int = 21) -> np.ndarray:
     """float64[MANY, 6]: the transforms of many seeds."""
     draws = tf.constant(many_drawn(Stage.GEOMETRY, DRAWS))
-    mapped = tf.function(lambda: tf.map_fn(lambda one: transform_vector(one, config, height, width), draws))
+    mapped = tf.function(lambda: tf.map_fn(lambda one: transform_vector(one, config, height, width, tf), draws))
     found = mapped().numpy().astype(np.float64)
     assert (found[:, 6:] == 0).all()
     return found[:, :6]
