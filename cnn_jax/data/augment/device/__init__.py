@@ -61,6 +61,6 @@ def obstacle(config: AugmentConfig, platform: str) -> str | None:
             "data.augment.crop_area cuts out of the photographs as they are on disk, and the device has only the "
             "resized ones"
         )
-    if platform == "tpu":
-        return "it takes single pixels from all over an image, which TPUs are slow at"
+    if platform == "tpu" and (config.resamples or config.rand_augment.operations):
+        return "a resample takes single pixels from all over an image, and TPUs are slow at that"
     return None

@@ -46,7 +46,8 @@ def draw(key: jax.Array, shape: tuple[int, int], config: AugmentConfig) -> Draws
         counts[Stage.ERASING] = WINDOW_DRAWS + 1
     draws = {stage: jax.random.uniform(_stage_key(key, stage), (count,)) for stage, count in counts.items()}
     if Stage.ERASING in counts and config.erasing.fill == "noise":
-        draws[Stage.NOISE] = jax.random.bits(_stage_key(key, Stage.NOISE), (*shape, 3), jnp.uint8)
+        words = jax.random.bits(_stage_key(key, Stage.NOISE), shape, jnp.uint32)  # three colours cost as much as one
+        draws[Stage.NOISE] = jnp.stack([words >> 8 * channel for channel in range(3)], -1).astype(jnp.uint8)
     return draws
 
 

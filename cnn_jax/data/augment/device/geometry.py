@@ -6,6 +6,7 @@ The arithmetic that leads from random numbers to positions in the image is `cnn_
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.compiling import materialized
 from cnn_jax.config import AugmentConfig, FillMode
 from cnn_jax.data.augment.device.pixels import to_uint8
 from cnn_jax.data.augment.geometry import flipped, positions, transform_vector, within
@@ -39,7 +40,7 @@ def resample(image: jax.Array, transform: jax.Array, fill_mode: FillMode, fill_v
     if fill_mode == "constant":
         inside = within(columns, width - 1) & within(rows, height - 1)
         moved = jnp.where(inside[..., None], moved, fill_value)
-    return to_uint8(moved)
+    return materialized(to_uint8(moved))
 
 
 def _neighbours(position: jax.Array, extent: int, fill_mode: FillMode) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -1,7 +1,7 @@
 """RandAugment; see `cnn_jax.data.augment.randaugment`.
 
-A program for a whole batch computes every operation for every image and takes the one that was drawn. The geometric ones
-are one resample, with a transform that leaves the image as it is where another operation was drawn.
+A program for a whole batch computes every operation for every image and takes the one that was drawn. The geometric
+ones are one resample, with a transform that leaves the image as it is where another operation was drawn.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.compiling import materialized
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.augment.device.colour import adjust
 from cnn_jax.data.augment.device.geometry import resample
@@ -23,7 +24,7 @@ def rand_augment(image: jax.Array, draws: jax.Array, config: AugmentConfig) -> j
     for place in range(config.rand_augment.operations):
         chosen = (draws[2 * place] * len(NAMES)).astype(jnp.int32)
         direction = jnp.where(draws[2 * place + 1] < 0.5, -1.0, 1.0)
-        image = operate(image, chosen, direction, config)
+        image = materialized(operate(image, chosen, direction, config))
     return image
 
 
