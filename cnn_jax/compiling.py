@@ -50,3 +50,11 @@ def computed_once(function: Callable[..., jax.Array]) -> Callable[..., jax.Array
             return compiled(*arguments)
 
     return apart
+
+
+def materialized(array: jax.Array) -> jax.Array:
+    """The same array, which XLA writes to memory once for all who read it, in place of computing it anew for each.
+
+    On accelerators a barrier does that.
+    """
+    return jax.lax.platform_dependent(array, cpu=computed_once(lambda here: here), default=jax.lax.optimization_barrier)

@@ -1,19 +1,22 @@
 """What the tests of the augmentation share."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from keras.src.legacy.preprocessing.image import apply_affine_transform
 from scipy import stats
 
-from cnn_jax.config import AugmentConfig, ColourJitterConfig, ErasingConfig, RandAugmentConfig
+from cnn_jax.config import AugmentConfig, ColourJitterConfig, ErasingConfig, RandAugmentConfig, Shift
 from cnn_jax.data.augment import augment
 from cnn_jax.data.augment.chance import Stage, uniforms
 
 MANY = 400
 LEVEL = 1e-3  # of the tests of distributions; their seeds are fixed
+SCIPY_NAMESPACE = "ignore:Please (use|import) .*:DeprecationWarning"
 
 ALONE = {
     "horizontal_flip": AugmentConfig(horizontal_flip=True),
@@ -79,6 +82,64 @@ def many_drawn(stage: Stage, count: int, key: int = 5) -> np.ndarray:
 def _over_seeds(function: Callable[[Any], Any], count: int, key: int, dtype: Any) -> np.ndarray:
     seeds = tf.stack([tf.fill([count], tf.constant(key, tf.int64)), tf.range(count, dtype=tf.int64)], 1)
     return tf.function(lambda: tf.map_fn(function, seeds, fn_output_signature=dtype))().numpy()
+
+
+def pixels(draw: float, sizes: Shift, extent: int) -> float:
+    """A shift, as a uniform number chooses it."""
+    signed = 2 * draw - 1
+    if isinstance(sizes, tuple):
+        size = math.copysign(sizes[int(abs(signed) * len(sizes))], signed)
+        return size * extent if max(sizes) < 1 else size
+    return signed * sizes * (extent if sizes < 1 else 1)
+
+
+def parameters(draws: np.ndarray, config: AugmentConfig, height: int, width: int) -> dict[str, Any]:
+    """What the uniforms stand for, named as in `ImageDataGenerator.get_random_transform`: tx is of the height."""
+    low, high = config.zoom if isinstance(config.zoom, tuple) else (1 - config.zoom, 1 + config.zoom)
+    return {
+        "theta": (2 * draws[0] - 1) * config.rotation,
+        "ty": pixels(draws[1], config.width_shift, width),
+        "tx": pixels(draws[2], config.height_shift, height),
+        "shear": (2 * draws[3] - 1) * config.shear,
+        "zx": low + draws[4] * (high - low),
+        "zy": low + draws[5] * (high - low),
+        "flip_horizontal": config.horizontal_flip and draws[6] < 0.5,
+        "flip_vertical": config.vertical_flip and draws[7] < 0.5,
+    }
+
+
+def corrected(keras: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+    """Parameters with which Keras does what its names promise: shifts along their own axes, about the true centre.
+
+    Keras takes (height, width) / 2 for the centre in (x, y); a shift inside of the rotation makes up for the
+    difference.
+    """
+    theta, shear = np.deg2rad(keras["theta"]), np.deg2rad(keras["shear"])
+    turn = np.array([[math.cos(theta), -math.sin(theta)], [math.sin(theta), math.cos(theta)]])
+    skew = np.array([[1, -math.sin(shear)], [0, math.cos(shear)]])
+    linear = turn @ skew @ np.diag([keras["zx"], keras["zy"]])
+    beside = np.array([width - height, height - width]) / 2
+    tx, ty = np.array([keras["ty"], keras["tx"]]) + np.linalg.solve(turn, beside - linear @ beside)
+    return {**keras, "tx": tx, "ty": ty}
+
+
+def by_keras(image: np.ndarray, draws: np.ndarray, config: AugmentConfig) -> np.ndarray:
+    """What Keras makes of the image with the parameters that the uniforms stand for."""
+    chosen = parameters(draws, config, *image.shape[:2])
+    if config.compatibility == "none":
+        chosen = corrected(chosen, *image.shape[:2])
+    flips = chosen.pop("flip_horizontal"), chosen.pop("flip_vertical")
+    moved = apply_affine_transform(
+        image.astype(np.float64),
+        **chosen,
+        row_axis=0,
+        col_axis=1,
+        channel_axis=2,
+        fill_mode=config.fill_mode,
+        cval=config.fill_value,
+    )
+    moved = moved[:, ::-1] if flips[0] else moved
+    return moved[::-1] if flips[1] else moved
 
 
 def assert_uniform(values: Any, low: float, high: float, slack: float = 1e-4) -> None:

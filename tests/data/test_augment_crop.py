@@ -63,7 +63,7 @@ def test_where_nothing_fits_it_is_the_largest_middle_part(
 def test_the_first_rectangle_that_fits_is_taken() -> None:
     draws = np.full(WINDOW_DRAWS, 0.5, np.float32)
     draws[:3] = 1.0, 0.3, 0.2  # of the area; four times as wide as high, at most a quarter of it fits
-    window = draw_window(tf.constant(draws), 100.0, 100.0, (0.0, 1.0), (4.0, 4.0))
+    window = draw_window(tf.constant(draws), 100.0, 100.0, (0.0, 1.0), (4.0, 4.0), tf)
     assert window.fits
     np.testing.assert_allclose(np.stack(window[2:4]), [22.36, 89.44], atol=0.01)
 

@@ -8,94 +8,37 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keras.src.legacy.preprocessing.image import ImageDataGenerator, apply_affine_transform
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from scipy import stats
 
-from cnn_jax.config import AugmentConfig, FillMode, Shift
+from cnn_jax.config import AugmentConfig, FillMode
 from cnn_jax.data.augment import augment
 from cnn_jax.data.augment.chance import Stage
 from cnn_jax.data.augment.geometry import DRAWS, transform_vector
 from tests.data.augmenting import (
     LEVEL,
     MANY,
+    SCIPY_NAMESPACE,
     assert_share,
     assert_uniform,
+    by_keras,
     changed,
     drawn,
     many_changed,
     many_drawn,
+    parameters,
     photograph,
 )
-
-SCIPY_NAMESPACE = "ignore:Please (use|import) .*:DeprecationWarning"
 
 
 def uniforms(seed: tuple[int, int]) -> np.ndarray:
     return drawn(seed, Stage.GEOMETRY, DRAWS)
 
 
-def pixels(draw: float, sizes: Shift, extent: int) -> float:
-    """A shift, as a uniform number chooses it."""
-    signed = 2 * draw - 1
-    if isinstance(sizes, tuple):
-        size = math.copysign(sizes[int(abs(signed) * len(sizes))], signed)
-        return size * extent if max(sizes) < 1 else size
-    return signed * sizes * (extent if sizes < 1 else 1)
-
-
-def parameters(draws: np.ndarray, config: AugmentConfig, height: int, width: int) -> dict[str, Any]:
-    """What the uniforms stand for, named as in `ImageDataGenerator.get_random_transform`: tx is of the height."""
-    low, high = config.zoom if isinstance(config.zoom, tuple) else (1 - config.zoom, 1 + config.zoom)
-    return {
-        "theta": (2 * draws[0] - 1) * config.rotation,
-        "ty": pixels(draws[1], config.width_shift, width),
-        "tx": pixels(draws[2], config.height_shift, height),
-        "shear": (2 * draws[3] - 1) * config.shear,
-        "zx": low + draws[4] * (high - low),
-        "zy": low + draws[5] * (high - low),
-        "flip_horizontal": config.horizontal_flip and draws[6] < 0.5,
-        "flip_vertical": config.vertical_flip and draws[7] < 0.5,
-    }
-
-
-def corrected(keras: dict[str, Any], height: int, width: int) -> dict[str, Any]:
-    """Parameters with which Keras does what its names promise: shifts along their own axes, about the true centre.
-
-    Keras takes (height, width) / 2 for the centre in (x, y); a shift inside of the rotation makes up for the
-    difference.
-    """
-    theta, shear = np.deg2rad(keras["theta"]), np.deg2rad(keras["shear"])
-    turn = np.array([[math.cos(theta), -math.sin(theta)], [math.sin(theta), math.cos(theta)]])
-    skew = np.array([[1, -math.sin(shear)], [0, math.cos(shear)]])
-    linear = turn @ skew @ np.diag([keras["zx"], keras["zy"]])
-    beside = np.array([width - height, height - width]) / 2
-    tx, ty = np.array([keras["ty"], keras["tx"]]) + np.linalg.solve(turn, beside - linear @ beside)
-    return {**keras, "tx": tx, "ty": ty}
-
-
-def by_keras(image: np.ndarray, draws: np.ndarray, config: AugmentConfig) -> np.ndarray:
-    """What Keras makes of the image with the parameters that the uniforms stand for."""
-    chosen = parameters(draws, config, *image.shape[:2])
-    if config.compatibility == "none":
-        chosen = corrected(chosen, *image.shape[:2])
-    flips = chosen.pop("flip_horizontal"), chosen.pop("flip_vertical")
-    moved = apply_affine_transform(
-        image.astype(np.float64),
-        **chosen,
-        row_axis=0,
-        col_axis=1,
-        channel_axis=2,
-        fill_mode=config.fill_mode,
-        cval=config.fill_value,
-    )
-    moved = moved[:, ::-1] if flips[0] else moved
-    return moved[::-1] if flips[1] else moved
-
-
 def vectors(config: AugmentConfig, height: int = 21, width: int = 21) -> np.ndarray:
     """float64[MANY, 6]: the transforms of many seeds."""
     draws = tf.constant(many_drawn(Stage.GEOMETRY, DRAWS))
-    mapped = tf.function(lambda: tf.map_fn(lambda one: transform_vector(one, config, height, width), draws))
+    mapped = tf.function(lambda: tf.map_fn(lambda one: transform_vector(one, config, height, width, tf), draws))
     found = mapped().numpy().astype(np.float64)
     assert (found[:, 6:] == 0).all()
     return found[:, :6]

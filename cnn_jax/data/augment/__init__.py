@@ -1,5 +1,8 @@
 """Random changes to one training image, inside a TensorFlow graph and with no state at all.
 
+`device` does the same to whole batches in JAX. What turns random numbers into parameters is written once for both:
+those functions take `xp`, the module whose functions they call, `tensorflow` or `jax.numpy`.
+
 In this order: the geometry as one projective resample (`geometry`), Keras' channel shift and brightness and the colour
 jitter (`colour`), RandAugment (`randaugment`), random erasing (`erasing`). Mixing images with each other comes later,
 on the device (`cnn_jax.data.mixing`).

@@ -7,13 +7,16 @@ from cnn_jax.data.augment.chance import Stage, between, uniforms
 from cnn_jax.data.augment.pixels import grey, mean_grey, to_uint8
 from cnn_jax.data.tensorflow import tf
 
+KERAS_DRAWS, JITTER_DRAWS = 2, 4
+"""Uniform numbers that an image takes: channel shift and brightness; the four of the jitter."""
+
 
 def shift_channels_and_brighten(image: Any, seed: Any, config: AugmentConfig) -> Any:
     """uint8[h, w, 3], after ImageDataGenerator's channel_shift_range and brightness_range, in its order."""
     brightens = config.brightness not in (None, (1, 1))
     if not (config.channel_shift or brightens):
         return image
-    draws, pixels = uniforms(seed, Stage.KERAS_COLOUR, 2), tf().cast(image, tf().float32)
+    draws, pixels = uniforms(seed, Stage.KERAS_COLOUR, KERAS_DRAWS), tf().cast(image, tf().float32)
     if config.channel_shift:
         added = between(draws[0], -config.channel_shift, config.channel_shift)
         pixels = tf().clip_by_value(pixels + added, tf().reduce_min(pixels), tf().reduce_max(pixels))
@@ -27,21 +30,25 @@ def jitter(image: Any, seed: Any, config: ColourJitterConfig) -> Any:
     """uint8[h, w, 3], with brightness, contrast, saturation and hue changed, in this order."""
     if not config.is_on:
         return image
-    draws = uniforms(seed, Stage.JITTER, 4)
+    *factors, turn = jitter_parameters(uniforms(seed, Stage.JITTER, JITTER_DRAWS), config)
+    pixels = adjust(image, *factors)
+    if config.hue:
+        pixels = tf().raw_ops.AdjustHue(images=tf().clip_by_value(pixels, 0, 255), delta=turn)
+    return to_uint8(pixels)
+
+
+def jitter_parameters(draws: Any, config: ColourJitterConfig) -> tuple[Any, Any, Any, Any]:
+    """Of float32[JITTER_DRAWS]: the factors of `adjust`, None where one is off, and the part of the circle of hues."""
 
     def factor(draw: Any, strength: float) -> Any:
         return between(draw, max(0.0, 1 - strength), 1 + strength) if strength else None
 
-    pixels = adjust(
-        image,
+    return (
         factor(draws[0], config.brightness),
         factor(draws[1], config.contrast),
         factor(draws[2], config.saturation),
+        between(draws[3], -config.hue, config.hue),
     )
-    if config.hue:
-        turn = between(draws[3], -config.hue, config.hue)
-        pixels = tf().raw_ops.AdjustHue(images=tf().clip_by_value(pixels, 0, 255), delta=turn)
-    return to_uint8(pixels)
 
 
 def adjust(image: Any, brightness: Any = None, contrast: Any = None, saturation: Any = None) -> Any:
@@ -50,11 +57,17 @@ def adjust(image: Any, brightness: Any = None, contrast: Any = None, saturation:
     Brightness moves away from black, contrast from the mean grey of the image, saturation from the grey of each pixel,
     as Pillow's ImageEnhance. The three are linear, so they are one pass over the pixels, without clipping in between.
     """
-    pixels, scale, offset = tf().cast(image, tf().float32), 1.0, 0.0
+    mean = None if contrast is None else mean_grey(image)
+    return adjusted(tf().cast(image, tf().float32), mean, brightness, contrast, saturation)
+
+
+def adjusted(pixels: Any, mean: Any, brightness: Any, contrast: Any, saturation: Any) -> Any:
+    """`adjust` of float32[h, w, 3], TensorFlow's or JAX'; `mean` is the mean grey, which contrast asks for."""
+    scale, offset = 1.0, 0.0
     if brightness is not None:
         scale = brightness
     if contrast is not None:
-        offset = scale * (1 - contrast) * mean_grey(image)
+        offset = scale * (1 - contrast) * mean
         scale = scale * contrast
     if saturation is None:
         return scale * pixels + offset

@@ -4,7 +4,7 @@ from typing import Any
 
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.augment.chance import Stage, stage_seed, uniforms
-from cnn_jax.data.augment.windows import WINDOW_DRAWS, draw_window
+from cnn_jax.data.augment.windows import WINDOW_DRAWS, covers, draw_window
 from cnn_jax.data.tensorflow import tf
 
 
@@ -19,8 +19,7 @@ def erase(image: Any, seed: Any, config: AugmentConfig) -> Any:
         return image
     height, width = image.shape[:2]
     draws = uniforms(seed, Stage.ERASING, WINDOW_DRAWS + 1)
-    window = draw_window(draws[1:], float(height), float(width), settings.area, settings.ratio)
-    rows, columns = _covered(height, window.top, window.height), _covered(width, window.left, window.width)
+    window = draw_window(draws[1:], float(height), float(width), settings.area, settings.ratio, tf())
 
     def erased() -> Any:
         if settings.fill == "constant":
@@ -30,12 +29,6 @@ def erase(image: Any, seed: Any, config: AugmentConfig) -> Any:
                 image.shape, stage_seed(seed, Stage.NOISE), maxval=256, dtype=tf().int32
             )
             pixels = tf().cast(noise, tf().uint8)
-        return tf().where((rows[:, None] & columns)[..., None], pixels, image)
+        return tf().where(covers(window, height, width)[..., None], pixels, image)
 
     return tf().cond((draws[0] < settings.probability) & window.fits, erased, lambda: image)
-
-
-def _covered(extent: int, begin: Any, length: Any) -> Any:
-    """bool[extent]: the pixels whose centre lies within."""
-    centres = tf().range(extent, dtype=tf().float32) + 0.5
-    return (centres >= begin) & (centres < begin + length)

@@ -6,6 +6,8 @@ The vocabulary and its arithmetic are those of Keras' ImageDataGenerator (keras/
 import math
 from typing import Any
 
+import numpy as np
+
 from cnn_jax.config import AugmentConfig, FillMode, Shift
 from cnn_jax.data.augment.chance import Stage, between, uniforms
 from cnn_jax.data.augment.pixels import to_uint8
@@ -30,16 +32,16 @@ def move(image: Any, seed: Any, config: AugmentConfig, size: int | None) -> Any:
         if image.shape[-1] == 1:
             image = tf().image.grayscale_to_rgb(image)
         window = crop_window(uniforms(seed, Stage.CROP, WINDOW_DRAWS), config, *tf().unstack(tf().shape(image)[:2]))
-        transform = into_window(transform_vector(draws, config, size, size), window, size)
+        transform = into_window(transform_vector(draws, config, size, size, tf()), window, size)
         return resample(image, transform, (size, size), config.fill_mode, config.fill_value)
     height, width = image.shape[:2]
     if not config.resamples:
-        return _flipped(image, draws, config)
-    transform = transform_vector(draws, config, height, width)
+        return flipped(image, draws, config, tf())
+    transform = transform_vector(draws, config, height, width, tf())
     return resample(image, transform, (height, width), config.fill_mode, config.fill_value)
 
 
-def transform_vector(draws: Any, config: AugmentConfig, height: int, width: int) -> Any:
+def transform_vector(draws: Any, config: AugmentConfig, height: int, width: int, xp: Any) -> Any:
     """The map from output to input pixels that uniforms in [0, 1) choose, as ImageProjectiveTransformV3 takes it.
 
     The parameters have the ranges of ImageDataGenerator and compose in its order around the centre of the image:
@@ -54,6 +56,7 @@ def transform_vector(draws: Any, config: AugmentConfig, height: int, width: int)
         config: the ranges.
         height: of the image, in pixels.
         width: of the image, in pixels.
+        xp: `tensorflow` or `jax.numpy`.
 
     Returns:
         float32[8]: a, b, c, d, e, f, 0, 0, where output (x, y) takes the input at (a x + b y + c, d x + e y + f).
@@ -61,26 +64,26 @@ def transform_vector(draws: Any, config: AugmentConfig, height: int, width: int)
     signed = 2 * draws - 1
     angle = signed[0] * math.radians(config.rotation)
     tilt = angle + signed[3] * math.radians(config.shear)
-    along_x = _shift(signed[1], config.width_shift, width), (width - 1) / 2
-    along_y = _shift(signed[2], config.height_shift, height), (height - 1) / 2
+    along_x = _shift(signed[1], config.width_shift, width, xp), (width - 1) / 2
+    along_y = _shift(signed[2], config.height_shift, height, xp), (height - 1) / 2
     if config.compatibility == "keras":
         along_x, along_y = along_y, along_x
     (right, centre_x), (down, centre_y) = along_x, along_y
     wide, high = between(draws[4], *config.zoom_range), between(draws[5], *config.zoom_range)
-    cos, sin = tf().cos(angle), tf().sin(angle)
-    a, b = cos * wide, -tf().sin(tilt) * high
-    d, e = sin * wide, tf().cos(tilt) * high
+    cos, sin = xp.cos(angle), xp.sin(angle)
+    a, b = cos * wide, -xp.sin(tilt) * high
+    d, e = sin * wide, xp.cos(tilt) * high
     c = cos * right - sin * down + centre_x - a * centre_x - b * centre_y
     f = sin * right + cos * down + centre_y - d * centre_x - e * centre_y
     if config.horizontal_flip:  # x becomes width - 1 - x
         mirrored = draws[6] < 0.5
-        a, c = tf().where(mirrored, -a, a), tf().where(mirrored, c + a * (width - 1), c)
-        d, f = tf().where(mirrored, -d, d), tf().where(mirrored, f + d * (width - 1), f)
+        a, c = xp.where(mirrored, -a, a), xp.where(mirrored, c + a * (width - 1), c)
+        d, f = xp.where(mirrored, -d, d), xp.where(mirrored, f + d * (width - 1), f)
     if config.vertical_flip:
         mirrored = draws[7] < 0.5
-        b, c = tf().where(mirrored, -b, b), tf().where(mirrored, c + b * (height - 1), c)
-        e, f = tf().where(mirrored, -e, e), tf().where(mirrored, f + e * (height - 1), f)
-    return tf().stack([a, b, c, d, e, f, 0.0, 0.0])
+        b, c = xp.where(mirrored, -b, b), xp.where(mirrored, c + b * (height - 1), c)
+        e, f = xp.where(mirrored, -e, e), xp.where(mirrored, f + e * (height - 1), f)
+    return xp.stack([a, b, c, d, e, f, 0.0, 0.0])
 
 
 def crop_window(draws: Any, config: AugmentConfig, height: Any, width: Any) -> Window:
@@ -91,7 +94,7 @@ def crop_window(draws: Any, config: AugmentConfig, height: Any, width: Any) -> W
     """
     assert config.crop_area is not None
     height, width = tf().cast(height, tf().float32), tf().cast(width, tf().float32)
-    window = draw_window(draws, height, width, config.crop_area, config.crop_ratio)
+    window = draw_window(draws, height, width, config.crop_area, config.crop_ratio, tf())
     least, greatest = config.crop_ratio
     middle_height, middle_width = tf().minimum(height, width / least), tf().minimum(width, height * greatest)
     middle = ((height - middle_height) / 2, (width - middle_width) / 2, middle_height, middle_width)
@@ -119,7 +122,7 @@ def resample(image: Any, transform: Any, shape: tuple[int, int], fill_mode: Fill
     """
     pixels = tf().cast(image, tf().float32)
     if fill_mode == "wrap":
-        return to_uint8(_resample_wrapping(pixels, *_positions(transform, shape)))
+        return to_uint8(_resample_wrapping(pixels, *positions(transform, shape)))
     moved = tf().raw_ops.ImageProjectiveTransformV3(
         images=pixels[None],
         transforms=transform[None],
@@ -129,23 +132,23 @@ def resample(image: Any, transform: Any, shape: tuple[int, int], fill_mode: Fill
         fill_value=0.0,
     )[0]
     if fill_mode == "constant":
-        height, width = tf().unstack(tf().shape(image)[:2])
-        columns, rows = _positions(transform, shape)
-        inside = _within(columns, width) & _within(rows, height)
+        last_row, last_column = tf().unstack(tf().cast(tf().shape(image)[:2] - 1, tf().float32))
+        columns, rows = positions(transform, shape)
+        inside = within(columns, last_column) & within(rows, last_row)
         moved = tf().where(inside[..., None], moved, fill_value)
     return to_uint8(moved)
 
 
-def _positions(transform: Any, shape: tuple[int, int]) -> tuple[Any, Any]:
+def positions(transform: Any, shape: tuple[int, int]) -> tuple[Any, Any]:
     """float32[*shape] twice: the column and the row of the input that each pixel of the output is taken from."""
-    x, y = tf().range(shape[1], dtype=tf().float32), tf().range(shape[0], dtype=tf().float32)[:, None]
-    a, b, c, d, e, f = tf().unstack(transform)[:6]
+    x, y = np.arange(shape[1], dtype=np.float32), np.arange(shape[0], dtype=np.float32)[:, None]
+    a, b, c, d, e, f = (transform[i] for i in range(6))
     return a * x + b * y + c, d * x + e * y + f
 
 
-def _within(position: Any, extent: Any) -> Any:
+def within(position: Any, last: Any) -> Any:
     """Whether positions lie between the first and the last pixel."""
-    return (position >= -RIM) & (position <= tf().cast(extent - 1, tf().float32) + RIM)
+    return (position >= -RIM) & (position <= last + RIM)
 
 
 def _resample_wrapping(pixels: Any, columns: Any, rows: Any) -> Any:
@@ -168,26 +171,28 @@ def _neighbours(position: Any, extent: Any) -> tuple[Any, Any, Any]:
     last = tf().cast(extent - 1, tf().float32)
     beyond = tf().math.floormod(tf().abs(position), tf().maximum(last, 1))
     wrapped = tf().where(position < 0, last - beyond, beyond)
-    position = tf().clip_by_value(tf().where(_within(position, extent), position, wrapped), 0, last)
+    position = tf().clip_by_value(tf().where(within(position, last), position, wrapped), 0, last)
     before = tf().floor(position)
     first = tf().cast(before, tf().int32)
     return first, tf().minimum(first + 1, extent - 1), (position - before)[..., None]
 
 
-def _flipped(image: Any, draws: Any, config: AugmentConfig) -> Any:
+def flipped(image: Any, draws: Any, config: AugmentConfig, xp: Any) -> Any:
     """The flips alone: no arithmetic on pixels."""
     if config.horizontal_flip:
-        image = tf().where(draws[6] < 0.5, image[:, ::-1], image)
+        image = xp.where(draws[6] < 0.5, image[:, ::-1], image)
     if config.vertical_flip:
-        image = tf().where(draws[7] < 0.5, image[::-1], image)
+        image = xp.where(draws[7] < 0.5, image[::-1], image)
     return image
 
 
-def _shift(signed: Any, sizes: Shift, extent: int) -> Any:
+def _shift(signed: Any, sizes: Shift, extent: int, xp: Any) -> Any:
     """Pixels, from a number in [-1, 1): a size below 1 is a fraction of the extent; of several, one is drawn."""
     if isinstance(sizes, tuple):
-        index = tf().minimum(tf().cast(tf().abs(signed) * len(sizes), tf().int32), len(sizes) - 1)
-        pixels, greatest = tf().sign(signed) * tf().gather(tf().constant(sizes, tf().float32), index), max(sizes)
+        place, chosen = xp.abs(signed) * len(sizes), float(sizes[0])
+        for index, size in enumerate(sizes[1:], 1):
+            chosen = xp.where(place >= index, float(size), chosen)
+        pixels, greatest = xp.sign(signed) * chosen, max(sizes)
     else:
         pixels, greatest = signed * sizes, sizes
     return pixels * extent if greatest < 1 else pixels

@@ -7,6 +7,7 @@ one. Each takes uint8[h, w, 3], a direction float32[] of 1 or -1, and the config
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from cnn_jax.config import AugmentConfig
@@ -17,6 +18,7 @@ from cnn_jax.data.augment.pixels import to_uint8
 from cnn_jax.data.tensorflow import tf
 
 Operation = Callable[[Any, Any, AugmentConfig], Any]
+Affine = tuple[Any, Any, Any, Any, Any, Any]
 
 ROTATION, SHEAR, TRANSLATION = math.radians(30), 0.3, 150 / 331
 """Ends of the ranges; the translation is AutoAugment's 150 pixels of the 331 that its images have."""
@@ -41,8 +43,24 @@ def _branch(operation: Operation, image: Any, direction: Any, config: AugmentCon
     return lambda: operation(image, direction, config)
 
 
-def _strength(config: AugmentConfig) -> float:
+def strength(config: AugmentConfig) -> float:
+    """From 0, nothing, to 1, the end of each range."""
     return config.rand_augment.magnitude / 10
+
+
+def threshold(config: AugmentConfig) -> float:
+    """From this grey level on, solarize inverts."""
+    return 256 * (1 - strength(config))
+
+
+def kept_bits(config: AugmentConfig) -> int:
+    """The bits that posterize keeps, as a mask: 8 of them, at strength 1 only 4."""
+    return 256 - 2 ** round(POSTERIZED_BITS * strength(config))
+
+
+def factor(direction: Any, config: AugmentConfig) -> Any:
+    """Of colour, contrast, brightness and sharpness; 1 changes nothing."""
+    return 1 + direction * ENHANCEMENT * strength(config)
 
 
 def _identity(image: Any, direction: Any, config: AugmentConfig) -> Any:
@@ -71,92 +89,95 @@ def _equalize(image: Any, direction: Any, config: AugmentConfig) -> Any:
 
 def _solarize(image: Any, direction: Any, config: AugmentConfig) -> Any:
     """Invert what is at least as bright as a threshold."""
-    threshold = 256 * (1 - _strength(config))
-    return tf().where(tf().cast(image, tf().float32) >= threshold, 255 - image, image)
+    return tf().where(tf().cast(image, tf().float32) >= threshold(config), 255 - image, image)
 
 
 def _posterize(image: Any, direction: Any, config: AugmentConfig) -> Any:
-    """Keep the highest bits of each value: 8, at strength 1 only 4."""
-    dropped = round(POSTERIZED_BITS * _strength(config))
-    return tf().bitwise.bitwise_and(image, tf().constant(256 - 2**dropped, tf().uint8)) if dropped else image
-
-
-def _factor(direction: Any, config: AugmentConfig) -> Any:
-    return 1 + direction * ENHANCEMENT * _strength(config)
+    """Keep the highest bits of each value."""
+    return tf().bitwise.bitwise_and(image, tf().constant(kept_bits(config), tf().uint8))
 
 
 def _colour(image: Any, direction: Any, config: AugmentConfig) -> Any:
-    return to_uint8(adjust(image, saturation=_factor(direction, config)))
+    return to_uint8(adjust(image, saturation=factor(direction, config)))
 
 
 def _contrast(image: Any, direction: Any, config: AugmentConfig) -> Any:
-    return to_uint8(adjust(image, contrast=_factor(direction, config)))
+    return to_uint8(adjust(image, contrast=factor(direction, config)))
 
 
 def _brightness(image: Any, direction: Any, config: AugmentConfig) -> Any:
-    return to_uint8(adjust(image, brightness=_factor(direction, config)))
+    return to_uint8(adjust(image, brightness=factor(direction, config)))
 
 
 def _sharpness(image: Any, direction: Any, config: AugmentConfig) -> Any:
     """Move away from, or towards, Pillow's SMOOTH: a 3 x 3 mean in which the middle counts 5; the rim stays."""
-    pixels, factor = tf().cast(image, tf().float32), _factor(direction, config)
+    pixels, share = tf().cast(image, tf().float32), factor(direction, config)
     rows = pixels[:-2] + pixels[1:-1] + pixels[2:]
     smooth = (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] + 4 * pixels[1:-1, 1:-1]) / 13
-    inner = tf().round(smooth) * (1 - factor) + pixels[1:-1, 1:-1] * factor
+    inner = tf().round(smooth) * (1 - share) + pixels[1:-1, 1:-1] * share
     middle = tf().concat([pixels[1:-1, :1], inner, pixels[1:-1, -1:]], 1)
     return to_uint8(tf().concat([pixels[:1], middle, pixels[-1:]], 0)) if min(image.shape[:2]) > 2 else image
 
 
-def _rotate(image: Any, direction: Any, config: AugmentConfig) -> Any:
+def _rotate(direction: Any, strength: float, height: int, width: int) -> Affine:
     """About the middle of the image."""
-    angle = direction * ROTATION * _strength(config)
-    cos, sin = tf().cos(angle), tf().sin(angle)
-    x, y = (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2
-    return _move(image, (cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y), config)
+    cos, sin = math.cos(ROTATION * strength), direction * math.sin(ROTATION * strength)
+    x, y = (width - 1) / 2, (height - 1) / 2
+    return cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y
 
 
-def _shear_x(image: Any, direction: Any, config: AugmentConfig) -> Any:
+def _shear_x(direction: Any, strength: float, height: int, width: int) -> Affine:
     """Along the rows; the upper edge stays."""
-    slope = direction * SHEAR * _strength(config)
-    return _move(image, (1.0, slope, slope / 2, 0.0, 1.0, 0.0), config)
+    slope = direction * SHEAR * strength
+    return 1.0, slope, slope / 2, 0.0, 1.0, 0.0
 
 
-def _shear_y(image: Any, direction: Any, config: AugmentConfig) -> Any:
+def _shear_y(direction: Any, strength: float, height: int, width: int) -> Affine:
     """Along the columns; the left edge stays."""
-    slope = direction * SHEAR * _strength(config)
-    return _move(image, (1.0, 0.0, 0.0, slope, 1.0, slope / 2), config)
+    slope = direction * SHEAR * strength
+    return 1.0, 0.0, 0.0, slope, 1.0, slope / 2
 
 
-def _translate_x(image: Any, direction: Any, config: AugmentConfig) -> Any:
-    pixels = direction * TRANSLATION * _strength(config) * image.shape[1]
-    return _move(image, (1.0, 0.0, pixels, 0.0, 1.0, 0.0), config)
+def _translate_x(direction: Any, strength: float, height: int, width: int) -> Affine:
+    return 1.0, 0.0, direction * TRANSLATION * strength * width, 0.0, 1.0, 0.0
 
 
-def _translate_y(image: Any, direction: Any, config: AugmentConfig) -> Any:
-    pixels = direction * TRANSLATION * _strength(config) * image.shape[0]
-    return _move(image, (1.0, 0.0, 0.0, 0.0, 1.0, pixels), config)
+def _translate_y(direction: Any, strength: float, height: int, width: int) -> Affine:
+    return 1.0, 0.0, 0.0, 0.0, 1.0, direction * TRANSLATION * strength * height
 
 
-def _move(image: Any, affine: tuple[Any, ...], config: AugmentConfig) -> Any:
-    """Resample along a, b, c, d, e, f (see `geometry.transform_vector`), bilinear, with the configured fill."""
-    transform = tf().stack([*affine, 0.0, 0.0])
-    return resample(image, transform, tuple(image.shape[:2]), config.fill_mode, config.fill_value)
+MOVES: dict[str, Callable[[Any, float, int, int], Affine]] = {
+    "rotate": _rotate,
+    "shear_x": _shear_x,
+    "shear_y": _shear_y,
+    "translate_x": _translate_x,
+    "translate_y": _translate_y,
+}
+"""The geometric operations: direction, strength (0 to 1), height and width to a, b, c, d, e, f of
+`geometry.transform_vector`."""
+
+
+def _move(name: str, image: Any, direction: Any, config: AugmentConfig) -> Any:
+    """Resample bilinearly, with the configured fill."""
+    height, width = image.shape[:2]
+    transform = tf().stack([*MOVES[name](direction, strength(config), height, width), 0.0, 0.0])
+    return resample(image, transform, (height, width), config.fill_mode, config.fill_value)
 
 
 OPERATIONS: dict[str, Operation] = {
     "identity": _identity,
     "auto_contrast": _auto_contrast,
     "equalize": _equalize,
-    "rotate": _rotate,
+    "rotate": partial(_move, "rotate"),
     "solarize": _solarize,
     "colour": _colour,
     "posterize": _posterize,
     "contrast": _contrast,
     "brightness": _brightness,
     "sharpness": _sharpness,
-    "shear_x": _shear_x,
-    "shear_y": _shear_y,
-    "translate_x": _translate_x,
-    "translate_y": _translate_y,
+    "shear_x": partial(_move, "shear_x"),
+    "shear_y": partial(_move, "shear_y"),
+    "translate_x": partial(_move, "translate_x"),
+    "translate_y": partial(_move, "translate_y"),
 }
 """In the order of the paper (section 3.1)."""
