@@ -95,6 +95,7 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     "data.augment.erasing.ratio": [(), (1.0,), (0.0, 1.0), (2.0, 1.0), (1.0, INFINITY)],
     "data.augment.erasing.fill": ["mean"],
     "data.augment.mixup": [-0.1, NAN, INFINITY],
+    "data.augment.on": ["gpu"],
     "data.augment.cutmix": [-0.1, NAN, INFINITY],
     "optimizer.name": ["lion"],
     "optimizer.learning_rate": [0.0, -1e-3, NAN, INFINITY],

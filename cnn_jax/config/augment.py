@@ -121,6 +121,9 @@ class AugmentConfig:
     jitter: ColourJitterConfig = field(default_factory=ColourJitterConfig)
     rand_augment: RandAugmentConfig = field(default_factory=RandAugmentConfig)
     erasing: ErasingConfig = field(default_factory=ErasingConfig)
+    on: Literal["auto", "host", "device"] = "auto"
+    """Where all of this but mixing is done: by the host's cores, or inside the training step. auto: in the step on
+    GPUs, else by the host; a run keeps to the side that it began with. crop_area is always the host's."""
     mixup: float = 0.0
     """Blend each image and its label with another one's (Zhang et al., 2018), by a share from Beta(mixup, mixup).
     Where cutmix is also on, each image takes one of the two at random."""

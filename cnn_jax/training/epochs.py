@@ -38,9 +38,9 @@ class Epochs:
         self._log, self._reporter, self._clock = log, reporter, job.clock
         parts = feed.model, phase.optimizer, phase.freezing, job.config.seed
         self._jitted = (
-            make_train_step(*parts, job.mesh, job.options)
+            make_train_step(*parts, job.mesh, feed.options)
             if feed.resident is None
-            else feed.resident.steps(train_step(*parts, job.options))
+            else feed.resident.steps(train_step(*parts, feed.options))
         )
         self._pace = Pace()
         self._compiled: Any = None

@@ -1,16 +1,18 @@
 """What the steps of a phase are fed with: the images themselves, or the kept features of them."""
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
 import numpy as np
 
+from cnn_jax.config import AugmentConfig
+from cnn_jax.data.augment.device import Side
 from cnn_jax.data.rows import evaluation_rows, training_batches, training_rows
 from cnn_jax.data.sources import ArrayImages, Split
 from cnn_jax.data.store import Rows
-from cnn_jax.data.stream import Batch, evaluation_batches
+from cnn_jax.data.stream import Batch, evaluation_batches, steps_per_pass
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
 from cnn_jax.training.feature_cache import FeatureCache, Features, Plan
@@ -19,6 +21,7 @@ from cnn_jax.training.phases import Phase
 from cnn_jax.training.resident import Resident, fits
 from cnn_jax.training.setup import Job
 from cnn_jax.training.state import TrainState
+from cnn_jax.training.step import Augmentation, StepOptions
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Feed:
     """Batches, and the part of the model that takes them."""
 
     model: Model
+    options: StepOptions
+    """Of the step that takes them."""
     training: Callable[[int], Generator[Batch, None, None]]
     """The endless batches from a step on."""
     validation: Callable[[], Generator[Batch, None, None]] | None
@@ -41,9 +46,12 @@ class Feed:
 
 
 def make_feed(
-    job: Job, phase: Phase, state: TrainState, reporter: Reporter, stopped: Callable[[], bool]
+    job: Job, phase: Phase, state: TrainState, augments: Side, reporter: Reporter, stopped: Callable[[], bool]
 ) -> Feed | None:
     """The feed of a phase; None where `stopped` says that the user does not want to wait for it.
+
+    Args:
+        augments: which side augments images that come in every epoch.
 
     Raises:
         DataError: an image cannot be read; the message names the file.
@@ -52,17 +60,23 @@ def make_feed(
     training, validation = _splits(job)
     place = job.mesh.process, job.mesh.processes
     if phase.features is None:
+        augment, options = data.augment, job.options
+        if augments == "device":
+            reporter.line("augment    images on the device, inside the step")
+            inside = Augmentation(data.augment, steps_per_pass(len(training), data.batch_size))
+            augment, options = AugmentConfig(), replace(options, augmentation=inside)
         if job.mesh.processes == 1:  # of several, each decodes its part alone, which is another one in every epoch
             budget = data.memory_megabytes * 2**20
             validation = job.shared.in_memory("validation", validation, resize, budget, data.disk_megabytes)
-            if not data.augment.reads_originals:
+            if not augment.reads_originals:
                 training = job.shared.in_memory("train", training, resize, budget, data.disk_megabytes)
         batches = partial(evaluation_batches, validation, resize, data.eval_batch_size, *place)
         arrays = [split.images.pixels for split in (validation, training) if isinstance(split.images, ArrayImages)]
-        stay = len(arrays) == 2 and not data.augment.changes_images
+        stay = len(arrays) == 2 and not augment.changes_images
         return Feed(
             job.model,
-            lambda first: training_batches(training, resize, data.batch_size, seed, data.augment, first, *place),
+            options,
+            lambda first: training_batches(training, resize, data.batch_size, seed, augment, first, *place),
             batches if len(validation) else None,
             validation if len(validation) else None,
             sum(array.nbytes for array in arrays),
@@ -76,6 +90,7 @@ def make_feed(
     rows = partial(evaluation_rows, kept.validation, validation.labels, data.eval_batch_size, *place)
     return Feed(
         job.model.part(phase.features.layers),
+        job.options,
         lambda first: training_rows(kept.training, training.labels, data.batch_size, seed, first, *place),
         rows if len(validation) else None,
         job.shared.decoded("validation", validation, resize) if len(validation) else None,

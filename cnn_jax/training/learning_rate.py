@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.config import Config
+from cnn_jax.data.augment.device import side
 from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.evaluation.plots import write_learning_rate_plot
 from cnn_jax.files import replacing, write_atomically, writing
@@ -77,9 +78,9 @@ def _run(job: Job, reporter: Reporter) -> tuple[list[float], list[float]]:
     )
     phase = replace(job.phases[0], optimizer=optimizer)
     state = replace(job, phases=(phase,)).initial_state()
-    feed = make_feed(job, phase, state, reporter, lambda: False)
+    feed = make_feed(job, phase, state, side(job.config.data.augment), reporter, lambda: False)
     assert feed is not None
-    step = make_train_step(feed.model, optimizer, phase.freezing, job.config.seed, job.mesh, job.options)
+    step = make_train_step(feed.model, optimizer, phase.freezing, job.config.seed, job.mesh, feed.options)
     rates: list[float] = []
     losses: list[float] = []
     with (

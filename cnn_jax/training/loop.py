@@ -12,6 +12,7 @@ import jax
 from cnn_jax.clock import OTHER, Clock
 from cnn_jax.config import Config
 from cnn_jax.data import splits
+from cnn_jax.data.augment.device import side
 from cnn_jax.data.sources import Split
 from cnn_jax.errors import RunError, RunFailed
 from cnn_jax.evaluation.metrics import Predictions
@@ -150,7 +151,7 @@ class Run:
 
     def _train_phase(self, phase: Phase, state: TrainState, progress: Progress) -> tuple[TrainState, Progress]:
         with self._job.clock.part("features" if phase.features else "decoding"):
-            feed = make_feed(self._job, phase, state, self._reporter, self._interrupted)
+            feed = make_feed(self._job, phase, state, progress.augments, self._reporter, self._interrupted)
         if feed is None:
             return state, progress
         self.validation = feed.examples
@@ -239,7 +240,8 @@ def _newest_state(job: Job, checkpoints: Checkpoints, reporter: Reporter) -> tup
     with job.clock.part("initial state"):
         state = job.initial_state()
     with job.clock.part("hashing"):
-        return state, Progress(frozen_digest=job.phases[0].freezing.digest(state.variables)), None
+        digest = job.phases[0].freezing.digest(state.variables)
+    return state, Progress(frozen_digest=digest, augments=side(job.config.data.augment)), None
 
 
 def _write_records(job: Job, workdir: Path, reporter: Reporter) -> None:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from cnn_jax.data.augment.device import Side
+
 Metrics = dict[str, float]
 
 
@@ -26,6 +28,8 @@ class Progress:
     `kept`, images or features in the memory of the process."""
     best: Metrics | None = None
     """Of the epoch with the best validation accuracy: epoch, accuracy, loss. None without validation images."""
+    augments: Side = "host"
+    """Which side augments the images; a run that goes on elsewhere keeps to it."""
     last: Metrics | None = None
     """Of the newest epoch's validation: accuracy, loss."""
 

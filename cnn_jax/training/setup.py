@@ -12,6 +12,7 @@ from cnn_jax.clock import Clock
 from cnn_jax.config import Config
 from cnn_jax.console_text import printable
 from cnn_jax.data import splits
+from cnn_jax.data.augment.device import side
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import Dataset, check_data_within_reach, open_dataset
 from cnn_jax.data.sources.dataset import TRAINED_ON, unmeasured
@@ -135,7 +136,8 @@ def set_up(
     mesh.check_batch_size(part, "data.batch_size" if part == config.data.batch_size else "a microbatch")
     mesh.check_batch_size(config.data.eval_batch_size, "data.eval_batch_size")
     with clock.part("model and weights"):
-        weights_file = _locate_weights(config)  # before the data: a missing file is known at once
+        side(config.data.augment)  # before the data: what is not possible is known at once
+        weights_file = _locate_weights(config)
     with clock.part("data"):
         dataset, left_out = open_splits(config, recorded_splits, reporter or Reporter(), shared)
         _require_text(config, dataset)

@@ -10,6 +10,7 @@ import optax
 
 from cnn_jax.compiling import jit
 from cnn_jax.config import AugmentConfig
+from cnn_jax.data.augment.device import augment_batch, example_keys
 from cnn_jax.data.mixing import Mixed, mix
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
@@ -28,6 +29,20 @@ MIXING = 0x6D6978
 
 
 @dataclass(frozen=True)
+class Augmentation:
+    """Random changes to images inside the step. Which visit of an image it is follows from the number of the step."""
+
+    config: AugmentConfig
+    steps_per_pass: int
+    """Over the training images."""
+
+    def __call__(self, seed: int, step: jax.Array, images: jax.Array) -> jax.Array:
+        """uint8[b, s, s, 3], changed; `step` is int32[], counted from 0 over the run."""
+        place = step % self.steps_per_pass * len(images) + jnp.arange(len(images))
+        return augment_batch(images, example_keys(seed, step // self.steps_per_pass, place), self.config)
+
+
+@dataclass(frozen=True)
 class StepOptions:
     """How a step computes its loss and update, besides the optimizer."""
 
@@ -39,6 +54,8 @@ class StepOptions:
     ema_decay: float | None = None
     mixing: AugmentConfig = field(default_factory=AugmentConfig)
     """How the images of a batch are mixed (`mixup`, `cutmix`); the other fields do nothing here."""
+    augmentation: Augmentation | None = None
+    """What the step does to its images first; None: they come as they should be."""
 
 
 def make_train_step(
@@ -70,8 +87,8 @@ def train_step(
     Inputs are images uint8[b, s, s, 3], or activations where `model` is the end part of one. It differentiates with
     respect to the trainable parameters only, so frozen ones cost no backward pass.
 
-    Dropout and mixing draw from keys that follow from `seed` and the number of the step. Where images are mixed, one
-    counts as right if the network names the label with the larger share.
+    Augmentation, dropout and mixing draw from keys that follow from `seed` and the number of the step. Where images
+    are mixed, one counts as right if the network names the label with the larger share.
     """
     first = freezing.prefix(model)
     frozen_start, rest = model.part(0, first), model.part(first)
@@ -99,6 +116,8 @@ def train_step(
     ) -> tuple[Layers, Layers, jax.Array, jax.Array]:
         """The same of the whole batch: the mean of the parts' gradients."""
         key, parts = jax.random.fold_in(jax.random.key(seed), state.step), options.microbatches
+        if options.augmentation is not None:
+            inputs = options.augmentation(seed, state.step, inputs)
         batch = mix(inputs, labels, jax.random.fold_in(key, MIXING), options.mixing)
         if parts == 1:
             return part_gradients(state, state.batch_stats, batch, key)

@@ -7,17 +7,22 @@ Random resized crop stays on the host: it reads the photographs as they are on d
 device has resized images alone. A crop of those would lack the detail that it zooms in on.
 """
 
+from typing import Literal
+
 import jax
 
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.augment.chance import Stage
-from cnn_jax.data.augment.device.chance import Draws, draw
+from cnn_jax.data.augment.device.chance import Draws, draw, example_keys
 from cnn_jax.data.augment.device.colour import jitter, shift_channels_and_brighten
 from cnn_jax.data.augment.device.erasing import erase
 from cnn_jax.data.augment.device.geometry import move
 from cnn_jax.data.augment.device.randaugment import rand_augment
+from cnn_jax.errors import ConfigError
 
-__all__ = ["augment_batch", "obstacle"]
+__all__ = ["Side", "augment_batch", "example_keys", "obstacle", "side"]
+
+Side = Literal["host", "device"]
 
 
 def augment_batch(images: jax.Array, keys: jax.Array, config: AugmentConfig) -> jax.Array:
@@ -35,7 +40,7 @@ def augment_batch(images: jax.Array, keys: jax.Array, config: AugmentConfig) -> 
         raise ValueError(obstacle(config, "gpu"))
     if not config.changes_images:
         return images
-    shape = images.shape[1:3]
+    shape = images.shape[1], images.shape[2]
     return jax.vmap(lambda image, key: change(image, draw(key, shape, config), config))(images, keys)
 
 
@@ -52,6 +57,19 @@ def change(image: jax.Array, draws: Draws, config: AugmentConfig) -> jax.Array:
     if Stage.ERASING in draws:
         image = erase(image, draws[Stage.ERASING], draws.get(Stage.NOISE), config)
     return image
+
+
+def side(config: AugmentConfig) -> Side:
+    """Where this process would augment: with `config.on=auto` on the device of a GPU that can, else on the host.
+
+    Raises:
+        ConfigError: `config.on=device` where that is not possible.
+    """
+    reason = obstacle(config, jax.default_backend())
+    if config.on == "device" and reason is not None:
+        raise ConfigError(f"data.augment.on=device is not possible: {reason}")
+    chosen = config.on == "device" or (config.on == "auto" and jax.default_backend() == "gpu" and reason is None)
+    return "device" if chosen and config.changes_images else "host"
 
 
 def obstacle(config: AugmentConfig, platform: str) -> str | None:
