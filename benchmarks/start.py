@@ -2,9 +2,9 @@
 
     python benchmarks/start.py cats_and_dogs mobilenet_7_5_224_tf.h5 --alpha=0.75 --freeze-until none conv_pw_10 head
 
-First one photograph is named, in turn with `import jax`. Then each freeze point is started twice in an empty cache
-folder: the first start compiles everything, the second finds the programs and features of the first. Prints what the
-run itself measured, and the wall time of the whole process for an epoch of one step.
+First one photograph is named and the validation images evaluated, in turn with `import jax`. Then each freeze point is
+started twice in an empty cache folder: the first start compiles everything, the second finds the programs and features
+of the first. Prints what the run itself measured, and the wall time of the whole process for an epoch of one step.
 """
 
 import argparse
@@ -38,20 +38,26 @@ def seconds_of(*command: str, cache: str) -> float:
     return time.perf_counter() - begun
 
 
-def name_a_photograph(arguments: argparse.Namespace, folder: str) -> None:
-    """Print what `predict` takes for one photograph, in turn with `import jax`: medians, caches warm."""
+def after_training(arguments: argparse.Namespace, folder: str) -> None:
+    """Print what a run is asked for after training, each in turn with `import jax`: medians, caches warm."""
     run, cache = f"{folder}/named", f"{folder}/named-cache"
     start(arguments, "head", cache, run)
     photograph = str(next(path for path in sorted(arguments.directory.rglob("*")) if path.is_file()))
-    predict = ("-m", "cnn_jax.predict", photograph, f"--checkpoint={run}")
-    seconds_of(*predict, cache=cache)  # compiles
-    rounds = [
-        (seconds_of("-c", "import jax", cache=cache), seconds_of(*predict, cache=cache))
-        for _ in range(arguments.rounds)
-    ]
-    imported, named = (statistics.median(column) for column in zip(*rounds, strict=True))
-    ratio = statistics.median(second / first for first, second in rounds)
-    print(f"import jax {imported:.2f} s, predict of one photograph {named:.2f} s, ratio {ratio:.1f}\n", flush=True)
+    evaluate = ("-m", "cnn_jax.evaluate", f"--checkpoint={run}", "--report=False")
+    commands = {
+        "import jax": ("-c", "import jax"),
+        "predict, one photograph": ("-m", "cnn_jax.predict", photograph, f"--checkpoint={run}"),
+        "evaluate, known": evaluate,
+        "evaluate --recompute": (*evaluate, "--recompute"),
+    }
+    for command in commands.values():  # compiles, and keeps the predictions
+        seconds_of(*command, cache=cache)
+    rounds = [[seconds_of(*command, cache=cache) for command in commands.values()] for _ in range(arguments.rounds)]
+    print("| command | s | times `import jax` |\n|---|---|---|")
+    for name, column in zip(commands, zip(*rounds, strict=True), strict=True):
+        ratio = statistics.median(seconds / first for seconds, (first, *_) in zip(column, rounds, strict=True))
+        print(f"| {name} | {statistics.median(column):.2f} | {ratio:.1f} |")
+    print(flush=True)
 
 
 def main() -> None:
@@ -61,10 +67,10 @@ def main() -> None:
     parser.add_argument("weights", type=Path, help="Keras' .h5 file for this alpha")
     parser.add_argument("--alpha", type=float, default=1.0)
     parser.add_argument("--freeze-until", nargs="+", default=["conv_pw_10"])
-    parser.add_argument("--rounds", type=int, default=7, help="of naming one photograph")
+    parser.add_argument("--rounds", type=int, default=7, help="of what comes after training")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        name_a_photograph(arguments, folder)
+        after_training(arguments, folder)
     print("| freeze_until | caches | whole process s | of it |\n|---|---|---|---|")
     for freeze_until in arguments.freeze_until:
         with tempfile.TemporaryDirectory() as folder:
