@@ -35,8 +35,8 @@ def augment_batch(images: jax.Array, keys: jax.Array, config: AugmentConfig) -> 
         raise ValueError(obstacle(config, "gpu"))
     if not config.changes_images:
         return images
-    shape = images.shape[1:3]
-    return jax.vmap(lambda image, key: change(image, draw(key, shape, config), config))(images, keys)
+    _, height, width, _ = images.shape
+    return jax.vmap(lambda image, key: change(image, draw(key, (height, width), config), config))(images, keys)
 
 
 def change(image: jax.Array, draws: Draws, config: AugmentConfig) -> jax.Array:

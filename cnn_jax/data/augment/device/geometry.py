@@ -16,7 +16,8 @@ def move(image: jax.Array, draws: jax.Array, config: AugmentConfig) -> jax.Array
     """uint8[h, w, 3], moved as float32[DRAWS] say."""
     if not config.resamples:
         return flipped(image, draws, config, jnp)
-    transform = transform_vector(draws, config, *image.shape[:2], jnp)
+    height, width = image.shape[:2]
+    transform = transform_vector(draws, config, height, width, jnp)
     return resample(image, transform, config.fill_mode, config.fill_value)
 
 
