@@ -89,9 +89,8 @@ def main(argv: Sequence[str]) -> int:
 
     size, batch, steps = arguments.size, arguments.batch, arguments.steps
     pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, size, size, 3), dtype=np.uint8)
-    print(
-        f"| {size} x {size}, batches of {batch} | host, images/s | {jax.devices()[0].device_kind}, images/s | ratio |"
-    )
+    kind = jax.devices()[0].device_kind
+    print(f"| {size} x {size}, batches of {batch} | host, images/s | {kind}, images/s | ratio |")
     print("|---|---|---|---|")
     for name, config in configurations().items():
         measure = on_device(pixels, config, batch)
