@@ -68,3 +68,16 @@ def test_the_first_layer_is_not_computed_anew_for_the_gradient_of_its_pooling() 
     plain = functools.partial(plain_conv, strides=(1, 1), pads=((1, 1), (1, 1)))
     reference = jax.jit(jax.grad(functools.partial(loss, form=plain)))(kernel)
     np.testing.assert_allclose(program(kernel), reference, rtol=1e-4, atol=1e-3)
+
+
+def test_what_is_materialized_is_computed_once_for_all_who_read_it() -> None:
+    def cosines(keep: Any) -> int:
+        def read(x: jax.Array) -> tuple[jax.Array, ...]:
+            kept = keep(jnp.cos(x) + 1)
+            return kept.sum(), kept.max(), kept - kept[0]
+
+        text = jax.jit(read).lower(np.ones(1000, np.float32)).compile().as_text()
+        return len(re.findall(r" cosine\(", text))
+
+    assert cosines(compiling.materialized) == 1
+    assert cosines(lambda array: array) > 1
