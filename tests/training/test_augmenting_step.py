@@ -38,6 +38,7 @@ def test_each_visit_of_an_image_is_changed_by_a_key_of_its_own() -> None:
         assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-5)
 
 
+@pytest.mark.long
 def test_images_on_the_device_are_augmented_as_those_from_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

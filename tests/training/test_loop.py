@@ -135,7 +135,7 @@ def test_images_that_are_cropped_are_not_kept_resized(image_folder: Path, monkey
     job = set_up(with_(SMALL_CNN, data={"dataset": f"folder:{image_folder}", "augment": augment}), None)
     kept: list[Split] = []
     monkeypatch.setattr(shared, "in_memory", lambda split, *rest: kept.append(split) or split)
-    assert feeds.make_feed(job, job.phases[0], job.initial_state(), Reporter(), lambda: False) is not None
+    assert feeds.make_feed(job, job.phases[0], job.initial_state(), "host", Reporter(), lambda: False) is not None
     assert [split.ids for split in kept] == [job.dataset.splits["validation"].ids]
 
 

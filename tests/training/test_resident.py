@@ -114,6 +114,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("config", [MIXED, VIEWS], ids=["images", "features"])
 def test_a_run_is_that_of_batches_from_the_host(config: Config, tmp_path: Path, device: list[int]) -> None:
     train(with_(config, data={"device_memory_share": 0.0}), tmp_path / "host")
@@ -146,6 +147,7 @@ def test_a_stopped_run_goes_on_bit_exactly(tmp_path: Path, device: list[int], mo
     assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
 
 
+@pytest.mark.long
 def test_a_loss_that_is_not_finite_names_the_step_and_its_images(tmp_path: Path, device: list[int]) -> None:
     told = []
     for share in (0.0, 0.5):

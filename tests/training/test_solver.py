@@ -77,6 +77,7 @@ def test_the_optimum_is_scikit_learns(l2: float, weights: list[float] | None) ->
     assert found.gradient_norm < 1e-4
 
 
+@pytest.mark.long
 def test_with_smoothed_labels_the_gradient_vanishes_too() -> None:
     features, labels = _made_up(3)
     found = solver.Problem(features, labels, 3, Mesh.create(), smoothing=0.3).solution(1e-2).classifier
@@ -159,6 +160,7 @@ def test_what_a_solved_run_writes_and_says(solved: Path, capsys: pytest.CaptureF
     assert metrics(tmp_path / "told", "train")[0]["l2"] == 0.5
 
 
+@pytest.mark.long
 def test_the_initial_values_and_the_validation_images_decide_nothing() -> None:
     config = with_(SOLVED, data={"split": (0.2, 0.1, 0.7)})
     job = set_up(config, None)
@@ -174,6 +176,7 @@ def test_the_initial_values_and_the_validation_images_decide_nothing() -> None:
     np.testing.assert_array_equal(found[0].classifier.kernel, found[1].classifier.kernel)
 
 
+@pytest.mark.long
 def test_the_views_of_an_image_are_held_out_together(monkeypatch: pytest.MonkeyPatch) -> None:
     job = set_up(with_(SOLVED, data={"split": (0.1, 0.1, 0.8)}), None)
     labels, seen = job.dataset.splits["train"].labels, []

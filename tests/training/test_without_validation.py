@@ -87,6 +87,7 @@ def test_a_run_that_is_stopped_goes_on_bit_exactly(
     assert metrics(tmp_path / "run") == metrics(whole)
 
 
+@pytest.mark.long
 def test_the_console_says_it_and_what_can_be_done_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert door(with_(ALL, train={"epochs": 1}), tmp_path / "run") == 0
     lines = capsys.readouterr().out.splitlines()
