@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -59,12 +58,3 @@ def test_a_sweep_is_looked_after_where_the_system_says_what_ended_a_process(
     assert supervision.is_alone() is alone
     monkeypatch.setenv(supervision.STATE, "state.json")
     assert supervision.is_alone()
-
-
-def test_one_tensorflow_is_asked_for_everywhere() -> None:
-    """`tensorflow` and `tensorflow-cpu` are the same files: pip installs the one over the other."""
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-    optional = [line for lines in project["optional-dependencies"].values() for line in lines]
-    flavours = ("tensorflow>", "tensorflow-cpu", "tensorflow-intel", "tf-nightly", "tensorflow[", "tensorflow;")
-    found = [line for line in (*project["dependencies"], *optional) if line.startswith(flavours)]
-    assert found == ["tensorflow>=2.20"]
