@@ -72,9 +72,7 @@ def load(run: str | os.PathLike[str]) -> "Classifier":
     Raises:
         cnn_jax.errors.RunError: there is no such run, it has no checkpoint yet, or the checkpoint is damaged.
     """
-    from cnn_jax.evaluation.classifier import Classifier  # what takes long to import loads only when it is used
-    from cnn_jax.files import as_path
+    from cnn_jax.files import as_path  # what takes long to import loads only when it is used
     from cnn_jax.training import runs
 
-    loaded = runs.load(as_path(run))
-    return Classifier(loaded.model, loaded.variables, loaded.classes, loaded.resize)
+    return runs.load(as_path(run)).classifier()

@@ -32,7 +32,7 @@ def open_classifier(checkpoint: Path | None, model: PretrainedConfig, say: Calla
 
         run = runs.load(checkpoint)
         say(f"model      {run.config.model.name} of {run.directory}, step {run.step}; {len(run.classes)} classes")
-        return Classifier(run.model, run.variables, run.classes, run.resize)
+        return run.classifier()
     from cnn_jax.weights import pretrained
 
     loaded = pretrained.load(model, need_top=True)

@@ -159,6 +159,11 @@ class Adding:
     def __exit__(self, *_: object) -> None:
         self._write()
 
+    @property
+    def reason(self) -> str:
+        """What the disk said, in words; empty where all went well."""
+        return "" if self.error is None else self.error.strerror or str(self.error)
+
     def add(self, names: np.ndarray, rows: np.ndarray) -> None:
         """`names` uint8[n, 32], `rows` [n, …]."""
         if not len(names) or self._megabytes <= 0 or self.error is not None:

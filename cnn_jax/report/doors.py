@@ -7,7 +7,6 @@ from pathlib import Path
 
 from cnn_jax.data.sources import Split
 from cnn_jax.evaluation import record
-from cnn_jax.evaluation.classifier import Classifier
 from cnn_jax.evaluation.metrics import Predictions
 from cnn_jax.evaluation.record import Evaluation
 from cnn_jax.report.page import write, write_unmeasured
@@ -46,7 +45,7 @@ def after_training(
     with ThreadPoolExecutor(1) as beside, _told(reporter.line):
         run = runs.load(workdir)
         if is_main():
-            beside.submit(Classifier(run.model, run.variables, run.classes, run.resize).compile)
+            beside.submit(run.classifier().compile)
         if best is not None and best[0] == run.step:
             predictions = best[1]
             remember(run, validation, predictions, reporter)

@@ -1,5 +1,6 @@
 """What a start prints before it trains, and at its end."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) ->
     """What is about to run, in a few lines."""
     config, parameters = job.config, job.parameters
     sizes = ", ".join(f"{len(split)} {name}" for name, split in job.dataset.splits.items())
-    names = ", ".join(job.dataset.classes[:10]) + (", …" if len(job.dataset.classes) > 10 else "")
+    names = _first(job.dataset.classes)
     reporter.line(f"run        {workdir}")
     reporter.line(f"data       {config.data.dataset}: {sizes}; {len(job.dataset.classes)} classes: {names}")
     for note in job.dataset.notes:
@@ -67,14 +68,19 @@ def conclude(result: dict[str, Any], reporter: Reporter) -> None:
     reporter.line(f"speed      {result['images_per_second']:.0f} training images/s")
 
 
+def _first(classes: Sequence[str]) -> str:
+    """Names of classes, ten at most."""
+    return ", ".join(classes[:10]) + (", …" if len(classes) > 10 else "")
+
+
 def _describe_weights(job: Job) -> str:
     """Where the weights come from; leaves that were not simply loaded are named, all of them are in weights.json."""
     if job.transfer is None:
         return "random"
     lines = [f"{job.transfer.source}: {len(job.transfer.loaded)} arrays loaded (weights.json lists them)"]
     if job.transfer.classifier:
-        names = ", ".join(job.dataset.classes[:10]) + (", …" if len(job.dataset.classes) > 10 else "")
-        order = "" if Path(job.transfer.source).is_dir() else f", whose outputs are taken for {names}, in this order"
+        taken = f", whose outputs are taken for {_first(job.dataset.classes)}, in this order"
+        order = "" if Path(job.transfer.source).is_dir() else taken
         lines.append(f"classifier from its layer {job.transfer.classifier}{order}")
     if job.transfer.initialised:
         lines.append(f"new, as initialised: {', '.join(job.transfer.initialised)}")

@@ -120,7 +120,7 @@ class Epochs:
             return state, Ran(step + 1, 1, report, lambda _: batch["index"])
         call = self._feed.resident.call(step, min(most, self._pace.steps))
         state, reports = self._pace.run(self._run, state, *call.arguments)
-        return state, Ran(step + 1, call.steps, reports, self._feed.resident.indices)
+        return state, Ran(call.first, call.steps, reports, self._feed.resident.indices)
 
     def _step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Report]:
         return self._run(state, *(self._job.mesh.put_batch(batch[key]) for key in ("image", "label")))

@@ -281,7 +281,7 @@ class FeatureCache:
                 done += len(rows)
                 progress(len(rows))
         if adding.error is not None:
-            self._not_kept = adding.error.strerror or str(adding.error)
+            self._not_kept = adding.reason
             if kept is None:
                 raise RunError(f"the features cannot be written to {folder()}: {self._not_kept}. {_MEND}")
         return True

@@ -48,4 +48,4 @@ class KeptPredictions:
         """Keep the logits of these examples; the reason where the disk does not take them, else an empty text."""
         with self._store.adding() as adding:
             adding.add(self._hashes[indices], logits)
-        return "" if adding.error is None else adding.error.strerror or str(adding.error)
+        return adding.reason

@@ -7,7 +7,7 @@ start every step. The order of the examples is the one that batches from the hos
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -27,7 +27,6 @@ MOST_STEPS = 64
 
 CALL_SECONDS = 0.25
 """What a call should take: signals are heeded between calls, and the progress bar moves."""
-
 
 FEATURE_BYTES = 2**28
 """On CPU, kept features up to this size are treated so as well. Larger ones have longer steps, which gain nothing."""
@@ -100,9 +99,14 @@ class Resident:
     def __init__(self, views: Sequence[np.ndarray], labels: np.ndarray, batch_size: int, seed: int, mesh: Mesh) -> None:
         """`views` are arrays [n, …] of the same n examples; the passes over the data take them in turn."""
         self._mesh, self._batch_size, self._seed, self._examples = mesh, batch_size, seed, len(labels)
-        self._views = [self._divided(view) for view in views]
-        self._labels = mesh.replicate(labels.astype(np.int32))
-        self._order: tuple[int, np.ndarray, jax.Array] | None = None
+        self._rows = views, labels
+        self._order: tuple[int, jax.Array] | None = None
+
+    @cached_property
+    def _placed(self) -> tuple[list[jax.Array], jax.Array]:
+        """Views and labels on the devices, from the first call on: a search for the learning rate makes none."""
+        views, labels = self._rows
+        return [self._divided(view) for view in views], self._mesh.replicate(labels.astype(np.int32))
 
     def _divided(self, rows: np.ndarray) -> jax.Array:
         """The rows, filled up with the first one where they do not divide over the devices."""
@@ -121,10 +125,9 @@ class Resident:
         number, first = divmod(step, steps)
         if self._order is None or self._order[0] != number:
             order = pass_order(self._examples, self._batch_size, self._seed, number).astype(np.int32)
-            self._order = number, order, self._mesh.replicate(order)
-        count = min(most, steps - first, MOST_STEPS)
-        view = self._views[number % len(self._views)]
-        arguments = view, self._labels, self._order[2], np.int32(first), np.int32(count)
+            self._order = number, self._mesh.replicate(order)
+        count, (views, labels) = min(most, steps - first, MOST_STEPS), self._placed
+        arguments = views[number % len(views)], labels, self._order[1], np.int32(first), np.int32(count)
         return Call(step + 1, count, arguments)
 
     def indices(self, step: int) -> np.ndarray:

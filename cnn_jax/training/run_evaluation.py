@@ -88,10 +88,11 @@ def predict(
     Raises:
         UserError: an image that cannot be read, or weights that give no numbers.
     """
-    kept = KeptPredictions(run, examples, settings.flip_averaging)
-    logits, missing = kept.read()
-    if settings.recompute:
-        missing = np.arange(len(examples))
+    kept = None if settings.recompute else KeptPredictions(run, examples, settings.flip_averaging)
+    if kept is None:
+        logits, missing = np.empty((len(examples), len(run.classes)), np.float32), np.arange(len(examples))
+    else:
+        logits, missing = kept.read()
     known = len(examples) - len(missing)
     if known:
         reporter.line(
@@ -102,7 +103,7 @@ def predict(
         logits[missing] = _run(run, examples.take(missing), reporter, what, settings)
     predictions = Predictions(logits, np.asarray(examples.labels, np.int32))
     _require_numbers(run, examples, predictions)
-    if not settings.recompute:
+    if kept is not None:
         _add(kept, missing, logits, reporter)
     return predictions
 

@@ -14,6 +14,7 @@ import jax
 from cnn_jax.config import Config, differences
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import ConfigError, RunError
+from cnn_jax.evaluation.classifier import Classifier
 from cnn_jax.experiment import from_json, to_json
 from cnn_jax.files import is_leftover, is_remote, write_atomically
 from cnn_jax.models.chain import Variables
@@ -142,6 +143,10 @@ class TrainedRun:
     def resize(self) -> Resize:
         """How images of any size become what the network takes."""
         return Resize.of(self.config.data, self.config.model.image_size)
+
+    def classifier(self) -> Classifier:
+        """It, ready to name what is on images."""
+        return Classifier(self.model, self.variables, self.classes, self.resize)
 
 
 def load(path: Path) -> TrainedRun:

@@ -20,6 +20,7 @@ import pytest
 
 from cnn_jax.weights import keras_h5
 from tests.faults import mutated
+from tests.weights.legacy import write_layers
 
 QUICK, THOROUGH = 200, 10_000
 PIECE = 1_000
@@ -35,17 +36,8 @@ def legacy(file: h5py.Group, *, chunk: int | None = None, kind: Any = "S") -> No
     layers = {f"conv{i}": {"kernel:0": rng.normal(size=(1, 1, 2, 3)).astype("f4")} for i in range(LAYERS)}
     names = ("gamma:0", "beta:0", "moving_mean:0", "moving_variance:0")
     layers |= {f"bn{i}": {name: rng.normal(size=3).astype("f4") for name in names} for i in range(LAYERS)}
-    listed = np.array(list(layers), kind)
-    if chunk is None:
-        file.attrs["layer_names"] = listed
-    else:
-        for number, start in enumerate(range(0, len(listed), chunk)):
-            file.attrs[f"layer_names{number}"] = listed[start : start + chunk]
-    for layer, arrays in layers.items():
-        group = file.create_group(layer)
-        group.attrs["weight_names"] = np.array([f"{layer}/{name}" for name in arrays], kind)
-        for name, array in arrays.items():
-            group[f"{layer}/{name}"] = array
+    whole = {layer: {f"{layer}/{name}": array for name, array in arrays.items()} for layer, arrays in layers.items()}
+    write_layers(file, whole, chunk=chunk, kind=kind)
     file.create_group("input_1").attrs["weight_names"] = np.array([])
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from cnn_jax.errors import WeightsError
 from cnn_jax.weights import keras_h5
+from tests.weights.legacy import write_layers
 
 Layers = dict[str, dict[str, np.ndarray]]
 """{layer: {weight name as in the file: array}}"""
@@ -41,17 +42,7 @@ def write(path: Path, content: Layers, *, under: str | None = None, chunk: int |
     """Write `content`, in the group `under`, with `layer_names` split into attributes of `chunk` names."""
     with h5py.File(path, "w") as file:
         root = file if under is None else file.create_group(under)
-        names = np.array(list(content), kind)
-        if chunk is None:
-            root.attrs["layer_names"] = names
-        else:
-            for number, start in enumerate(range(0, len(names), chunk)):
-                root.attrs[f"layer_names{number}"] = names[start : start + chunk]
-        for layer, weights in content.items():
-            group = root.create_group(layer)
-            group.attrs["weight_names"] = np.array(list(weights), kind)
-            for name, value in weights.items():
-                group[name] = value
+        write_layers(root, content, chunk=chunk, kind=kind)
     return path
 
 
