@@ -71,7 +71,7 @@ def on_device(pixels: np.ndarray, config: Any, batch: int) -> Callable[[int], fl
     from cnn_jax.data.augment.device.chance import example_keys
 
     def augmented(images: jax.Array, number: jax.Array) -> jax.Array:
-        return augment_batch(images, example_keys(0, number, jnp.arange(batch)), config)
+        return augment_batch(images, example_keys(jax.random.key(0), number, jnp.arange(batch)), config)
 
     compiled, numbers, images = jit(augmented), itertools.count(), pixels[np.arange(batch) % len(pixels)]
     return lambda steps: speed(lambda: compiled(images, next(numbers)).block_until_ready(), steps, batch)

@@ -41,15 +41,15 @@ def step_milliseconds(batch: int, size: int, alpha: float, freeze_until: str) ->
     from cnn_jax.training.flops import compiled_step
     from cnn_jax.training.freezing import Freezing
     from cnn_jax.training.mesh import Mesh
-    from cnn_jax.training.state import TrainState
+    from cnn_jax.training.state import Settings, TrainState
     from cnn_jax.training.step import make_train_step
 
     model, mesh = build(ModelConfig(alpha=alpha, image_size=size, weights="none"), 2), Mesh.create()
     freezing, optimizer = Freezing.until(model, freeze_until), optax.adam(1e-4)
-    state = mesh.replicate(TrainState.create(model.init(0), optimizer, freezing))
+    state = mesh.replicate(TrainState.create(model.init(0), optimizer, freezing, Settings.of(0)))
     images = mesh.put_batch(np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), dtype=np.uint8))
     labels = mesh.put_batch(np.zeros(batch, np.int32))
-    step = make_train_step(model, optimizer, freezing, 0, mesh).lower(state, images, labels).compile()
+    step = make_train_step(model, optimizer, freezing, mesh).lower(state, images, labels).compile()
     times = []
     for _ in range(12):
         started = time.perf_counter()

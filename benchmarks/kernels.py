@@ -99,7 +99,7 @@ def steps(name: str, alpha: float, batch: int, precision: str) -> Iterator[tuple
     from cnn_jax.training.flops import compiled_step
     from cnn_jax.training.freezing import Freezing
     from cnn_jax.training.mesh import Mesh
-    from cnn_jax.training.state import TrainState
+    from cnn_jax.training.state import Settings, TrainState
     from cnn_jax.training.step import make_predict, make_train_step
 
     width = {"alpha": alpha} if name == "mobilenet" else {}
@@ -122,8 +122,8 @@ def steps(name: str, alpha: float, batch: int, precision: str) -> Iterator[tuple
     yield "inference", timed(make_predict(model, mesh), variables, images)[0], batch * of_an_image / 1e9
     for until in ("head", "conv_pw_10", "none") if name == "mobilenet" else ("none",):
         freezing, optimizer = Freezing.until(model, until), optax.adam(1e-4)
-        state = TrainState.create(jax.tree.map(jax.numpy.array, variables), optimizer, freezing)
-        program = make_train_step(model, optimizer, freezing, 0, mesh)
+        state = TrainState.create(jax.tree.map(jax.numpy.array, variables), optimizer, freezing, Settings.of(0))
+        program = make_train_step(model, optimizer, freezing, mesh)
         spent, compiled = timed(program, mesh.replicate(state), images, labels)
         work = compiled_step(model, freezing, variables, compiled, images) or 0
         yield f"training, freeze_until={until}", spent, work / 1e9

@@ -51,15 +51,17 @@ def abstract_step(config: Any, classes: int, mesh: Any) -> tuple[Any, Any, tuple
 
     from cnn_jax.models.model import build
     from cnn_jax.training.freezing import Freezing
-    from cnn_jax.training.optimizer import make_optimizer, make_schedule
-    from cnn_jax.training.state import TrainState
+    from cnn_jax.training.optimizer import make_optimizer
+    from cnn_jax.training.schedule import make_schedule
+    from cnn_jax.training.state import Settings, TrainState
     from cnn_jax.training.step import make_train_step
 
     model = build(config.model, classes, config.train.precision)
     freezing = Freezing.until(model, config.train.freeze_until)
-    optimizer = make_optimizer(config.optimizer, make_schedule(config.optimizer, 1, 1), model.parameter_shapes)
-    step = make_train_step(model, optimizer, freezing, 0, mesh)
-    state = jax.eval_shape(lambda: TrainState.create(model.init(0), optimizer, freezing))
+    optimizer = make_optimizer(config.optimizer, model.parameter_shapes)
+    settings = Settings.of(0, make_schedule(config.optimizer, 1, 1))
+    step = make_train_step(model, optimizer, freezing, mesh)
+    state = jax.eval_shape(lambda: TrainState.create(model.init(0), optimizer, freezing, settings))
     batch, size = config.data.batch_size, config.model.image_size
     shapes = jax.ShapeDtypeStruct((batch, size, size, 3), np.uint8), jax.ShapeDtypeStruct((batch,), np.int32)
     return freezing, step, (state, *shapes)
@@ -115,8 +117,9 @@ def timed_steps(arguments: argparse.Namespace, devices: int) -> tuple[list[float
     from cnn_jax.data.stream import TrainStream
     from cnn_jax.models.model import build
     from cnn_jax.training.mesh import Mesh
-    from cnn_jax.training.optimizer import make_optimizer, make_schedule
-    from cnn_jax.training.state import TrainState
+    from cnn_jax.training.optimizer import make_optimizer
+    from cnn_jax.training.schedule import make_schedule
+    from cnn_jax.training.state import Settings, TrainState
 
     data = DataConfig(dataset=arguments.data, batch_size=arguments.batch)
     config = Config(
@@ -128,8 +131,9 @@ def timed_steps(arguments: argparse.Namespace, devices: int) -> tuple[list[float
     mesh.check_batch_size(arguments.batch, "--batch")
     freezing, step, _ = abstract_step(config, len(dataset.classes), mesh)
     model = build(config.model, len(dataset.classes), config.train.precision)
-    optimizer = make_optimizer(config.optimizer, make_schedule(config.optimizer, 1, 1), model.parameter_shapes)
-    state = mesh.replicate(TrainState.create(model.init(0), optimizer, freezing))
+    optimizer = make_optimizer(config.optimizer, model.parameter_shapes)
+    settings = Settings.of(0, make_schedule(config.optimizer, 1, 1))
+    state = mesh.replicate(TrainState.create(model.init(0), optimizer, freezing, settings))
     waits, times = [], []
     stream = TrainStream(dataset.splits["train"], Resize(arguments.image_size), arguments.batch, 0)
     with contextlib.closing(stream.batches()) as batches:

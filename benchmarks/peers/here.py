@@ -12,7 +12,7 @@ from cnn_jax.config import ModelConfig
 from cnn_jax.models.model import Model, build
 from cnn_jax.training.freezing import Freezing
 from cnn_jax.training.mesh import Mesh
-from cnn_jax.training.state import TrainState
+from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import make_predict, make_train_step
 
 Task = Callable[[], Any]
@@ -58,8 +58,8 @@ def _prediction(model: Model, variables: Any, batch: np.ndarray) -> Task:
 
 def _step(model: Model, freezing: Freezing, variables: Any, batch: np.ndarray, labels: np.ndarray) -> Task:
     mesh, optimizer = Mesh.create(), optax.adam(1e-4)
-    state = mesh.replicate(TrainState.create(variables, optimizer, freezing))
-    step = make_train_step(model, optimizer, freezing, 0, mesh)
+    state = mesh.replicate(TrainState.create(variables, optimizer, freezing, Settings.of(0)))
+    step = make_train_step(model, optimizer, freezing, mesh)
 
     def task() -> None:
         nonlocal state

@@ -36,7 +36,7 @@ class Epochs:
     def __init__(self, job: Job, phase: Phase, feed: Feed, saver: Saver, log: MetricsLog, reporter: Reporter) -> None:
         self._job, self._phase, self._feed, self._saver = job, phase, feed, saver
         self._log, self._reporter, self._clock = log, reporter, job.clock
-        parts = feed.model, phase.optimizer, phase.freezing, job.config.seed
+        parts = feed.model, phase.optimizer, phase.freezing
         self._jitted = (
             make_train_step(*parts, job.mesh, feed.options)
             if feed.resident is None

@@ -13,9 +13,10 @@ from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
 from cnn_jax.models.parts import part_size
 from cnn_jax.training.freezing import Freezing
-from cnn_jax.training.optimizer import make_optimizer, make_schedule
+from cnn_jax.training.optimizer import make_optimizer
+from cnn_jax.training.schedule import make_schedule
 from cnn_jax.training.setup import Job
-from cnn_jax.training.state import TrainState
+from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import make_train_step
 
 
@@ -67,9 +68,10 @@ def full_step(job: Job) -> float | None:
 
 def _count(job: Job) -> float | None:
     config, nothing = job.config, Freezing(frozenset())
-    optimizer = make_optimizer(config.optimizer, make_schedule(config.optimizer, 1, 1), job.model.parameter_shapes)
-    step = make_train_step(job.model, optimizer, nothing, 0, job.mesh)
-    state = jax.eval_shape(lambda variables: TrainState.create(variables, optimizer, nothing), job.variables)
+    optimizer = make_optimizer(config.optimizer, job.model.parameter_shapes)
+    step = make_train_step(job.model, optimizer, nothing, job.mesh)
+    settings = Settings.of(0, make_schedule(config.optimizer, 1, 1))
+    state = jax.eval_shape(lambda variables: TrainState.create(variables, optimizer, nothing, settings), job.variables)
     size = config.data.batch_size
     images = jax.ShapeDtypeStruct((size, job.model.image_size, job.model.image_size, 3), np.uint8)
     cost = step.lower(state, images, jax.ShapeDtypeStruct((size,), np.int32)).cost_analysis()

@@ -6,7 +6,6 @@ import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.config import Config
@@ -16,8 +15,8 @@ from cnn_jax.evaluation.plots import write_learning_rate_plot
 from cnn_jax.files import replacing, write_atomically, writing
 from cnn_jax.training.feeds import make_feed
 from cnn_jax.training.logs import Reporter
-from cnn_jax.training.optimizer import make_optimizer
 from cnn_jax.training.processes import is_main, together
+from cnn_jax.training.schedule import make_schedule
 from cnn_jax.training.setup import Job, set_up
 from cnn_jax.training.step import make_train_step
 
@@ -73,14 +72,14 @@ def find_learning_rate(config: Config, folder: Path, reporter: Reporter) -> Rang
 def _run(job: Job, reporter: Reporter) -> tuple[list[float], list[float]]:
     """Rates and losses, up to where the loss diverges."""
     growth = math.log(HIGHEST / LOWEST) / (STEPS - 1)
-    optimizer = make_optimizer(
-        job.config.optimizer, lambda step: LOWEST * jnp.exp(growth * step), job.model.parameter_shapes
-    )
-    phase = replace(job.phases[0], optimizer=optimizer)
+    optimizer = replace(job.config.optimizer, learning_rate=LOWEST, schedule="exponential", warmup_epochs=0.0)
+    by_step = np.float32(math.exp(growth))
+    rising = replace(make_schedule(optimizer, STEPS, 1), decay_steps=np.float32(1), decay_factor=by_step)
+    phase = replace(job.phases[0], schedule=rising)
     state = replace(job, phases=(phase,)).initial_state()
     feed = make_feed(job, phase, state, side(job.config.data.augment), reporter, lambda: False)
     assert feed is not None
-    step = make_train_step(feed.model, optimizer, phase.freezing, job.config.seed, job.mesh, feed.options)
+    step = make_train_step(feed.model, phase.optimizer, phase.freezing, job.mesh, feed.options)
     rates: list[float] = []
     losses: list[float] = []
     with (

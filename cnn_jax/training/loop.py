@@ -200,7 +200,8 @@ def enter(job: Job, state: TrainState, progress: Progress, phase: int) -> tuple[
     """Begin a phase: a new optimizer state, and the proof that the one before kept its frozen part."""
     chosen = job.phases[phase]
     with job.clock.part("initial state"):
-        entered = jax.jit(lambda state: state.enter(chosen.optimizer, chosen.freezing))(state)
+        begin = jax.jit(lambda state, schedule: state.enter(chosen.optimizer, chosen.freezing, schedule))
+        entered = begin(state, chosen.schedule)
         state = job.mesh.replicate(entered)
     with job.clock.part("hashing"):
         unchanged = progress.frozen_unchanged and _kept(job, state, progress)

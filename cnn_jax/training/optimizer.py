@@ -1,6 +1,6 @@
-"""From the configuration to an optax transformation of the trainable parameters, and its learning rate."""
+"""From the configuration to an optax transformation of the trainable parameters."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -9,45 +9,20 @@ import optax
 
 from cnn_jax.config import OptimizerConfig
 from cnn_jax.models.model import HEAD
-
-Schedule = Callable[[Any], Any]
-"""Steps done, int32[] or int, to the learning rate of the next one."""
+from cnn_jax.training.schedule import Schedule
 
 KERAS_ADAMW_DECAY = 0.004
 """Default of keras.optimizers.AdamW."""
 
 
-def make_schedule(config: OptimizerConfig, steps: int, steps_per_epoch: int) -> Schedule:
-    """The learning rate over `steps` steps: first the warm-up, then the schedule over what is left of them."""
-    warmup = min(round(config.warmup_epochs * steps_per_epoch), steps)
-    peak, left = config.learning_rate, max(steps - warmup, 1)
-    decay_steps = config.decay_epochs * steps_per_epoch
-    after: Schedule
-    if config.schedule == "cosine":
-        after = optax.cosine_decay_schedule(peak, left, alpha=config.final_fraction)
-    elif config.schedule == "linear":
-        after = optax.linear_schedule(peak, peak * config.final_fraction, left)
-    elif config.schedule == "exponential":
-        after = optax.exponential_decay(peak, decay_steps, config.decay_factor)
-    elif config.schedule == "step":  # optax' staircase divides in float32 and can fall a step too late
-
-        def after(step: Any) -> Any:
-            return peak * config.decay_factor ** (jnp.asarray(step, jnp.int32) // max(round(decay_steps), 1))
-    else:
-        after = optax.constant_schedule(peak)
-    if not warmup:
-        return after
-    # the first step has 1 / warmup of the peak: a step with a learning rate of 0 would be wasted
-    return optax.join_schedules([lambda step: peak * (step + 1) / warmup, after], [warmup])
-
-
 def make_optimizer(
-    config: OptimizerConfig, schedule: Schedule, layers: Mapping[str, Collection[str]]
-) -> optax.GradientTransformation:
-    """The update rule. It is only ever given the trainable partition, so clipping sees nothing else either.
+    config: OptimizerConfig, layers: Mapping[str, Collection[str]]
+) -> optax.GradientTransformationExtraArgs:
+    """The update rule; `update` takes the learning rate as its argument `schedule`, of which nothing is compiled in.
+
+    It is only ever given the trainable partition, so clipping sees nothing else either.
 
     Args:
-        schedule: see `make_schedule`.
         layers: the names of the parameters of every layer, frozen ones too, in the order of the chain.
     """
     parts = [] if config.clip_norm is None else [optax.clip_by_global_norm(config.clip_norm)]
@@ -59,11 +34,26 @@ def make_optimizer(
         parts.append(optax.add_decayed_weights(decay, _kernels))
     if config.name == "lamb":
         parts.append(optax.scale_by_trust_ratio())
-    parts.append(optax.scale_by_learning_rate(schedule))
+    parts.append(_scale_by_schedule())
     factors = layer_factors(config, layers)
     if any(factor != 1 for factor in factors.values()):
         parts.append(_scale_layers(factors))
     return optax.chain(*parts)
+
+
+def _scale_by_schedule() -> optax.GradientTransformationExtraArgs:
+    """Go down by the learning rate of the schedule that `update` is given."""
+
+    def init(params: Any) -> optax.ScaleByScheduleState:
+        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
+
+    def update(
+        updates: Any, state: optax.ScaleByScheduleState, params: Any = None, *, schedule: Schedule, **_: Any
+    ) -> tuple[Any, optax.ScaleByScheduleState]:
+        rate = schedule(state.count)
+        return jax.tree.map(lambda u: -rate * u, updates), optax.ScaleByScheduleState(state.count + 1)
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _direction(config: OptimizerConfig) -> optax.GradientTransformation:

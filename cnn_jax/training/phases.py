@@ -11,7 +11,8 @@ from cnn_jax.models.layers import Dropout
 from cnn_jax.models.model import HEAD, Model
 from cnn_jax.training import feature_cache
 from cnn_jax.training.freezing import Freezing
-from cnn_jax.training.optimizer import Schedule, make_optimizer, make_schedule
+from cnn_jax.training.optimizer import make_optimizer
+from cnn_jax.training.schedule import Schedule, make_schedule
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def make_phases(config: Config, model: Model, images: dict[str, int], steps_per_
             continue
         schedule = make_schedule(config.optimizer, steps, steps_per_epoch)
         plan, reason = feature_cache.plan(config, model, freezing, images, steps * config.data.batch_size)
-        optimizer = make_optimizer(config.optimizer, schedule, model.parameter_shapes)
+        optimizer = make_optimizer(config.optimizer, model.parameter_shapes)
         phases.append(Phase(first, last, freezing, optimizer, schedule, plan, reason))
     return tuple(phases)
 

@@ -27,7 +27,7 @@ from cnn_jax.training.loss import resolve_class_weights
 from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.phases import Phase, make_phases
 from cnn_jax.training.shared import Shared
-from cnn_jax.training.state import TrainState
+from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import StepOptions
 from cnn_jax.weights import keras_h5, locate, rescaling, transfer
 from cnn_jax.weights.transfer import Transfer
@@ -84,11 +84,11 @@ class Job:
         chosen, averaged = self.phases[phase], self.config.train.ema_decay is not None
 
         @jax.jit  # one program: of its operations, each shape would be compiled on its own
-        def create(variables: Variables) -> TrainState:
-            copied = jax.tree.map(jnp.copy, variables)
-            return TrainState.create(copied, chosen.optimizer, chosen.freezing, averaged)
+        def create(variables: Variables, settings: Settings) -> TrainState:
+            copied = jax.tree.map(jnp.copy, (variables, settings))
+            return TrainState.create(copied[0], chosen.optimizer, chosen.freezing, copied[1], averaged)
 
-        return self.mesh.replicate(create(self.variables))
+        return self.mesh.replicate(create(self.variables, Settings.of(self.config.seed, chosen.schedule)))
 
     def fingerprints(self) -> dict[str, str]:
         """What all processes of a run must have alike."""

@@ -9,6 +9,7 @@ import optax
 
 from cnn_jax.models.chain import Variables
 from cnn_jax.training.freezing import Freezing, merge
+from cnn_jax.training.schedule import Schedule
 
 
 @jax.tree_util.register_dataclass
@@ -44,8 +45,24 @@ class Totals:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class Settings:
+    """What differs between runs that share a compiled step."""
+
+    key: jax.Array
+    """uint32[2]: of all random numbers of the steps, by the seed of the run."""
+    schedule: Schedule | None
+    """Of the phase; None for an optimizer that takes none."""
+
+    @classmethod
+    def of(cls, seed: int, schedule: Schedule | None = None) -> "Settings":
+        """Of a run with this seed."""
+        return cls(jax.random.key_data(jax.random.key(seed)), schedule)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class TrainState:
-    """Everything that a training step reads and writes; random numbers and data follow from `step`."""
+    """Everything that a training step reads and writes; random numbers and data follow from seed and `step`."""
 
     step: jax.Array
     """int32[]: steps done."""
@@ -54,13 +71,20 @@ class TrainState:
     batch_stats: Variables
     opt_state: optax.OptState
     """Of the trainable parameters alone."""
+    settings: Settings
+    """They stay as they are."""
     totals: Totals
     average: Variables | None
     """With train.ema_decay, the running mean of what moves: {"params": trainable ones, "batch_stats": moving ones}."""
 
     @classmethod
     def create(
-        cls, variables: Variables, optimizer: optax.GradientTransformation, freezing: Freezing, averaged: bool = False
+        cls,
+        variables: Variables,
+        optimizer: optax.GradientTransformation,
+        freezing: Freezing,
+        settings: Settings,
+        averaged: bool = False,
     ) -> "TrainState":
         """The state before the first step; `averaged` with a running mean."""
         trainable, _ = freezing.split(variables["params"])
@@ -69,13 +93,17 @@ class TrainState:
             variables["params"],
             variables["batch_stats"],
             optimizer.init(trainable),
+            settings,
             Totals.zero(),
             jax.tree.map(jnp.copy, moving(variables, freezing)) if averaged else None,
         )
 
-    def enter(self, optimizer: optax.GradientTransformation, freezing: Freezing) -> "TrainState":
+    def enter(
+        self, optimizer: optax.GradientTransformation, freezing: Freezing, schedule: Schedule | None
+    ) -> "TrainState":
         """Go on with another partition: a new optimizer state; running means begin for what moves from now on."""
-        started = TrainState.create(self.variables, optimizer, freezing, self.average is not None)
+        settings = replace(self.settings, schedule=schedule)
+        started = TrainState.create(self.variables, optimizer, freezing, settings, self.average is not None)
         average = started.average
         if average is not None and self.average is not None:
             average = {
@@ -101,7 +129,7 @@ class TrainState:
 
     def checkpoint(self, freezing: Freezing) -> dict[str, Any]:
         """As saved: `variables`, all that inference needs, and `training`, what else it takes to go on."""
-        training = {"step": self.step, "opt_state": self.opt_state, "totals": self.totals}
+        training = {name: getattr(self, name) for name in ("step", "opt_state", "settings", "totals")}
         if self.average is not None:  # `variables` hold the running means then, so what moves is kept beside them
             training["moving"] = moving(self.variables, freezing)
         return {"variables": self.evaluated, "training": training}

@@ -36,10 +36,10 @@ class Augmentation:
     steps_per_pass: int
     """Over the training images."""
 
-    def __call__(self, seed: int, step: jax.Array, images: jax.Array) -> jax.Array:
-        """uint8[b, s, s, 3], changed; `step` is int32[], counted from 0 over the run."""
+    def __call__(self, key: jax.Array, step: jax.Array, images: jax.Array) -> jax.Array:
+        """uint8[b, s, s, 3], changed; `key` is the run's, `step` is int32[], counted from 0 over the run."""
         place = step % self.steps_per_pass * len(images) + jnp.arange(len(images))
-        return augment_batch(images, example_keys(seed, step // self.steps_per_pass, place), self.config)
+        return augment_batch(images, example_keys(key, step // self.steps_per_pass, place), self.config)
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,12 @@ def make_train_step(
     model: Model,
     optimizer: optax.GradientTransformation,
     freezing: Freezing,
-    seed: int,
     mesh: Mesh,
     options: StepOptions = StepOptions(),
 ) -> Any:
     """`train_step`, jitted. The state is donated: the one passed in cannot be used again."""
     return jit(
-        train_step(model, optimizer, freezing, seed, options),
+        train_step(model, optimizer, freezing, options),
         donate_argnums=0,
         in_shardings=(mesh.replicated, mesh.sharded, mesh.sharded),
         out_shardings=(mesh.replicated, mesh.replicated),
@@ -79,7 +78,6 @@ def train_step(
     model: Model,
     optimizer: optax.GradientTransformation,
     freezing: Freezing,
-    seed: int,
     options: StepOptions = StepOptions(),
 ) -> TrainStep:
     """The function (state, inputs, labels int32[b]) to (next state, report).
@@ -87,10 +85,10 @@ def train_step(
     Inputs are images uint8[b, s, s, 3], or activations where `model` is the end part of one. It differentiates with
     respect to the trainable parameters only, so frozen ones cost no backward pass.
 
-    Augmentation, dropout and mixing draw from keys that follow from `seed` and the number of the step. Where images
+    Augmentation, dropout and mixing draw from keys that follow from the run's and the number of the step. Where images
     are mixed, one counts as right if the network names the label with the larger share.
     """
-    first = freezing.prefix(model)
+    first, update = freezing.prefix(model), optax.with_extra_args_support(optimizer).update
     frozen_start, rest = model.part(0, first), model.part(first)
 
     def part_gradients(
@@ -115,9 +113,10 @@ def train_step(
         state: TrainState, inputs: jax.Array, labels: jax.Array
     ) -> tuple[Layers, Layers, jax.Array, jax.Array]:
         """The same of the whole batch: the mean of the parts' gradients."""
-        key, parts = jax.random.fold_in(jax.random.key(seed), state.step), options.microbatches
+        of_run, parts = jax.random.wrap_key_data(state.settings.key), options.microbatches
+        key = jax.random.fold_in(of_run, state.step)
         if options.augmentation is not None:
-            inputs = options.augmentation(seed, state.step, inputs)
+            inputs = options.augmentation(of_run, state.step, inputs)
         batch = mix(inputs, labels, jax.random.fold_in(key, MIXING), options.mixing)
         if parts == 1:
             return part_gradients(state, state.batch_stats, batch, key)
@@ -137,7 +136,7 @@ def train_step(
         trainable, _ = freezing.split(state.params)
         with model.products():
             gradients, batch_stats, loss, right = batch_gradients(state, inputs, labels)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, trainable)
+        updates, opt_state = update(gradients, state.opt_state, trainable, schedule=state.settings.schedule)
         params = merge(state.params, optax.apply_updates(trainable, updates))
         norm = optax.tree.norm(gradients)
         before = state.totals

@@ -29,7 +29,7 @@ def main() -> None:
     config = replace(EVERYTHING, crop_area=None)
 
     def augmented(images: jax.Array) -> jax.Array:
-        return augment_batch(images, example_keys(3, 2, jnp.arange(len(images))), config)
+        return augment_batch(images, example_keys(jax.random.key(3), 2, jnp.arange(len(images))), config)
 
     compiled = jax.jit(augmented, in_shardings=sharded, out_shardings=sharded).lower(images).compile()
     digest = hashlib.sha256(np.asarray(compiled(images)).tobytes()).hexdigest()

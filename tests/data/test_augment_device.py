@@ -78,7 +78,9 @@ def device(config: AugmentConfig) -> Callable[..., Any]:
 
 def batches(config: AugmentConfig) -> Any:
     """Images and the places of a pass that they are at to augmented images, compiled."""
-    return jax.jit(lambda images, number, places: augment_batch(images, example_keys(3, number, places), config))
+    return jax.jit(
+        lambda images, number, places: augment_batch(images, example_keys(jax.random.key(3), number, places), config)
+    )
 
 
 def difference(one: Any, other: Any) -> int:
@@ -156,7 +158,7 @@ def test_each_operation_of_rand_augment_is_the_hosts(magnitude: float, size: tup
 @pytest.mark.long
 def test_both_sides_draw_from_the_same_distributions() -> None:
     """Of the parameters themselves, each against the host's."""
-    keys, config = example_keys(6, 0, jnp.arange(MANY)), replace(WHOLE, compatibility="none")
+    keys, config = example_keys(jax.random.key(6), 0, jnp.arange(MANY)), replace(WHOLE, compatibility="none")
     draws = jax.tree.map(np.asarray, jax.jit(jax.vmap(lambda key: draw(key, (4, 4), config)))(keys))
 
     def transforms(found: Any) -> Any:
@@ -189,7 +191,7 @@ def test_both_sides_draw_from_the_same_distributions() -> None:
 
 def test_the_seed_the_pass_and_the_place_all_choose() -> None:
     places = jnp.array([0, 1, 2, 10**9])
-    keys = [example_keys(seed, number, places) for seed in (0, 1) for number in (0, 1, 2**31 - 1)]
+    keys = [example_keys(jax.random.key(seed), number, places) for seed in (0, 1) for number in (0, 1, 2**31 - 1)]
     assert len(np.unique(np.concatenate([jax.random.key_data(one) for one in keys]), axis=0)) == 24
 
 
@@ -222,7 +224,7 @@ def test_eight_devices_change_the_images_as_one_does_and_tell_each_other_nothing
 
 
 def test_with_everything_off_the_images_are_the_very_same() -> None:
-    images, keys = jnp.asarray(photograph()[None]), example_keys(0, 0, jnp.arange(1))
+    images, keys = jnp.asarray(photograph()[None]), example_keys(jax.random.key(0), 0, jnp.arange(1))
     assert augment_batch(images, keys, AugmentConfig()) is images
     odd = AugmentConfig(fill_mode="constant", mixup=0.2, width_shift=(0.0,), zoom=(1.0, 1.0), brightness=(1.0, 1.0))
     assert augment_batch(images, keys, odd) is images
@@ -243,7 +245,7 @@ def test_a_stage_draws_numbers_of_its_own_and_the_same_whatever_else_is_on() -> 
 def test_what_stays_on_the_host_is_said() -> None:
     crop = ALONE["crop"]
     with pytest.raises(ValueError, match="crop_area cuts out of the photographs as they are on disk"):
-        augment_batch(jnp.zeros((1, 4, 4, 3), jnp.uint8), example_keys(0, 0, jnp.arange(1)), crop)
+        augment_batch(jnp.zeros((1, 4, 4, 3), jnp.uint8), example_keys(jax.random.key(0), 0, jnp.arange(1)), crop)
     assert "crop_area" in str(obstacle(crop, "gpu"))
     for config in (USUAL, ALONE["rand_augment"]):
         assert "TPUs are slow" in str(obstacle(config, "tpu"))

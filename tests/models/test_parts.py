@@ -12,7 +12,7 @@ from cnn_jax.models.chain import layer_index
 from cnn_jax.models.model import build
 from cnn_jax.training.freezing import Freezing
 from cnn_jax.training.mesh import Mesh
-from cnn_jax.training.state import TrainState
+from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import make_train_step
 
 MOBILENET = build(ModelConfig(name="mobilenet", alpha=0.25, weights="none", image_size=64, dropout=0.0), 3)
@@ -44,8 +44,8 @@ def test_a_step_with_a_frozen_start_is_that_of_the_whole_batch(monkeypatch: pyte
     losses, texts = [], []
     for pixels in (64 * 64, 2**40):
         monkeypatch.setattr(parts, "PIXELS", pixels)
-        state = TrainState.create(jax.tree.map(jnp.array, VARIABLES), optimizer, freezing)
-        step = make_train_step(MOBILENET, optimizer, freezing, 0, Mesh.create())
+        state = TrainState.create(jax.tree.map(jnp.array, VARIABLES), optimizer, freezing, Settings.of(0))
+        step = make_train_step(MOBILENET, optimizer, freezing, Mesh.create())
         texts.append(step.lower(state, IMAGES, np.arange(12) % 3).as_text())
         of_steps = []
         for _ in range(3):

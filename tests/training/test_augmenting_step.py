@@ -26,11 +26,11 @@ def test_each_visit_of_an_image_is_changed_by_a_key_of_its_own() -> None:
     mesh, labels = Mesh.create(), np.arange(EXAMPLES, dtype=np.int32) % 4
     state, optimizer = start(mesh)
     other, _ = start(mesh)
-    plain = make_train_step(small_cnn(), optimizer, NOTHING, 5, mesh)
-    inside = make_train_step(small_cnn(), optimizer, NOTHING, 5, mesh, StepOptions(augmentation=Augmentation(FLIPS, 6)))
+    plain = make_train_step(small_cnn(), optimizer, NOTHING, mesh)
+    inside = make_train_step(small_cnn(), optimizer, NOTHING, mesh, StepOptions(augmentation=Augmentation(FLIPS, 6)))
     for number, batch in zip(range(8), training_rows(views(1), labels, BATCH, 3), strict=False):
         turn, step = divmod(number, 6)
-        keys = example_keys(5, turn, np.arange(step * BATCH, (step + 1) * BATCH))
+        keys = example_keys(jax.random.key(0), turn, np.arange(step * BATCH, (step + 1) * BATCH))
         changed = np.asarray(augment_batch(batch["image"], keys, FLIPS))
         assert (changed != batch["image"]).any()
         state, expected = plain(state, mesh.put_batch(changed), mesh.put_batch(batch["label"]))

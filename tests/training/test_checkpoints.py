@@ -20,7 +20,7 @@ from cnn_jax.models.model import build
 from cnn_jax.training import runs
 from cnn_jax.training.checkpoints import Checkpoints
 from cnn_jax.training.freezing import Freezing
-from cnn_jax.training.state import TrainState
+from cnn_jax.training.state import Settings, TrainState
 from tests.training.helpers import SMALL_CNN, train, with_
 
 META = {"classes": ["a", "b"]}
@@ -34,7 +34,7 @@ def _saved(state: TrainState, step: int) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def state() -> TrainState:
     model = build(ModelConfig(name="simple_cnn", weights="none", image_size=8, filters=(4,)), 3)
-    return TrainState.create(jax.tree.map(jnp.asarray, model.init(0)), optax.adam(1e-3), NOTHING)
+    return TrainState.create(jax.tree.map(jnp.asarray, model.init(0)), optax.adam(1e-3), NOTHING, Settings.of(0))
 
 
 def _steps(folder: Path) -> list[int]:
@@ -107,7 +107,7 @@ def test_a_state_of_another_shape_is_refused_and_leaves_no_coroutines_behind(sta
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, _saved(state, 1), META, None)
         model = build(ModelConfig(name="simple_cnn", weights="none", image_size=8, filters=(5,)), 3)
-        other = TrainState.create(jax.tree.map(jnp.asarray, model.init(0)), optax.adam(1e-3), NOTHING)
+        other = TrainState.create(jax.tree.map(jnp.asarray, model.init(0)), optax.adam(1e-3), NOTHING, Settings.of(0))
         with pytest.raises(RunError, match=r"cannot be read: .*bias is \[4\] there, and \[5\] is asked for"):
             checkpoints.restore(1, other.checkpoint(NOTHING))
         gc.collect()  # what is left behind would warn here

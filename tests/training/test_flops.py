@@ -12,7 +12,7 @@ from cnn_jax.models.model import build
 from cnn_jax.training.flops import compiled_step
 from cnn_jax.training.freezing import Freezing
 from cnn_jax.training.mesh import Mesh
-from cnn_jax.training.state import TrainState
+from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import StepOptions, make_train_step
 
 MODEL = build(ModelConfig(name="mobilenet", alpha=0.25, weights="none", image_size=64, dropout=0.0), 3)
@@ -24,8 +24,8 @@ def work(options: StepOptions) -> tuple[float, float]:
     """As it is counted, and what XLA alone says, of a step on eight images."""
     images, labels = np.zeros((8, 64, 64, 3), np.uint8), np.zeros(8, np.int32)
     mesh, optimizer = Mesh.create(), optax.sgd(0.1)
-    state = TrainState.create(jax.tree.map(jnp.array, VARIABLES), optimizer, FREEZING)
-    compiled = make_train_step(MODEL, optimizer, FREEZING, 0, mesh, options).lower(state, images, labels).compile()
+    state = TrainState.create(jax.tree.map(jnp.array, VARIABLES), optimizer, FREEZING, Settings.of(0))
+    compiled = make_train_step(MODEL, optimizer, FREEZING, mesh, options).lower(state, images, labels).compile()
     counted = compiled_step(MODEL, FREEZING, VARIABLES, compiled, jnp.asarray(images), options.microbatches)
     assert counted is not None
     return counted, compiled.cost_analysis()["flops"]

@@ -16,8 +16,9 @@ from cnn_jax.models.chain import Variables, layer_names
 from cnn_jax.models.model import HEAD, Model, build
 from cnn_jax.training.freezing import Freezing, count, digest, merge
 from cnn_jax.training.mesh import Mesh
-from cnn_jax.training.optimizer import make_optimizer, make_schedule
-from cnn_jax.training.state import TrainState
+from cnn_jax.training.optimizer import make_optimizer
+from cnn_jax.training.schedule import make_schedule
+from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import StepOptions, make_train_step
 from tests.training.helpers import SMALL_FROZEN, final_state, train, with_
 
@@ -34,12 +35,14 @@ EVERYTHING_ON = OptimizerConfig(
     name="adamw", learning_rate=0.1, weight_decay=0.5, clip_norm=1.0, layer_decay=0.9, head_learning_rate_multiplier=2.0
 )
 
+SETTINGS = Settings.of(0, make_schedule(EVERYTHING_ON, 10, 1))
+
 
 def _optimizer(model: Model) -> optax.GradientTransformation:
     """Decay, clipping and learning rates by layer; the step logs the gradient's norm in any case."""
     params = model.shapes["params"]
     order = {name: params.get(name, {}) for name in layer_names(model.layers)}
-    return make_optimizer(EVERYTHING_ON, make_schedule(EVERYTHING_ON, 10, 1), order)
+    return make_optimizer(EVERYTHING_ON, order)
 
 
 PLAIN = StepOptions()
@@ -59,8 +62,8 @@ def _after_steps(
 ):
     variables = jax.tree.map_with_path(_enlarged, model.init(0))
     before = jax.tree.map(np.array, variables)
-    state = TrainState.create(variables, optimizer, freezing, options.ema_decay is not None)
-    step = make_train_step(model, optimizer, freezing, 0, Mesh.create(), options)
+    state = TrainState.create(variables, optimizer, freezing, SETTINGS, options.ema_decay is not None)
+    step = make_train_step(model, optimizer, freezing, Mesh.create(), options)
     for _ in range(steps):
         state, _ = step(state, *BATCH)
     return before, state
@@ -83,7 +86,7 @@ def test_frozen_leaves_and_statistics_stay_bit_identical_and_the_others_move(mod
 
 def test_the_optimizer_holds_two_moments_of_the_trainable_parameters_and_nothing_of_the_frozen(model: Model) -> None:
     freezing = Freezing.until(model, "head")
-    state = TrainState.create(model.init(0), optax.adam(1e-3), freezing)
+    state = TrainState.create(model.init(0), optax.adam(1e-3), freezing, SETTINGS)
     head = 256 * 10 + 10
     assert count(freezing.split(state.params)[0]) == head
     assert count(state.opt_state) == 2 * head + 1  # and the number of steps
@@ -96,8 +99,8 @@ def test_flops_and_memory_of_a_step_fall_as_the_freeze_point_moves_down_the_chai
     variables, optimizer = model.shapes, _optimizer(model)
     for until in ("none", "conv_pw_10", "head"):
         freezing = Freezing.until(model, until)
-        state = jax.eval_shape(lambda v, f=freezing: TrainState.create(v, optimizer, f, True), variables)
-        step = make_train_step(model, optimizer, freezing, 0, Mesh.create(), StepOptions(ema_decay=0.99))
+        state = jax.eval_shape(lambda v, f=freezing: TrainState.create(v, optimizer, f, SETTINGS, True), variables)
+        step = make_train_step(model, optimizer, freezing, Mesh.create(), StepOptions(ema_decay=0.99))
         flops.append(step.lower(state, *BATCH).compile().cost_analysis()["flops"])
         trainable = count(freezing.split(variables["params"])[0])
         kept.append(count([leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.shape]))

@@ -13,8 +13,9 @@ from cnn_jax.models.chain import Variables, layer_names
 from cnn_jax.models.model import HEAD, Model, build
 from cnn_jax.training.freezing import Freezing
 from cnn_jax.training.mesh import Mesh
-from cnn_jax.training.optimizer import make_optimizer, make_schedule
-from cnn_jax.training.state import TrainState
+from cnn_jax.training.optimizer import make_optimizer
+from cnn_jax.training.schedule import make_schedule
+from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import make_train_step
 
 STEPS, BATCH, SIZE, CLASSES = 50, 16, 64, 4
@@ -91,9 +92,9 @@ def copy_weights(variables: Variables, model: keras.Model) -> None:
 def our_losses(model: Model, variables: Variables, config: OptimizerConfig, until: str) -> np.ndarray:
     freezing = Freezing.until(model, until)
     order = {name: variables["params"].get(name, {}) for name in layer_names(model.layers)}
-    optimizer = make_optimizer(config, make_schedule(config, STEPS, STEPS), order)
-    step = make_train_step(model, optimizer, freezing, 0, Mesh.create())
-    state, result = TrainState.create(jax.tree.map(jax.numpy.array, variables), optimizer, freezing), []
+    optimizer, settings = make_optimizer(config, order), Settings.of(0, make_schedule(config, STEPS, STEPS))
+    step = make_train_step(model, optimizer, freezing, Mesh.create())
+    state, result = TrainState.create(jax.tree.map(jax.numpy.array, variables), optimizer, freezing, settings), []
     for images, labels in zip(*batches(), strict=True):
         state, report = step(state, images, labels)
         result.append(float(report["loss"]))

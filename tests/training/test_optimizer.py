@@ -14,7 +14,8 @@ from cnn_jax.config import ModelConfig, OptimizerConfig
 from cnn_jax.models.chain import layer_names
 from cnn_jax.models.model import HEAD, Model, build
 from cnn_jax.training.freezing import Freezing, count
-from cnn_jax.training.optimizer import layer_factors, make_optimizer, make_schedule
+from cnn_jax.training.optimizer import layer_factors, make_optimizer
+from cnn_jax.training.schedule import make_schedule
 
 STEPS, LEARNING_RATE = 10, 0.05
 
@@ -36,10 +37,10 @@ def draw(seed: int) -> tuple[dict, list[dict]]:
 
 
 def ours(config: OptimizerConfig, params: dict, gradients: list[dict]) -> dict:
-    optimizer = make_optimizer(config, make_schedule(config, STEPS, 1), SHAPES)
+    optimizer, schedule = make_optimizer(config, SHAPES), make_schedule(config, STEPS, 1)
     state, update = optimizer.init(params), jax.jit(optimizer.update)
     for gradient in gradients:
-        updates, state = update(gradient, state, params)
+        updates, state = update(gradient, state, params, schedule=schedule)
         params = optax.apply_updates(params, updates)
     return params
 
@@ -192,11 +193,11 @@ def test_a_step_schedule_falls_at_the_beginning_of_an_epoch_and_not_a_step_later
 
 def test_the_updates_follow_the_schedule_from_the_first_step() -> None:
     config = OptimizerConfig(name="sgd", momentum=0.0, learning_rate=1.0, schedule="linear", warmup_epochs=2)
-    optimizer = make_optimizer(config, make_schedule(config, 6, 1), {HEAD: ("kernel",)})
+    optimizer, schedule = make_optimizer(config, {HEAD: ("kernel",)}), make_schedule(config, 6, 1)
     params = {HEAD: {"kernel": jnp.zeros(())}}
     state, sizes = optimizer.init(params), []
     for _ in range(6):
-        updates, state = optimizer.update({HEAD: {"kernel": jnp.ones(())}}, state, params)
+        updates, state = optimizer.update({HEAD: {"kernel": jnp.ones(())}}, state, params, schedule=schedule)
         sizes.append(-float(updates[HEAD]["kernel"]))
     np.testing.assert_allclose(sizes, [0.5, 1, 1, 0.75, 0.5, 0.25], rtol=1e-6)
 
@@ -237,8 +238,9 @@ def test_the_update_of_a_layer_is_scaled_by_its_factor_decay_included(name: str)
     scaled = OptimizerConfig(**settings, layer_decay=0.25, head_learning_rate_multiplier=3.0)
     updates = []
     for config in (plain, scaled):
-        optimizer = make_optimizer(config, make_schedule(config, 1, 1), SHAPES)
-        updates.append(jax.jit(optimizer.update)(gradients[0], optimizer.init(params), params)[0])
+        optimizer, schedule = make_optimizer(config, SHAPES), make_schedule(config, 1, 1)
+        update = jax.jit(optimizer.update)
+        updates.append(update(gradients[0], optimizer.init(params), params, schedule=schedule)[0])
     factors = {"conv1": 0.25, "conv1_bn": 0.25, HEAD: 3.0}
     for layer, factor in factors.items():
         for leaf, update in updates[0][layer].items():
@@ -255,7 +257,7 @@ def test_the_state_has_the_moments_of_the_trainable_parameters_and_nothing_of_th
     model = small("mobilenet")
     variables, order = shapes_of(model)
     config = OptimizerConfig(name=name, clip_norm=1.0, layer_decay=0.8, head_learning_rate_multiplier=5.0)
-    optimizer = make_optimizer(config, make_schedule(config, 10, 1), order)
+    optimizer = make_optimizer(config, order)
     trainable, frozen = Freezing.until(model, "conv_pw_10").split(variables["params"])
     state = jax.eval_shape(optimizer.init, trainable)
     arrays = [leaf for leaf in jax.tree.leaves(state) if leaf.shape]
@@ -263,5 +265,6 @@ def test_the_state_has_the_moments_of_the_trainable_parameters_and_nothing_of_th
     paths = "".join(jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state))
     assert frozen
     assert [layer for layer in frozen if f"'{layer}'" in paths] == []
-    updates, _ = jax.eval_shape(optimizer.update, trainable, state, trainable)
+    update = functools.partial(optimizer.update, schedule=make_schedule(config, 10, 1))
+    updates, _ = jax.eval_shape(update, trainable, state, trainable)
     assert jax.tree.structure(updates) == jax.tree.structure(trainable)

@@ -66,7 +66,7 @@ def test_the_head_trains_alone_first_and_the_optimizer_begins_anew(tmp_path: Pat
     assert (second.first_epoch, second.last_epoch) == (2, 3)
     job = set_up(HEAD_FIRST, None)
     state = job.initial_state()
-    entered = state.enter(second.optimizer, second.freezing)
+    entered = state.enter(second.optimizer, second.freezing, second.schedule)
     everything = count(job.variables["params"])
     assert count(entered.opt_state) >= 2 * everything > count(state.opt_state)
 

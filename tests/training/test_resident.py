@@ -13,9 +13,10 @@ from cnn_jax.data.rows import training_rows
 from cnn_jax.errors import RunFailed
 from cnn_jax.training import resident
 from cnn_jax.training.mesh import Mesh
-from cnn_jax.training.optimizer import make_optimizer, make_schedule
+from cnn_jax.training.optimizer import make_optimizer
 from cnn_jax.training.resident import MOST_STEPS, Resident, fits
-from cnn_jax.training.state import TrainState
+from cnn_jax.training.schedule import make_schedule
+from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import make_train_step, train_step
 from tests.training.helpers import SMALL_CNN, assert_identical, final_state, metrics, train, with_
 from tests.training.test_step import NOTHING, initial, small_cnn
@@ -30,15 +31,15 @@ def views(count: int) -> list[np.ndarray]:
 
 def start(mesh: Mesh):
     config, variables = OptimizerConfig(name="sgd", learning_rate=0.01), jax.tree.map(np.array, initial("small_cnn"))
-    optimizer = make_optimizer(config, make_schedule(config, 100, 10), variables["params"])
-    return mesh.replicate(TrainState.create(variables, optimizer, NOTHING)), optimizer
+    optimizer, settings = make_optimizer(config, variables["params"]), Settings.of(0, make_schedule(config, 100, 10))
+    return mesh.replicate(TrainState.create(variables, optimizer, NOTHING, settings)), optimizer
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_steps_on_the_device_are_the_steps_of_batches_from_the_host(count: int) -> None:
     mesh, rows, labels = Mesh.create(), views(count), np.arange(EXAMPLES, dtype=np.int32) % 4
     state, optimizer = start(mesh)
-    step = make_train_step(small_cnn(), optimizer, NOTHING, 0, mesh)
+    step = make_train_step(small_cnn(), optimizer, NOTHING, mesh)
     expected, indices = [], []
     for _, batch in zip(range(14), training_rows(rows, labels, BATCH, 3), strict=False):
         state, report = step(state, *(mesh.put_batch(batch[key]) for key in ("image", "label")))
@@ -46,7 +47,7 @@ def test_steps_on_the_device_are_the_steps_of_batches_from_the_host(count: int) 
         indices.append(batch["index"])
     held = Resident(rows, labels, BATCH, 3, mesh)
     other, _ = start(mesh)
-    steps = held.steps(train_step(small_cnn(), optimizer, NOTHING, 0))
+    steps = held.steps(train_step(small_cnn(), optimizer, NOTHING))
     found, done, calls = [], 0, []
     while done < 14:
         call = held.call(done, min(5, 14 - done))
@@ -69,7 +70,7 @@ def test_one_program_serves_calls_of_any_length() -> None:
     mesh, rows = Mesh.create(), views(1)
     held = Resident(rows, np.zeros(EXAMPLES, np.int32), BATCH, 0, mesh)
     state, optimizer = start(mesh)
-    steps = held.steps(train_step(small_cnn(), optimizer, NOTHING, 0))
+    steps = held.steps(train_step(small_cnn(), optimizer, NOTHING))
     for most in (1, 2, MOST_STEPS + 7):
         state, _ = steps(state, *held.call(0, most).arguments)
     assert steps._cache_size() == 1

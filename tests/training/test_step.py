@@ -18,8 +18,9 @@ from cnn_jax.models.model import HEAD, Model, build, normalise
 from cnn_jax.training.freezing import Freezing, merge
 from cnn_jax.training.loss import losses
 from cnn_jax.training.mesh import Mesh
-from cnn_jax.training.optimizer import make_optimizer, make_schedule
-from cnn_jax.training.state import TrainState, moving
+from cnn_jax.training.optimizer import make_optimizer
+from cnn_jax.training.schedule import make_schedule
+from cnn_jax.training.state import Settings, TrainState, moving
 from cnn_jax.training.step import MIXING, StepOptions, make_predict, make_train_step, train_step
 
 CLASSES, SIZE, BATCH = 4, 32, 8
@@ -57,13 +58,15 @@ def initial(name: str) -> Variables:
 def start(model: Model, config: OptimizerConfig, freezing: Freezing = NOTHING, options: StepOptions = PLAIN):
     """A new state and its step."""
     variables = jax.tree.map(jnp.array, initial("mobilenet" if model.image_size == SIZE else "small_cnn"))
-    optimizer = make_optimizer(config, make_schedule(config, 100, 10), variables["params"])
-    state = TrainState.create(variables, optimizer, freezing, options.ema_decay is not None)
-    return state, make_train_step(model, optimizer, freezing, 0, Mesh.create(), options)
+    optimizer = make_optimizer(config, variables["params"])
+    state = TrainState.create(
+        variables, optimizer, freezing, Settings.of(0, make_schedule(config, 100, 10)), options.ema_decay is not None
+    )
+    return state, make_train_step(model, optimizer, freezing, Mesh.create(), options)
 
 
 def optimizer(model: Model) -> optax.GradientTransformation:
-    return make_optimizer(SGD, make_schedule(SGD, 100, 10), model.parameter_shapes)
+    return make_optimizer(SGD, model.parameter_shapes)
 
 
 def copied(tree):
@@ -140,11 +143,23 @@ def test_mixed_steps_report_the_loss_and_accuracy_of_what_the_step_number_mixes(
         expected.append(-target.mean())
         right += int((logits.argmax(1) == np.where(shares >= 0.5, labels, np.roll(labels, 1))).sum())
         if number == 2:
-            step = make_train_step(model, optimizer(model), NOTHING, 0, Mesh.create(), MIXED)
+            step = make_train_step(model, optimizer(model), NOTHING, Mesh.create(), MIXED)
         state, report = step(state, images, labels)
         losses_seen.append(float(report["loss"]))
     np.testing.assert_allclose(losses_seen, expected, rtol=1e-5)
     assert state.totals.means()["accuracy"] == right / (4 * BATCH)
+
+
+def test_a_run_with_another_rate_seed_or_length_finds_the_compiled_step_of_the_one_before() -> None:
+    config = OptimizerConfig(schedule="cosine", learning_rate=0.01, warmup_epochs=1)
+    model, batch = small_cnn(), next(batches(small_cnn()))
+    state, step = start(model, config)
+    before = step.lower(state, *batch).as_text()
+    other = Settings.of(
+        7, make_schedule(replace(config, learning_rate=0.1, warmup_epochs=0, final_fraction=0.5), 30, 5)
+    )
+    _, step = start(model, config)
+    assert step.lower(replace(state, settings=jax.tree.map(jnp.asarray, other)), *batch).as_text() == before
 
 
 def test_the_report_and_the_totals_are_sums_over_the_batches_in_float64() -> None:
@@ -258,8 +273,8 @@ def test_entering_another_partition_begins_the_optimizer_anew_and_keeps_steps_an
         state, _ = step(state, *batch)
     before = jax.tree.map(jnp.array, state)
     later = Freezing.until(model, "conv_dw_1")
-    optimizer = make_optimizer(config, make_schedule(config, 100, 10), state.params)
-    entered = state.enter(optimizer, later)
+    optimizer = make_optimizer(config, state.params)
+    entered = state.enter(optimizer, later, state.settings.schedule)
     assert int(entered.step) == 3
     assert_same(copied(entered.variables), copied(before.variables))
     assert_same(copied(entered.opt_state), copied(optimizer.init(later.split(state.params)[0])))
@@ -270,7 +285,7 @@ def test_entering_another_partition_begins_the_optimizer_anew_and_keeps_steps_an
     for key, value in copied(moving(before.variables, later)).items():
         assert_same({k: v for k, v in mean[key].items() if k != HEAD}, {k: v for k, v in value.items() if k != HEAD})
     assert "conv1" not in mean["params"]
-    moved, _ = make_train_step(model, optimizer, later, 0, Mesh.create(), StepOptions(ema_decay=0.9))(
+    moved, _ = make_train_step(model, optimizer, later, Mesh.create(), StepOptions(ema_decay=0.9))(
         entered, *next(batches(model))
     )
     assert int(moved.step) == 4
@@ -279,8 +294,8 @@ def test_entering_another_partition_begins_the_optimizer_anew_and_keeps_steps_an
 def test_entering_without_a_running_mean_has_none() -> None:
     model = small_cnn()
     state, _ = start(model, SGD)
-    optimizer = make_optimizer(SGD, make_schedule(SGD, 100, 10), state.params)
-    assert state.enter(optimizer, Freezing.until(model, HEAD)).average is None
+    optimizer = make_optimizer(SGD, state.params)
+    assert state.enter(optimizer, Freezing.until(model, HEAD), state.settings.schedule).average is None
 
 
 @pytest.mark.long
@@ -295,7 +310,9 @@ def test_bfloat16_computes_activations_alone_and_keeps_everything_else_in_float3
             curve.append(float(report["loss"]))
         results[precision] = curve
         arrays = {jax.tree_util.keystr(path): leaf.dtype for path, leaf in jax.tree.leaves_with_path((state, report))}
-        assert {name: kind for name, kind in arrays.items() if kind not in (jnp.float32, jnp.int32)} == {}
+        assert {name: kind for name, kind in arrays.items() if kind not in (jnp.float32, jnp.int32)} == {
+            "[0].settings.key": jnp.uint32
+        }
     assert results["bfloat16"] != results["float32"]
     np.testing.assert_allclose(results["bfloat16"], results["float32"], rtol=0.02)
 
@@ -343,7 +360,7 @@ def test_on_accelerators_every_product_of_a_step_has_the_digits_that_are_asked_f
     model = mobilenet(precision)
     state, _ = start(model, SGD)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    step = train_step(model, optimizer(model), NOTHING, 0)
+    step = train_step(model, optimizer(model), NOTHING)
     traced = jax.make_jaxpr(step)(state, *next(batches(model)))
     products = [eqn for eqn in equations(traced.jaxpr) if eqn.primitive.name in ("dot_general", "conv_general_dilated")]
     found = {str(each) for eqn in products for each in np.ravel(eqn.params["precision"])}

@@ -16,19 +16,19 @@ Draws = dict[Stage, jax.Array]
 """The random numbers of one image: float32[n] in [0, 1) for each stage that is on, and uint8[h, w, 3] for the noise."""
 
 
-def example_keys(seed: int, number: jax.Array | int, places: jax.Array) -> jax.Array:
+def example_keys(key: jax.Array, number: jax.Array | int, places: jax.Array) -> jax.Array:
     """key[b]: of the examples at some places of a pass over the data.
 
     A place is one visit. The example itself would not do, since a pass may show it twice, and each visit has changes of
     its own.
 
     Args:
-        seed: of the run.
+        key: key[], of the run.
         number: of the pass, int32[].
         places: int32[b].
     """
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), AUGMENTATION), number)
-    return jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
+    of_pass = jax.random.fold_in(jax.random.fold_in(key, AUGMENTATION), number)
+    return jax.vmap(lambda place: jax.random.fold_in(of_pass, place))(places)
 
 
 def draw(key: jax.Array, shape: tuple[int, int], config: AugmentConfig) -> Draws:
