@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-all test-slow lint clean
+.PHONY: quickstart test test-all test-slow test-gpu lint clean
 
 # Fine-tune a small pretrained MobileNet on handwritten digits: installs everything, downloads neither weights nor data.
 quickstart: $(VENV)/installed
@@ -34,6 +34,12 @@ test-all: $(VENV)/installed-test
 # A hundred kills, a hundred thousand files.
 test-slow: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m slow -n 2 $(PYTEST_ARGS)
+
+# What holds on a GPU or TPU too. Operations there add in any order unless told otherwise. With PYTHON_GPU=python3 in a
+# Python that has JAX for the accelerator, it needs no TensorFlow.
+PYTHON_GPU ?= $(BIN)/python
+test-gpu:
+	XLA_FLAGS="$(XLA_FLAGS) --xla_gpu_deterministic_ops=true" $(PYTHON_GPU) -m pytest -m "accelerator and not slow" $(PYTEST_ARGS)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -40,7 +40,7 @@ def normal(precision: str, *shape: int) -> Any:
     """Random numbers on the device."""
     import jax
 
-    return jax.random.normal(jax.random.key(0), shape, precision)
+    return jax.random.normal(jax.random.key(0), shape, "bfloat16" if precision == "bfloat16" else "float32")
 
 
 def ceilings(precision: str) -> tuple[float, float]:
@@ -131,15 +131,18 @@ def steps(name: str, alpha: float, batch: int, precision: str) -> Iterator[tuple
 
 def main(argv) -> int:
     """Print the tables."""
+    from cnn_jax.models.model import PRODUCTS
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--alpha", type=float, default=0.75)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--precision", choices=tuple(PRODUCTS), default="float32")
     parser.add_argument("--models", nargs="*", choices=("mobilenet", "vgg16"), default=["mobilenet"], help="for steps")
     arguments = parser.parse_args(argv)
 
     import jax
 
+    jax.config.update("jax_default_matmul_precision", PRODUCTS[arguments.precision])
     settings = arguments.alpha, arguments.batch, arguments.precision
     product, bandwidth = ceilings(arguments.precision)
     print(f"{jax.devices()[0].device_kind}, {arguments.precision}, batch {arguments.batch}, width {arguments.alpha}:")

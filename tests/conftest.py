@@ -1,6 +1,7 @@
 """What the tests share: real photographs and weights where the environment names them, and small made-up data."""
 
 import atexit
+import contextlib
 import gc
 import os
 import shutil
@@ -21,7 +22,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("GCS_STAT_CACHE_MAX_AGE", "0")
 
-with warnings.catch_warnings():  # what TensorFlow and Keras warn of while they are imported is theirs to mend
+with (
+    contextlib.suppress(ModuleNotFoundError),
+    warnings.catch_warnings(),
+):  # what TensorFlow and Keras warn of while they are imported is theirs to mend
     warnings.simplefilter("ignore")
     import tensorflow  # noqa: F401  (before any test turns warnings into errors)
 

@@ -168,6 +168,7 @@ def test_a_run_that_lacks_a_class_is_not_compared(run: Path, pair: Path) -> None
         evaluate.main([f"--checkpoint={run}", f"--compare={pair}"])
 
 
+@pytest.mark.long
 def test_with_flip_averaging_probabilities_are_the_mean_over_both_images(run: Path, tmp_path: Path) -> None:
     output = tmp_path / "flip.json"
     assert evaluate.main([f"--checkpoint={run}", "--flip-averaging", f"--output={output}"]) == 0

@@ -3,10 +3,11 @@
     python benchmarks/peers/compare.py                              (needs PyTorch: pip install 'cnn_jax[bench]')
     python benchmarks/peers/compare.py --tasks mobilenet-inference --rounds=5 --sides cnn_jax keras
     python benchmarks/peers/compare.py --memory                     (peak memory of a process for each task instead)
-    python benchmarks/peers/compare.py --sides cnn_jax pytorch-compiled --precision=bfloat16 --batch=256   (on a GPU)
+    python benchmarks/peers/compare.py --sides cnn_jax pytorch-compiled --precision=bfloat16 --batch=256 --in-flight=20
 
-Each side is a process of its own that lives through the whole comparison and works only when it is its turn. The
-last column is the median of the rounds' ratios, the fastest peer's time over cnn_jax's: above 1, cnn_jax is ahead.
+The last is for a GPU, where the host starts steps before the ones before have ended. Each side is a process of its own
+that lives through the whole comparison and works only when it is its turn. The last column is the median of the rounds'
+ratios, the fastest peer's time over cnn_jax's: above 1, cnn_jax is ahead.
 """
 
 import argparse
@@ -43,7 +44,7 @@ SECONDS = 3.0
 
 
 def make_task(side: str, name: str, batch: int, size: int) -> Any:
-    """A function without arguments that does the task once and waits for its end."""
+    """A function that does the task so many times and waits for the end of the last."""
     import numpy as np
 
     kind, settings = TASKS[name]
@@ -58,7 +59,7 @@ def make_task(side: str, name: str, batch: int, size: int) -> Any:
     return getattr(importlib.import_module(SIDES[side]), kind)(**settings, **inputs)
 
 
-def work(side: str) -> None:
+def work(side: str, in_flight: int) -> None:
     """The process of a side: reads the names of tasks, answers with the median milliseconds of a batch."""
     tasks: dict[str, Any] = {}
     for line in sys.stdin:
@@ -67,13 +68,12 @@ def work(side: str) -> None:
         if key not in tasks:
             tasks.clear()  # one at a time: their memory would add up
             tasks[key] = make_task(side, request["task"], request["batch"], request["size"])
-            for _ in range(2):
-                tasks[key]()
+            tasks[key](2)
         times, begun = [], time.perf_counter()
         while len(times) < 3 or time.perf_counter() - begun < SECONDS:
             started = time.perf_counter()
-            tasks[key]()
-            times.append(1e3 * (time.perf_counter() - started))
+            tasks[key](in_flight)
+            times.append(1e3 * (time.perf_counter() - started) / in_flight)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps({"milliseconds": statistics.median(times), "megabytes": peak}), flush=True)
 
@@ -81,15 +81,15 @@ def work(side: str) -> None:
 class Side:
     """A process that works on demand."""
 
-    def __init__(self, name: str, precision: str) -> None:
+    def __init__(self, name: str, precision: str, in_flight: int) -> None:
         environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
         environment["PEERS_TORCH_COMPILE"] = str(int(name == "pytorch-compiled"))
         environment["PEERS_PRECISION"] = precision
         if name == "cnn_jax":
-            from cnn_jax import cli
+            from cnn_jax.tuning import MALLOC_TUNABLES
 
-            environment.setdefault("GLIBC_TUNABLES", cli.MALLOC_TUNABLES)  # as the doors start themselves
-        command = [sys.executable, __file__, "--work", name]
+            environment.setdefault("GLIBC_TUNABLES", MALLOC_TUNABLES)  # as the doors start themselves
+        command = [sys.executable, __file__, "--work", name, f"--in-flight={in_flight}"]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, text=True)
 
@@ -107,7 +107,7 @@ class Side:
 
 def compare_speed(arguments: argparse.Namespace) -> None:
     """Print a row of milliseconds and ratios for each task."""
-    sides = {name: Side(name, arguments.precision) for name in arguments.sides}
+    sides = {name: Side(name, arguments.precision, arguments.in_flight) for name in arguments.sides}
     print(f"| task | {' | '.join(sides)} | fastest peer / cnn_jax | lowest to highest |")
     print("|" + "---|" * (len(sides) + 3))
     for task in arguments.tasks:
@@ -131,7 +131,7 @@ def compare_memory(arguments: argparse.Namespace) -> None:
     for task in arguments.tasks:
         cells = []
         for name in arguments.sides:
-            side = Side(name, arguments.precision)
+            side = Side(name, arguments.precision, arguments.in_flight)
             cells.append(f"{side.measure(task, arguments.batch, arguments.size)['megabytes']:.0f}")
             side.close()
         print(f"| {task} | {' | '.join(cells)} |", flush=True)
@@ -145,12 +145,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--size", type=int, default=224, help="pixels")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="not for Keras")
+    parser.add_argument("--precision", choices=("float32", "tensorfloat32", "bfloat16"), default="float32")
+    parser.add_argument("--in-flight", type=int, default=1, metavar="N", help="batches that are started before a wait")
     parser.add_argument("--memory", action="store_true", help="peak memory instead of time")
     parser.add_argument("--work", choices=tuple(SIDES), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
-        work(arguments.work)
+        work(arguments.work, arguments.in_flight)
         return
     print(f"batch {arguments.batch}, {arguments.size} pixels, {arguments.precision}")
     if arguments.memory:

@@ -15,7 +15,8 @@ from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import make_predict, make_train_step
 
-Task = Callable[[], Any]
+Task = Callable[[int], Any]
+"""Does the work so many times, one after the other, and waits for the last. Inputs lie on the device."""
 PRECISION: Any = os.environ.get("PEERS_PRECISION", "float32")
 
 
@@ -52,18 +53,24 @@ def _built(name: str, image_size: int, **settings: Any) -> Model:
 
 def _prediction(model: Model, variables: Any, batch: np.ndarray) -> Task:
     mesh = Mesh.create()
-    variables, predict = mesh.replicate(variables), make_predict(model, mesh)
-    return lambda: jax.block_until_ready(predict(variables, mesh.put_batch(batch)))
+    variables, predict, images = mesh.replicate(variables), make_predict(model, mesh), mesh.put_batch(batch)
+
+    def task(times: int) -> None:
+        jax.block_until_ready([predict(variables, images) for _ in range(times)][-1])
+
+    return task
 
 
 def _step(model: Model, freezing: Freezing, variables: Any, batch: np.ndarray, labels: np.ndarray) -> Task:
     mesh, optimizer = Mesh.create(), optax.adam(1e-4)
     state = mesh.replicate(TrainState.create(variables, optimizer, freezing, Settings.of(0)))
     step = make_train_step(model, optimizer, freezing, mesh)
+    inputs = mesh.put_batch(batch), mesh.put_batch(labels)
 
-    def task() -> None:
+    def task(times: int) -> None:
         nonlocal state
-        state, report = step(state, mesh.put_batch(batch), mesh.put_batch(labels))
+        for _ in range(times):
+            state, report = step(state, *inputs)
         jax.block_until_ready((state, report))
 
     return task

@@ -1,6 +1,7 @@
 """The tasks of `compare.py` in Keras on TensorFlow (oneDNN): compiled functions, as `fit` and `predict` run them."""
 
 import itertools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -8,8 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-Task = Callable[[], Any]
+Task = Callable[[int], Any]
+"""Does the work so many times, one after the other, and waits for the last. Inputs lie on the device."""
 layers = keras.layers
+PRECISION = os.environ.get("PEERS_PRECISION", "float32")
+keras.config.set_dtype_policy("mixed_bfloat16" if PRECISION == "bfloat16" else "float32")
+tf.config.experimental.enable_tensor_float_32_execution(PRECISION == "tensorfloat32")
 
 
 def inference(name: str, batch: np.ndarray, **settings: Any) -> Task:
@@ -55,8 +60,14 @@ def _classifier(name: str, size: int, **settings: Any) -> keras.Model:
 
 
 def _prediction(model: keras.Model, batch: np.ndarray) -> Task:
-    run = tf.function(lambda images: model(images, training=False))
-    return lambda: run(tf.constant(batch)).numpy()
+    run, images = tf.function(lambda images: model(images, training=False)), tf.constant(batch)
+
+    def task(times: int) -> None:
+        for _ in range(times):
+            found = run(images)
+        found.numpy()
+
+    return task
 
 
 def _step(model: keras.Model, batch: np.ndarray, labels: np.ndarray) -> Task:
@@ -64,4 +75,11 @@ def _step(model: keras.Model, batch: np.ndarray, labels: np.ndarray) -> Task:
     model.compile(optimizer=keras.optimizers.Adam(1e-4), loss=loss, metrics=["accuracy"])
     model.make_train_function()  # which does not return it
     batches = iter(tf.data.Dataset.from_tensors((batch, labels)).cache().repeat().prefetch(1))
-    return lambda: [float(value) for value in tf.nest.flatten(model.train_function(batches))]
+
+    def task(times: int) -> None:
+        for _ in range(times):
+            logs = model.train_function(batches)
+        for value in tf.nest.flatten(logs):
+            float(value)
+
+    return task

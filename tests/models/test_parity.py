@@ -23,9 +23,9 @@ from tests.models.keras_reference import (
 )
 
 PRETRAINED_FORMS = [
+    ModelConfig("mobilenet", alpha=0.25, image_size=75),
     ModelConfig("vgg16", image_size=32),
     ModelConfig("vgg19", image_size=32),
-    ModelConfig("mobilenet", alpha=0.25, image_size=75),
     ModelConfig("mobilenet_v2", alpha=0.35, image_size=75),
     ModelConfig("mobilenet_v2", alpha=1.3, image_size=32),
 ]

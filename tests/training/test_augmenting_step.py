@@ -50,6 +50,7 @@ def test_images_on_the_device_are_augmented_as_those_from_the_host(
         assert other == pytest.approx(line, rel=1e-4)
 
 
+@pytest.mark.long
 def test_a_run_goes_on_bit_exactly_and_on_the_side_that_it_began_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

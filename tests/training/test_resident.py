@@ -115,7 +115,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("config", [MIXED, VIEWS], ids=["images", "features"])
 def test_a_run_is_that_of_batches_from_the_host(config: Config, tmp_path: Path, device: list[int]) -> None:
     train(with_(config, data={"device_memory_share": 0.0}), tmp_path / "host")

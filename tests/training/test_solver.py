@@ -214,6 +214,7 @@ def test_few_images_take_scikit_learns_strength_and_an_interrupt_a_bound_or_bad_
         classifier.solve(many, Features([rows], None), Reporter(), lambda: False)
 
 
+@pytest.mark.long
 def test_the_head_is_solved_first_and_the_rest_goes_on_from_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -317,6 +317,7 @@ def test_bfloat16_computes_activations_alone_and_keeps_everything_else_in_float3
     np.testing.assert_allclose(results["bfloat16"], results["float32"], rtol=0.02)
 
 
+@pytest.mark.long
 def test_in_bfloat16_every_layers_output_and_every_product_is_bfloat16_and_the_logits_are_float32() -> None:
     model = mobilenet("bfloat16")
     variables = initial("mobilenet")

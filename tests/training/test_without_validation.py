@@ -58,7 +58,7 @@ def test_the_last_epoch_is_kept_and_none_is_the_best(whole: Path) -> None:
     assert runs.load(whole).step == result["steps"] == 18
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize(
     "config",
     [SMALL_CNN, KEPT, ON_DISK, SOLVED],
