@@ -6,10 +6,13 @@ Nothing here changes what is computed, and on accelerators nothing is different 
 import functools
 import os
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import jax
 from jax.experimental.xla_metadata import set_xla_metadata
+
+T = TypeVar("T")
 
 LIBRARY = "xla_cpu_experimental_ynn_fusion_type"
 """XLA's option of what YNNPACK runs on CPU."""
@@ -34,6 +37,33 @@ def _options() -> dict[str, str]:
     except jax.errors.JaxRuntimeError:  # a jaxlib that does not know the option has no such convolutions
         return {}
     return CPU_OPTIONS
+
+
+def beside(function: Callable[..., T], *arguments: Any) -> "Future[T]":
+    """Call the function on another thread. XLA compiles on one core, and leaves Python to others meanwhile."""
+    return _others().submit(function, *arguments)
+
+
+@functools.cache
+def _others() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(2, "beside")  # Python waits for them when it ends
+
+
+class Ahead:
+    """A jitted function that may be compiled on a thread of its own, beside other work, before it is called."""
+
+    def __init__(self, jitted: Any) -> None:
+        self._jitted = jitted
+        self._compiled: Future[Any] | None = None
+
+    def start(self, *arguments: Any) -> None:
+        """Begin to compile it for arguments of these shapes and dtypes, where that has not begun."""
+        if self._compiled is None:
+            self._compiled = beside(lambda: self._jitted.lower(*arguments).compile())
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call it; what is still being compiled is waited for, and what failed there fails here."""
+        return (self._jitted if self._compiled is None else self._compiled.result())(*arguments)
 
 
 def computed_once(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:

@@ -81,3 +81,21 @@ def test_what_is_materialized_is_computed_once_for_all_who_read_it() -> None:
 
     assert cosines(compiling.materialized) == 1
     assert cosines(lambda array: array) > 1
+
+
+def test_what_is_compiled_ahead_is_traced_once_and_its_failure_is_met_by_the_call() -> None:
+    traced = []
+
+    def doubled(array: jax.Array) -> jax.Array:
+        traced.append(array.shape)
+        return 2 * array
+
+    ahead = compiling.Ahead(jax.jit(doubled))
+    ahead.start(jax.ShapeDtypeStruct((3,), jnp.float32))
+    ahead.start(jax.ShapeDtypeStruct((3,), jnp.float32))
+    np.testing.assert_array_equal(ahead(jnp.ones(3)), np.full(3, 2))
+    assert traced == [(3,)]
+    failing = compiling.Ahead(jax.jit(lambda a, b: a @ b))
+    failing.start(*(jax.ShapeDtypeStruct((3,), jnp.float32), jax.ShapeDtypeStruct((4,), jnp.float32)))
+    with pytest.raises(TypeError, match="dot_general"):
+        failing(jnp.ones(3), jnp.ones(4))

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cnn_jax.compiling import Ahead
 from cnn_jax.data.stream import Batch
 from cnn_jax.errors import RunFailed
 from cnn_jax.evaluation.evaluator import predict_all
@@ -44,7 +45,7 @@ class Epochs:
         )
         self._pace = Pace()
         self._compiled: Any = None
-        self._predict = make_predict(feed.model, job.mesh)
+        self._predict = Ahead(make_predict(feed.model, job.mesh))
         self._batches: Generator[Batch, None, None] | None = None
         self._flops: float | None = None
         self._memory: dict[str, int | None] | None = None
@@ -129,9 +130,13 @@ class Epochs:
         """Run the program, which is compiled at first."""
         if self._compiled is not None:
             return self._compiled(state, *arguments)
+        rows = arguments[0]
+        if self._feed.validation is not None:
+            evaluated = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state.evaluated)
+            size = self._job.config.data.eval_batch_size
+            self._predict.start(evaluated, jax.ShapeDtypeStruct((size, *rows.shape[1:]), rows.dtype))
         with self._clock.part("compilation"):
             self._compiled = self._jitted.lower(state, *arguments).compile()
-            rows = arguments[0]
             of_a_device = flops.compiled_step(
                 self._feed.model,
                 self._phase.freezing,

@@ -56,40 +56,50 @@ def make_feed(
     Raises:
         DataError: an image cannot be read; the message names the file.
     """
+    if phase.features is None:
+        return _of_images(job, augments, reporter)
+    kept = _features(job, phase, phase.features, state.variables, reporter, stopped)
+    return None if kept is None else _of_features(job, phase, phase.features.layers, kept, reporter)
+
+
+def _of_images(job: Job, augments: Side, reporter: Reporter) -> Feed:
     data, seed, resize = job.config.data, job.config.seed, job.resize
     training, validation = _splits(job)
     place = job.mesh.process, job.mesh.processes
-    if phase.features is None:
-        augment, options = data.augment, job.options
-        if augments == "device":
-            reporter.line("augment    images on the device, inside the step")
-            inside = Augmentation(data.augment, steps_per_pass(len(training), data.batch_size))
-            augment, options = AugmentConfig(), replace(options, augmentation=inside)
-        if job.mesh.processes == 1:  # of several, each decodes its part alone, which is another one in every epoch
-            budget = data.memory_megabytes * 2**20
-            validation = job.shared.in_memory("validation", validation, resize, budget, data.disk_megabytes)
-            if not augment.reads_originals:
-                training = job.shared.in_memory("train", training, resize, budget, data.disk_megabytes)
-        batches = partial(evaluation_batches, validation, resize, data.eval_batch_size, *place)
-        arrays = [split.images.pixels for split in (validation, training) if isinstance(split.images, ArrayImages)]
-        stay = len(arrays) == 2 and not augment.changes_images
-        return Feed(
-            job.model,
-            options,
-            lambda first: training_batches(training, resize, data.batch_size, seed, augment, first, *place),
-            batches if len(validation) else None,
-            validation if len(validation) else None,
-            sum(array.nbytes for array in arrays),
-            None,
-            _resident(job, arrays, training.labels, False, reporter) if stay else None,
-        )
-    kept = _features(job, phase, phase.features, state.variables, reporter, stopped)
-    if kept is None:
-        return None
+    augment, options = data.augment, job.options
+    if augments == "device":
+        reporter.line("augment    images on the device, inside the step")
+        inside = Augmentation(data.augment, steps_per_pass(len(training), data.batch_size))
+        augment, options = AugmentConfig(), replace(options, augmentation=inside)
+    if job.mesh.processes == 1:  # of several, each decodes its part alone, which is another one in every epoch
+        budget = data.memory_megabytes * 2**20
+        validation = job.shared.in_memory("validation", validation, resize, budget, data.disk_megabytes)
+        if not augment.reads_originals:
+            training = job.shared.in_memory("train", training, resize, budget, data.disk_megabytes)
+    batches = partial(evaluation_batches, validation, resize, data.eval_batch_size, *place)
+    arrays = [split.images.pixels for split in (validation, training) if isinstance(split.images, ArrayImages)]
+    stay = len(arrays) == 2 and not augment.changes_images
+    return Feed(
+        job.model,
+        options,
+        lambda first: training_batches(training, resize, data.batch_size, seed, augment, first, *place),
+        batches if len(validation) else None,
+        validation if len(validation) else None,
+        sum(array.nbytes for array in arrays),
+        None,
+        _resident(job, arrays, training.labels, False, reporter) if stay else None,
+    )
+
+
+def _of_features(job: Job, phase: Phase, layers: int, kept: Features, reporter: Reporter) -> Feed:
+    """`layers` is how many of the network's first ones gave the features."""
+    data, seed, resize = job.config.data, job.config.seed, job.resize
+    training, validation = _splits(job)
+    place = job.mesh.process, job.mesh.processes
     arrays = [rows for rows in (*kept.training, kept.validation) if isinstance(rows, np.ndarray)]
     rows = partial(evaluation_rows, kept.validation, validation.labels, data.eval_batch_size, *place)
     return Feed(
-        job.model.part(phase.features.layers),
+        job.model.part(layers),
         job.options,
         lambda first: training_rows(kept.training, training.labels, data.batch_size, seed, first, *place),
         rows if len(validation) else None,

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Generator
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import jax
 
 from cnn_jax.clock import OTHER, Clock
+from cnn_jax.compiling import beside
 from cnn_jax.config import Config
 from cnn_jax.data import splits
 from cnn_jax.data.augment.device import side
@@ -134,6 +136,7 @@ class Run:
         """As the newest phase used it."""
         self.best: tuple[int, Predictions] | None = None
         """The step of the best epoch of this start, and its predictions."""
+        self._whole_work: Future[float | None] | None = None
 
     def train(self, state: TrainState, progress: Progress) -> tuple[TrainState, Progress]:
         """Go on from a state to the end of the run, or until an interrupt."""
@@ -155,6 +158,7 @@ class Run:
         if feed is None:
             return state, progress
         self.validation = feed.examples
+        self._count_work()
         if int(state.step) == 0:
             with self._job.clock.part("logs"):
                 pictures.log_inputs(self._job, self._log)
@@ -168,6 +172,18 @@ class Run:
             with self._job.clock.part("logs"):
                 pictures.log_confusion(self._job, self._log, int(state.step), epochs.predictions)
         return state, progress
+
+    def _count_work(self) -> None:
+        """Begin to count what a step of the whole network would do, best while the step of the run is compiled."""
+        everything_trains = self._job.phases[-1].features is None and not self._job.parameters["frozen"]
+        if self._whole_work is None and not everything_trains:
+            self._whole_work = beside(flops.full_step, self._job)
+
+    def work(self, progress: Progress) -> dict[str, float | None]:
+        """Floating-point operations of a step as it was, and of one that trains every layer."""
+        self._count_work()
+        whole = self._whole_work
+        return {"step": progress.flops, "full_model": progress.flops if whole is None else whole.result()}
 
     def _train_epoch(
         self, epoch: int, epochs: Epochs, phase: Phase, state: TrainState, progress: Progress
@@ -265,7 +281,6 @@ def _result(job: Job, state: TrainState, progress: Progress, run: Run) -> dict[s
     step = int(state.step)
     completed = step == job.steps or run.stopped_early
     plan, parameters = job.phases[-1].features, job.parameters
-    everything = progress.flops if parameters["frozen"] == 0 and plan is None else flops.full_step(job)
     return {
         "status": "completed" if completed else "interrupted",
         "stopped_early": run.stopped_early,
@@ -277,7 +292,7 @@ def _result(job: Job, state: TrainState, progress: Progress, run: Run) -> dict[s
         "images_per_second": round(step * job.config.data.batch_size / max(progress.training_seconds, 1e-9), 1),
         "parameters": parameters,
         "frozen_unchanged": progress.frozen_unchanged and _kept(job, state, progress),
-        "flops_per_step": {"step": progress.flops, "full_model": everything},
+        "flops_per_step": run.work(progress),
         "memory_bytes": progress.memory or {"step": None, "kept": None},
         "features": None if plan is None else {"layer": str(job.model.layers[plan.layers - 1].name), **asdict(plan)},
     }
