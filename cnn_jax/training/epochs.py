@@ -27,6 +27,8 @@ from cnn_jax.training.solver import Solution
 from cnn_jax.training.state import Totals, TrainState
 from cnn_jax.training.step import Report, make_predict, make_train_step, train_step
 
+TRANSFERS_AHEAD = 2
+"""Batches that are sent to an accelerator before their step begins; on CPU there is no way for them to go."""
 NAMED_FILES = 8
 """Images of a bad batch that its error names."""
 
@@ -46,7 +48,7 @@ class Epochs:
         self._pace = Pace()
         self._compiled: Any = None
         self._predict = Ahead(make_predict(feed.model, job.mesh))
-        self._batches: Generator[Batch, None, None] | None = None
+        self._batches: Generator[dict[str, Any], None, None] | None = None
         self._flops: float | None = None
         self._memory: dict[str, int | None] | None = None
         self._solution: Solution | None = None
@@ -74,7 +76,8 @@ class Epochs:
         if self._phase.solved:
             return self._solve(state, progress, stopped)
         if self._batches is None and self._feed.resident is None:
-            self._batches = self._feed.training(first)
+            ahead = 0 if jax.default_backend() == "cpu" else TRANSFERS_AHEAD
+            self._batches = self._job.mesh.placed(self._feed.training(first), ahead)
         begun, step, pending = time.perf_counter(), first, None
 
         def progressed() -> Progress:
@@ -123,8 +126,8 @@ class Epochs:
         state, reports = self._pace.run(self._run, state, *call.arguments)
         return state, Ran(call.first, call.steps, reports, self._feed.resident.indices)
 
-    def _step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Report]:
-        return self._run(state, *(self._job.mesh.put_batch(batch[key]) for key in ("image", "label")))
+    def _step(self, state: TrainState, batch: dict[str, Any]) -> tuple[TrainState, Report]:
+        return self._run(state, batch["image"], batch["label"])
 
     def _run(self, state: TrainState, *arguments: Any) -> tuple[TrainState, Report]:
         """Run the program, which is compiled at first."""

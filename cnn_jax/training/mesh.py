@@ -1,6 +1,8 @@
 """The devices as one mesh with the axis `data`: batches are split over it, everything else is copied to all."""
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -57,6 +59,16 @@ class Mesh:
     def put_batch(self, array: np.ndarray) -> jax.Array:
         """This process' part of a batch, as a part of the global array."""
         return jax.make_array_from_process_local_data(self.sharded, array)
+
+    def placed(self, batches: Generator[Batch, None, None], ahead: int) -> Generator[dict[str, Any], None, None]:
+        """The batches with `image` and `label` on the devices; so many more are on their way while one is in use."""
+        waiting: deque[dict[str, Any]] = deque()
+        with contextlib.closing(batches):
+            for batch in batches:
+                waiting.append({**batch, **{key: self.put_batch(batch[key]) for key in ("image", "label")}})
+                if len(waiting) > ahead:
+                    yield waiting.popleft()
+            yield from waiting
 
     def replicate(self, tree: Any) -> Any:
         """The arrays of a tree, which every process has alike, on all devices."""

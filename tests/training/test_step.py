@@ -367,3 +367,24 @@ def test_on_accelerators_every_product_of_a_step_has_the_digits_that_are_asked_f
     found = {str(each) for eqn in products for each in np.ravel(eqn.params["precision"])}
     assert len(products) > 10  # forwards and backwards
     assert found == {expected}
+
+
+def test_batches_are_sent_so_many_before_they_are_asked_for_and_in_their_order() -> None:
+    ended, begun = [], []
+
+    def counted():
+        try:
+            for number in range(9):
+                begun.append(number)
+                yield {"image": np.full((2, 1), number), "label": np.array([number, 0]), "index": number}
+        finally:
+            ended.append(True)
+
+    placed = Mesh.create().placed(counted(), 2)
+    for number in range(4):
+        batch = next(placed)
+        assert (int(batch["image"][0, 0]), int(batch["label"][0]), batch["index"]) == (number, number, number)
+        assert isinstance(batch["image"], jax.Array)
+        assert len(begun) == number + 3
+    placed.close()
+    assert ended == [True]
