@@ -95,6 +95,8 @@ class ClassScores:
     f1: np.ndarray
     support: np.ndarray
     """int64[classes]: examples of the class."""
+    predicted: np.ndarray
+    """int64[classes]: examples that are taken for it."""
     occurs: np.ndarray
     """bool[classes]: whether the class is the true or the predicted one of any example."""
 
@@ -107,6 +109,7 @@ class ClassScores:
             right / np.maximum(support, 1),
             2 * right / np.maximum(support + predicted, 1),
             support,
+            predicted,
             support + predicted > 0,
         )
 
@@ -158,16 +161,25 @@ def overall_auc(areas: list[float | None]) -> float | None:
     return known[1] if len(known) == 2 else math.fsum(known) / len(known)
 
 
+def lowest_f1_first(per_class: dict[str, Any]) -> list[str]:
+    """The names of the classes in `scores_by_class`, those without an F1 last."""
+    return sorted(per_class, key=lambda name: math.inf if per_class[name]["f1"] is None else per_class[name]["f1"])
+
+
 def scores_by_class(predictions: Predictions, classes: tuple[str, ...]) -> dict[str, Any]:
-    """The scores of each class, their averages, the areas under the ROC curves, and the confusion matrix."""
+    """The scores of each class, their averages, the areas under the ROC curves, and the confusion matrix.
+
+    None is what has no denominator: precision where no image is taken for the class, recall where none is of it, F1
+    where neither is.
+    """
     matrix = confusion_matrix(predictions)
     scores, areas = ClassScores.of(matrix), one_vs_rest_auc(predictions)
     return {
         "per_class": {
             name: {
-                "precision": float(scores.precision[i]),
-                "recall": float(scores.recall[i]),
-                "f1": float(scores.f1[i]),
+                "precision": float(scores.precision[i]) if scores.predicted[i] else None,
+                "recall": float(scores.recall[i]) if scores.support[i] else None,
+                "f1": float(scores.f1[i]) if scores.occurs[i] else None,
                 "support": int(scores.support[i]),
                 "roc_auc": areas[i],
             }

@@ -7,6 +7,7 @@ from rich.cells import cell_len
 from rich.table import Table
 
 from cnn_jax.console_text import plain
+from cnn_jax.evaluation.metrics import lowest_f1_first
 
 WIDTH = 80
 WIDEST_MATRIX = 12
@@ -73,14 +74,14 @@ def comparison_lines(record: dict[str, Any]) -> list[str]:
 
 
 def _scores(record: dict[str, Any]) -> Table:
-    rows, first = list(record["per_class"].items()), "class"
-    if len(rows) > MOST_CLASSES:
-        rows = sorted(rows, key=lambda row: row[1]["f1"])[:MOST_CLASSES]
+    scores, names, first = record["per_class"], list(record["per_class"]), "class"
+    if len(names) > MOST_CLASSES:
+        names = lowest_f1_first(scores)[:MOST_CLASSES]
         first = f"{MOST_CLASSES} of {len(record['classes'])} classes, lowest F1 first"
     table = _table(first, "precision", "recall", "F1", "ROC-AUC", "images", numbers=5)
-    for name, row in rows:
-        shares = (_number(row[key], 3) for key in ("precision", "recall", "f1", "roc_auc"))
-        table.add_row(plain(name), *shares, str(row["support"]))
+    for name in names:
+        shares = (_number(scores[name][key], 3) for key in ("precision", "recall", "f1", "roc_auc"))
+        table.add_row(plain(name), *shares, str(scores[name]["support"]))
     table.add_section()
     for kind in ("macro", "weighted"):
         table.add_row(f"{kind} average", *(f"{record[kind][key]:.3f}" for key in ("precision", "recall", "f1")))

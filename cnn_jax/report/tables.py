@@ -5,6 +5,7 @@ from typing import Any
 
 from cnn_jax.clock import OTHER, REPORT
 from cnn_jax.config import Config
+from cnn_jax.evaluation.metrics import lowest_f1_first
 from cnn_jax.report.record import METRICS, RESULT, Number, Record, count, decimals, per_second, percent, seconds
 from cnn_jax.training.runs import TrainedRun
 
@@ -63,7 +64,7 @@ class Classes:
 def classes(record: Record) -> Classes:
     """Scores of each class and their averages."""
     table = record.get(record.evaluation, "per_class")
-    names = sorted(table, key=lambda name: table[name]["f1"])[:MOST_CLASSES] if len(table) > MOST_CLASSES else table
+    names = lowest_f1_first(table)[:MOST_CLASSES] if len(table) > MOST_CLASSES else table
     rows = (
         ClassRow(
             name,

@@ -38,7 +38,9 @@ def test_what_is_undefined_is_null_and_the_record_is_valid_json(n: int, present:
     back = json.loads(json.dumps(found, allow_nan=False))
     assert back == {**found, "accuracy_ci95": list(found["accuracy_ci95"])}
     assert back["roc_auc"] is None
-    assert back["per_class"]["class 6"]["roc_auc"] is None
+    assert back["per_class"]["class 6"]["roc_auc"] is back["per_class"]["class 6"]["recall"] is None
+    rows = [[str(cell) for cell in column.cells] for column in tables.evaluation_tables(found)[0].columns]
+    assert rows[2][6] == rows[4][6] == "-"  # recall and ROC-AUC
 
 
 def test_mistakes_are_the_most_confident_first_and_fifty_at_most() -> None:
