@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cnn_jax.console_text import printable_lines
+from cnn_jax.console_text import console, printable
 from cnn_jax.files import append, parse_json, write_atomically
 from cnn_jax.training import damage
 
@@ -123,14 +123,12 @@ class Reporter:
 
     def __init__(self) -> None:
         terminal = False if "ipykernel" in sys.modules else None  # a notebook says that it is one, and is not
-        self.console = Console(
-            file=sys.stdout, highlight=False, soft_wrap=True, force_jupyter=False, force_terminal=terminal
-        )
+        self.console = console(sys.stdout, force_jupyter=False, force_terminal=terminal)
         self._headed = False
 
     def line(self, text: str) -> None:
         """Print a line, or several."""
-        self.console.print(printable_lines(text), markup=False)
+        self.console.print(text, markup=False)
 
     def table(self, table: Table) -> None:
         """Print a table."""
@@ -176,21 +174,21 @@ class LiveBar:
     """
 
     def __init__(self, console: Console, description: str, total: int, unit: str) -> None:
-        self._console, self._description, self._total, self._unit = console, description, total, unit
+        self._console, self._description, self._total, self._unit = console, printable(description), total, unit
         self._items = self._units = 0
         self._start = self._spoke = time.perf_counter()
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task(description, total=total, speed="", note="")
+        self._task = self._progress.add_task(self._description, total=total, speed="", note="")
 
     def __enter__(self) -> "LiveBar":
         self._progress.start()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pooch
 
 from cnn_jax.config import ModelConfig
+from cnn_jax.console_text import as_it_is
 from cnn_jax.errors import FetchError, WeightsError
 from cnn_jax.fetching import no_connection, reason
 from cnn_jax.files import as_path, cache_folder, is_remote
@@ -122,7 +123,8 @@ def _fetch(url: str, output_file: str, pooch_: pooch.Pooch) -> None:
     """
     http = pooch.HTTPDownloader(timeout=STALL_SECONDS, progressbar=True, chunk_size=2**16)
     try:
-        http(url, output_file, pooch_)
+        with as_it_is():  # the bar
+            http(url, output_file, pooch_)
     except OSError as error:  # an exception of requests has the response, if there was one
         status = getattr(getattr(error, "response", None), "status_code", None)
         if (status is not None and 400 <= status < 500) or no_connection(error):
