@@ -125,14 +125,31 @@ def run_door(main: Callable[[Sequence[str]], int]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_FAILED
     except Exception as error:
-        if not distributed.joined():
+        if (reason := _out_of_memory(error)) is not None:
+            print(f"error: {reason}", file=sys.stderr)
+        elif not distributed.joined():
             raise
-        distributed.explain(error)
+        else:
+            distributed.explain(error)
         code = EXIT_FAILED
     distributed.abandon(code)
     if main.__module__ == "__main__":
         _end(code)
     sys.exit(code)
+
+
+def _out_of_memory(error: Exception) -> str | None:
+    """What to say where a device has no memory left, at a door that does not say it better; None for other errors."""
+    if "jax" not in sys.modules:
+        return None
+    from cnn_jax.training import memory
+
+    if not memory.is_exhausted(error):
+        return None
+    return (
+        f"{memory.needed_and_there(error)}. `evaluate` takes fewer images at once with --data.batch_size; with "
+        "JAX_PLATFORMS=cpu before the command, the memory of the machine is used"
+    )
 
 
 def _end(code: int) -> None:

@@ -15,7 +15,7 @@ from cnn_jax.data.sources import Split
 from cnn_jax.errors import RunFailed
 from cnn_jax.evaluation.metrics import Predictions
 from cnn_jax.files import write_atomically
-from cnn_jax.training import console, flops, pictures, resume, runs
+from cnn_jax.training import console, flops, memory, pictures, resume, runs
 from cnn_jax.training.checkpoints import Checkpoints
 from cnn_jax.training.epochs import Epochs
 from cnn_jax.training.feeds import make_feed
@@ -148,7 +148,8 @@ class Run:
         return state, progress
 
     def _train_phase(self, phase: Phase, state: TrainState, progress: Progress) -> tuple[TrainState, Progress]:
-        with self._job.clock.part("features" if phase.features else "decoding"):
+        kind = "features" if phase.features else "decoding"
+        with self._job.clock.part(kind), self._enough_memory("keeping features", lambda: None):
             feed = make_feed(self._job, phase, state, progress.augments, self._reporter, self._interrupted)
         if feed is None:
             return state, progress
@@ -171,12 +172,13 @@ class Run:
         self, epoch: int, epochs: Epochs, phase: Phase, state: TrainState, progress: Progress
     ) -> tuple[TrainState, Progress]:
         """One epoch, or what an interrupt leaves of it, and its checkpoint."""
-        with self._job.clock.part("training"):
+        with self._job.clock.part("training"), self._enough_memory("training", epochs.memory_of_a_step):
             state, progress, speed = epochs.train(epoch, state, progress, self._interrupted)
         if int(state.step) < epoch * self._job.steps_per_epoch:
             self._saver.save(state, phase.freezing, progress)
             return state, progress
-        with self._job.clock.part(OTHER if self.validation is None else "validation"):
+        part = OTHER if self.validation is None else "validation"
+        with self._job.clock.part(part), self._enough_memory(part, epochs.memory_of_a_step):
             state, progress = epochs.validate(epoch, state, progress, speed)
             if progress.is_best(epoch) and epochs.predictions is not None:
                 self.best = int(state.step), epochs.predictions
@@ -184,6 +186,9 @@ class Run:
         if ends or progress.is_best(epoch) or self._saver.due_after(epoch):
             self._saver.save(state, phase.freezing, progress, progress.last)
         return state, progress
+
+    def _enough_memory(self, what: str, step: memory.Bytes) -> contextlib.AbstractContextManager[None]:
+        return memory.explained(self._job.config, what, step, lambda: self._saver.newest)
 
 
 def is_enough(config: Config, phase: Phase, progress: Progress, epoch: int) -> bool:
