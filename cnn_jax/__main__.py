@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from cnn_jax import cli
+from cnn_jax.console_text import printable
 from cnn_jax.experiment import list_experiments
 
 PACKAGE = Path(__file__).parent
@@ -47,14 +48,17 @@ def main(argv: Sequence[str]) -> int:
         case ["--doors"]:
             print("\n".join(f"cnn_jax.{name}" for name in doors()))
         case ["--experiments"]:
-            print("\n".join(list_experiments()))
+            print("\n".join(map(printable, list_experiments())))
         case ["--completion"]:
             print((PACKAGE / "completion.bash").read_text(), end="")
         case [name, *_] if name in doors():
             print(f"error: say python -m cnn_jax.{name}", file=sys.stderr)
             return cli.EXIT_USAGE
         case [name, *_]:
-            print(f"error: {name}: there is no such door or flag; python -m cnn_jax lists them", file=sys.stderr)
+            print(
+                f"error: {printable(name)}: there is no such door or flag; python -m cnn_jax lists them",
+                file=sys.stderr,
+            )
             return cli.EXIT_USAGE
     return 0
 
@@ -87,7 +91,7 @@ def overview(width: int) -> Iterator[str]:
 def _list(files: dict[str, Path], width: int) -> Iterator[str]:
     for name, path in files.items():
         yield from textwrap.wrap(
-            f"{name:<{NAME_WIDTH}}{_first_line(path)}",
+            f"{printable(name):<{NAME_WIDTH}}{_first_line(path)}",
             width,
             initial_indent="  ",
             subsequent_indent=" " * (2 + NAME_WIDTH),

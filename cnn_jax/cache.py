@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 import tyro
 
 from cnn_jax import cli
+from cnn_jax.console_text import printable
 from cnn_jax.errors import ConfigError
 from cnn_jax.files import cache_folder
 
@@ -84,10 +85,10 @@ def main(argv: Sequence[str]) -> int:
         others = sorted(path.name for path in folder.iterdir() if path.name not in KINDS) if folder.exists() else []
     except OSError as error:
         raise ConfigError(f"{error.filename or folder} cannot be read or cleared: {error.strerror}") from error
-    print(f"{folder}\n")
+    print(f"{printable(str(folder))}\n")
     print("\n".join(_table(found)))
     if others:
-        print(f"\nnot of this package, and left alone: {', '.join(others)}")
+        print(f"\nnot of this package, and left alone: {', '.join(map(printable, others))}")
     return 0
 
 

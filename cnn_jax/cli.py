@@ -15,7 +15,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from cnn_jax import distributed
-from cnn_jax.console_text import printable_lines
+from cnn_jax.console_text import as_it_is, escape_standard_streams
 from cnn_jax.errors import RunFailed, UserError
 from cnn_jax.experiment import augmented, load_experiment
 from cnn_jax.files import as_path, cache_folder
@@ -64,7 +64,7 @@ def parse(
     given: dict[str, Any] = {} if default is None else {"default": default}
     if {"-h", "--help"} & set(argv):
         print(_fitted(description or ""), end="\n\n")  # tyro itself would put each paragraph on one line
-    with PATHS:
+    with PATHS, as_it_is("".join(argv).isprintable()):  # its colours, but for names that are no plain text
         return tyro.cli(arguments, args=list(argv), prog=prog, description="", **given)
 
 
@@ -108,14 +108,15 @@ def run_door(main: Callable[[Sequence[str]], int]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files and classes may be in any encoding
+    escape_standard_streams()
     try:
         code = main(sys.argv[1:])
         distributed.leave()
     except UserError as error:
-        print(f"error: {printable_lines(str(error))}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         code = EXIT_USAGE
     except RunFailed as error:
-        print(f"error: {printable_lines(str(error))}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         code = EXIT_FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -124,14 +125,31 @@ def run_door(main: Callable[[Sequence[str]], int]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_FAILED
     except Exception as error:
-        if not distributed.joined():
+        if (reason := _out_of_memory(error)) is not None:
+            print(f"error: {reason}", file=sys.stderr)
+        elif not distributed.joined():
             raise
-        distributed.explain(error)
+        else:
+            distributed.explain(error)
         code = EXIT_FAILED
     distributed.abandon(code)
     if main.__module__ == "__main__":
         _end(code)
     sys.exit(code)
+
+
+def _out_of_memory(error: Exception) -> str | None:
+    """What to say where a device has no memory left, at a door that does not say it better; None for other errors."""
+    if "jax" not in sys.modules:
+        return None
+    from cnn_jax.training import memory
+
+    if not memory.is_exhausted(error):
+        return None
+    return (
+        f"{memory.needed_and_there(error)}. `evaluate` takes fewer images at once with --data.batch_size; with "
+        "JAX_PLATFORMS=cpu before the command, the memory of the machine is used"
+    )
 
 
 def _end(code: int) -> None:

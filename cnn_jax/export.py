@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from cnn_jax import cli
+from cnn_jax.console_text import printable
 from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.files import is_remote, replacing, write_atomically
 
@@ -77,9 +78,9 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         raise RunError(f"--output={output} cannot be written: {error.strerror or error}") from error
     size, gives = run.model.image_size, "probabilities" if arguments.top else "feature maps"
-    print(f"written    {output} ({written / 1e6:.2f} MB)")
+    print(f"written    {printable(str(output))} ({written / 1e6:.2f} MB)")
     if arguments.top:
-        print(f"           {classes}")
+        print(f"           {printable(str(classes))}")
     print(f"resize     {run.resize}, as in training, before you hand images over")
     print(f"takes      images [b, {size}, {size}, 3] of 0 to 255; gives {gives} [b, {', '.join(map(str, shape))}]")
     if is_remote(output):

@@ -103,6 +103,18 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it has brackets inside brackets a thousand times") from error
 
 
+def read_text(path: Path) -> str:
+    """The text of a file, which is UTF-8.
+
+    Raises:
+        OSError: it is not there, or cannot be read.
+        ValueError: it is a pipe, which would be waited for, or another thing than a file; or it is no text.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no file")
+    return path.read_bytes().decode()
+
+
 def append(path: Path, content: str | bytes) -> None:
     """Write at the end of a file; a remote one is replaced by a longer one, since objects do not grow."""
     added = content.encode() if isinstance(content, str) else content

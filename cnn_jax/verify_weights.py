@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnn_jax import cli
+from cnn_jax.console_text import printable
 from cnn_jax.errors import ConfigError, DataError
 from cnn_jax.weights.options import PretrainedConfig
 
@@ -53,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     loaded = pretrained.load(arguments.model, need_top=False)
     size = loaded.config.image_size
     images = made_up_images(arguments.count, size) if arguments.images is None else _read(arguments, size)
-    print(f"file       {loaded.path}")
+    print(f"file       {printable(str(loaded.path))}")
     print(f"model      {loaded.config.name}, alpha {loaded.config.alpha:g}, {size} pixels, ", end="")
     print("with classifier" if loaded.has_top else "feature maps only", flush=True)
     certificate = certify(loaded, images)

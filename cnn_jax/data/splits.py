@@ -1,5 +1,6 @@
 """Which example is in which split: drawn once by seed, written to split.json, read back when a run goes on."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 
 from cnn_jax.data.sources import UNSPLIT, Dataset, Split
 from cnn_jax.errors import DataError
-from cnn_jax.files import parse_json, write_atomically
+from cnn_jax.files import parse_json, read_text, write_atomically
 
 Shares = tuple[float, float, float]
 NAMES = ("train", "validation", "test")
@@ -53,10 +54,29 @@ def _divide(whole: Split, dataset: Dataset, shares: Shares, seed: int) -> dict[s
     return {name: np.sort(np.concatenate(parts)) for name, parts in chosen.items()}
 
 
+def record(dataset: Dataset) -> str:
+    """The split of every example as JSON: {"classes": […], "splits": {name: [id, …]}}."""
+    ids = {name: list(split.ids) for name, split in dataset.splits.items()}
+    return json.dumps({"classes": dataset.classes, "splits": ids}, indent=1)
+
+
 def write(dataset: Dataset, path: Path) -> None:
-    """Record the split of every example as {"classes": […], "splits": {name: [id, …]}}."""
-    record = {"classes": dataset.classes, "splits": {name: list(split.ids) for name, split in dataset.splits.items()}}
-    write_atomically(path, json.dumps(record, indent=1))
+    """Keep the `record`."""
+    write_atomically(path, record(dataset))
+
+
+def digest(dataset: Dataset) -> str:
+    """A hash of which example is in which split, and of the classes."""
+    return hashlib.sha256(record(dataset).encode(errors="surrogatepass")).hexdigest()
+
+
+def are_those(path: Path, dataset: Dataset) -> bool:
+    """Whether `path` records the splits that the data set has."""
+    try:
+        recorded = {name: ids for name, ids in read_ids(path).items() if ids}
+    except DataError:
+        return False
+    return recorded == {name: list(split.ids) for name, split in dataset.splits.items()}
 
 
 def read(dataset: Dataset, path: Path) -> Dataset:
@@ -83,7 +103,7 @@ def read(dataset: Dataset, path: Path) -> Dataset:
 def read_ids(path: Path) -> dict[str, list[str]]:
     """The ids of each split as recorded in `path`; raises DataError as `read`."""
     try:
-        recorded = {name: list(ids) for name, ids in parse_json(path.read_text())["splits"].items()}
+        recorded = {name: list(ids) for name, ids in parse_json(read_text(path))["splits"].items()}
     except FileNotFoundError as error:
         raise DataError(f"{path} is gone: put it back, or name the images with --data.dataset") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -3,9 +3,9 @@
 from pathlib import Path
 from types import TracebackType
 
-from rich.console import Console
 from rich.table import Table
 
+from cnn_jax.console_text import console
 from cnn_jax.sweeping.rows import Row, not_told_apart
 from cnn_jax.training.logs import LiveBar, Reporter
 from cnn_jax.training.processes import is_main
@@ -21,7 +21,7 @@ class RunReporter(Reporter):
         self._file = log.open("a", encoding="utf-8", errors="backslashreplace") if is_main() else None
         self._label, self._shown = " ".join(label.split()), shown.console
         if self._file is not None:
-            self.console = Console(file=self._file, highlight=False, soft_wrap=True)
+            self.console = console(self._file)
 
     def bar(self, description: str, total: int, unit: str) -> LiveBar:
         return LiveBar(self._shown, f"{self._label}: {description}", total, unit)

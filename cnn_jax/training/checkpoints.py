@@ -5,16 +5,12 @@ any instant leaves the ones before it. Each holds `variables` (what inference ne
 state) and `meta` (configuration, class names, normalisation, versions, progress).
 """
 
-import asyncio
 import contextlib
-import gc
-import inspect
 import json
 import logging
-import time
 import zlib
 from pathlib import Path
-from types import CoroutineType, TracebackType
+from types import TracebackType
 from typing import Any
 
 import jax
@@ -23,14 +19,19 @@ import numpy as np
 from orbax.checkpoint.experimental import v1 as ocp
 
 from cnn_jax.errors import RunError, RunFailed, UserError
-from cnn_jax.files import is_remote
+from cnn_jax.files import is_remote, write_atomically
 from cnn_jax.models.chain import Variables
+from cnn_jax.training import damage
 from cnn_jax.training.processes import is_main, together
+from cnn_jax.training.unfinished import end_unfinished
 
 Meta = dict[str, Any]
 
 COMMITTED = "commit_success.txt"
 """Orbax's mark of a whole checkpoint where folders cannot be renamed in one step."""
+
+METRICS = "metrics"
+"""Orbax's file with the accuracy of a checkpoint."""
 
 LONGEST_REASON = 300
 """Characters of an error of TensorStore, which goes on with the specification of the array."""
@@ -52,14 +53,30 @@ class Checkpoints:
         """
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every file that it touches
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # and each array of a damaged file on its own
-        policies = ocp.training.preservation_policies
         self._directory = directory.absolute()
         if is_remote(directory):
             from cnn_jax.remote import require_checkpoint_client
 
             require_checkpoint_client(directory.parent)
+        damaged = damage.in_checkpoints(self._directory)
+        self._unrated = sorted({_step_of(self._directory, path) for path in damaged}) if reading else []
+        self.moved: dict[Path, Path] = {}
+        """What was damaged among the files that Orbax reads of all checkpoints at once, and where it is now."""
+        with together():
+            if is_main() and not reading:
+                for path in damaged:
+                    name = f"{_step_of(self._directory, path)}-{path.name}"
+                    self.moved[path] = path.rename(damage.new_place(self._directory, name))
+        self._checkpointer: Any = None  # while an accuracy cannot be read: Orbax would read them all
+        if not self._unrated:
+            self._checkpointer = self._open(keep, reading)
+        if damaged and not reading:
+            self._rate([path for path in damaged if path.name == METRICS])
+
+    def _open(self, keep: int, reading: bool) -> Any:
+        policies = ocp.training.preservation_policies
         try:
-            self._checkpointer = ocp.training.Checkpointer(
+            return ocp.training.Checkpointer(
                 str(self._directory),
                 save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
                 preservation_policy=policies.AnyPreservationPolicy(
@@ -70,13 +87,21 @@ class Checkpoints:
                 ),
                 cleanup_tmp_directories=not reading,
             )
-        except Exception as error:  # it reads the accuracies of all of them; storages have errors of their own
-            if not isinstance(error, OSError | ValueError) and not is_remote(directory):
+        except Exception as error:  # storages have errors of their own
+            if not isinstance(error, OSError | ValueError) and not is_remote(self._directory):
                 raise
-            raise RunError(
-                f"the checkpoints in {directory} cannot be read: {_reason(error)}. Move the damaged one away: "
-                f"{', '.join(_unrated(directory)) or 'none of them has an accuracy that cannot be read'}"
-            ) from error
+            raise RunError(f"the checkpoints in {self._directory} cannot be read: {_reason(error)}") from error
+
+    def _rate(self, paths: list[Path]) -> None:
+        """Write these records of accuracies anew: the metadata of their checkpoints have them too."""
+        for path in paths:
+            with contextlib.suppress(RunError, KeyError, TypeError):  # not to be read either: it is met in its turn
+                last = self.meta(_step_of(self._directory, path))["progress"]["last"]
+                if is_main():
+                    write_atomically(path, json.dumps(last))
+        with together():
+            pass  # until process 0 has written them
+        self._checkpointer.reload()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -86,6 +111,8 @@ class Checkpoints:
     ) -> None:
         if jax.process_count() > 1 and not isinstance(error, UserError | RunFailed | None):
             return  # closing waits for the other processes, and one of them may be gone
+        if self._checkpointer is None:
+            return
         try:
             self._checkpointer.close()
         except Exception as failed:  # of the last save in the background; see `wait`
@@ -94,6 +121,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps of all checkpoints, oldest first."""
+        if self._checkpointer is None:
+            return whole_steps(self._directory)
         return sorted(checkpoint.step for checkpoint in self._checkpointer.checkpoints)
 
     def latest(self) -> int | None:
@@ -101,7 +130,18 @@ class Checkpoints:
         return max(self.steps(), default=None)
 
     def best(self) -> int | None:
-        """The step with the best validation accuracy, then the lowest loss, then the newest."""
+        """The step with the best validation accuracy, then the lowest loss, then the newest.
+
+        Raises:
+            RunError: of one of them it cannot be read.
+        """
+        if self._unrated:
+            whole = ", ".join(f"{self._directory}/{step}" for step in self.steps() if step not in self._unrated)
+            raise RunError(
+                f"which checkpoint in {self._directory} is the best cannot be known: the record of the accuracy is "
+                f"damaged in {', '.join(map(str, self._unrated))}. The command that trained the run mends it; or name "
+                f"a checkpoint with --checkpoint" + (f": {whole}" if whole else "")
+            )
         rated = [c for c in self._checkpointer.checkpoints if c.metrics]
         return max(rated, key=lambda c: (*_rank(c.metrics), c.step)).step if rated else self.latest()
 
@@ -119,7 +159,8 @@ class Checkpoints:
         if step in self.steps():
             return
         copied = _copied(saved)
-        meta = {**meta, "checksums": {name: _checksum(tree) for name, tree in saved.items()}}
+        checksums = {name: _checksum(tree) for name, tree in saved.items()}
+        meta = {**meta, "checksums": {**checksums, "meta": _text_checksum(meta)}}
         try:
             self._checkpointer.save_checkpointables_async(step, {**copied, "meta": meta}, metrics=metrics)
         except Exception as error:  # Orbax and TensorStore have no common class for disks that are full
@@ -142,14 +183,12 @@ class Checkpoints:
 
     def set_aside(self, steps: list[int]) -> Path:
         """Move the checkpoints of these steps to the folder `damaged` beside this one, which is returned."""
-        folder = self._directory.parent / "damaged"
         with together():
             if is_main():
-                folder.mkdir(exist_ok=True)
                 for step in steps:
-                    (self._directory / str(step)).rename(folder / f"{step}-{time.time_ns()}")
+                    (self._directory / str(step)).rename(damage.new_place(self._directory, str(step)))
         self._checkpointer.reload()
-        return folder
+        return self._directory.parent / damage.FOLDER
 
     def restore(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
         """What was saved at `step`; `like`, of the same form, gives structure, shapes, dtypes and shardings.
@@ -157,7 +196,8 @@ class Checkpoints:
         Raises:
             RunError: the checkpoint is damaged or of another structure.
         """
-        return self._checked(step, jax.tree.map(_abstract, like))
+        loaded = self._checked(step, jax.tree.map(_abstract, like))
+        return {name: loaded[name] for name in like}
 
     def restore_variables(self, step: int, like: Variables) -> Variables:
         """Only what inference needs, as `restore`."""
@@ -165,15 +205,16 @@ class Checkpoints:
 
     def meta(self, step: int) -> Meta:
         """The metadata saved at `step`, as `restore`."""
-        meta = self._load(step, {"meta": None})["meta"]
-        return {name: value for name, value in meta.items() if name != "checksums"}
+        return self._checked(step, {})["meta"]
 
     def _checked(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
-        """`_load`, with the arrays held against their checksums: the files themselves have none."""
+        """`_load` with the metadata, all held against their checksums: the files themselves have none."""
         loaded = self._load(step, {**abstract, "meta": None})
-        expected = loaded.pop("meta").get("checksums", {})  # checkpoints of the first weeks have none
+        meta = loaded["meta"] = loaded["meta"] if isinstance(loaded["meta"], dict) else {}
+        expected = meta.pop("checksums", {})  # checkpoints of the first weeks have none
         for name, tree in loaded.items():
-            if name in expected and _checksum(tree) != expected[name]:
+            found = _text_checksum(tree) if name == "meta" else _checksum(tree)
+            if name in expected and found != expected[name]:
                 where, others = self._directory / str(step), self._others(step)
                 raise RunError(f"the checkpoint {where} cannot be read: {name} are not what was saved{others}")
         return loaded
@@ -181,16 +222,16 @@ class Checkpoints:
     def _load(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
         try:
             self._require_shapes(step, abstract)
-            return self._checkpointer.load_checkpointables(step, abstract)
+            return ocp.load_checkpointables(str(self._directory / str(step)), abstract)
         except Exception as error:  # Orbax and TensorStore have no common class for damaged files
-            _end_unfinished()
+            end_unfinished()
             where = self._directory / str(step)
             raise RunError(f"the checkpoint {where} cannot be read: {_reason(error)}{self._others(step)}") from error
 
     def _require_shapes(self, step: int, abstract: dict[str, Any]) -> None:
         """Raise ValueError where an array has another shape, before any is read: Orbax would read the others first."""
         arrays = {name: tree for name, tree in abstract.items() if tree is not None}
-        saved = self._checkpointer.checkpointables_metadata(step).metadata if arrays else {}
+        saved = ocp.checkpointables_metadata(str(self._directory / str(step))).metadata if arrays else {}
         for name, tree in arrays.items():
             found = _shapes(saved.get(name))
             for path, shape in _shapes(tree).items():
@@ -200,29 +241,6 @@ class Checkpoints:
     def _others(self, step: int) -> str:
         others = ", ".join(str(other) for other in self.steps() if other != step)
         return f"; other checkpoints there: {others}" if others else ""
-
-
-def _end_unfinished() -> None:
-    """End what Orbax leaves where reading fails: coroutines that were never begun, and tasks of a loop that is closed.
-
-    Otherwise whoever collects them later, anywhere in the program, is told of their errors.
-    """
-    for found in gc.get_objects():
-        if isinstance(found, asyncio.Task) and not found.done() and found.get_loop().is_closed():
-            found._log_destroy_pending = False  # type: ignore[attr-defined]  # it is ended here, not forgotten
-            _close(found.get_coro())
-        elif isinstance(found, CoroutineType) and _never_begun(found):
-            _close(found)
-
-
-def _never_begun(coroutine: "CoroutineType[Any, Any, Any]") -> bool:
-    reads = "/orbax/checkpoint/" in coroutine.cr_code.co_filename and "load" in coroutine.__qualname__
-    return reads and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
-
-
-def _close(coroutine: Any) -> None:
-    with contextlib.suppress(Exception):  # of its own last steps: the error that counts is known
-        coroutine.close()
 
 
 @jax.jit
@@ -239,6 +257,11 @@ def _checksum(tree: Any) -> int:
     return checksum
 
 
+def _text_checksum(meta: Meta) -> int:
+    """CRC-32 over what JSON is made of."""
+    return zlib.crc32(json.dumps(meta, sort_keys=True).encode())
+
+
 def whole_steps(directory: Path) -> list[int]:
     """The steps of the checkpoints in `directory` that were written to their end, oldest first, without opening them.
 
@@ -252,15 +275,9 @@ def whole_steps(directory: Path) -> list[int]:
     return sorted(int(path.name) for path in found)
 
 
-def _unrated(directory: Path) -> list[str]:
-    """The checkpoints whose accuracy cannot be read."""
-    found = []
-    for path in sorted(directory.glob("*/metrics/metrics")):
-        try:
-            json.loads(path.read_text())
-        except (OSError, ValueError):
-            found.append(path.parents[1].name)
-    return found
+def _step_of(directory: Path, path: Path) -> int:
+    """The step of the checkpoint in `directory` that the file belongs to."""
+    return int(path.relative_to(directory).parts[0])
 
 
 def _reason(error: BaseException) -> str:

@@ -61,6 +61,10 @@ class Epochs:
         if self._batches is not None:
             self._batches.close()
 
+    def memory_of_a_step(self) -> int | None:
+        """Bytes on a device, as the compiler plans them; None before the step is compiled."""
+        return None if self._memory is None else self._memory["step"]
+
     def train(
         self, epoch: int, state: TrainState, progress: Progress, stopped: Callable[[], bool]
     ) -> tuple[TrainState, Progress, float]:

@@ -34,7 +34,8 @@ class Lock:
         try:
             file = os.open(self._workdir / FILE, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise RunError(f"--workdir={self._workdir} cannot be written: {error.strerror}") from error
+            what = f"its {FILE} cannot be opened" if (self._workdir / FILE).exists() else "cannot be written"
+            raise RunError(f"--workdir={self._workdir} {what}: {error.strerror}") from error
         try:
             _lock(file)
         except BlockingIOError:

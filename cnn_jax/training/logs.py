@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,8 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cnn_jax.console_text import printable_lines
+from cnn_jax.console_text import console, printable
 from cnn_jax.files import append, parse_json, write_atomically
+from cnn_jax.training import damage
+
+METRICS = "metrics.jsonl"
+NUMBERS = ("step", "epoch", "loss", "accuracy", "images_per_second")
+"""What each of its lines has, beside the name of the split."""
 
 SECONDS_BETWEEN_LINES = 30.0
 """Of progress, where it cannot be shown live."""
@@ -22,18 +28,26 @@ SECONDS_BETWEEN_LINES = 30.0
 class MetricsLog:
     """metrics.jsonl, one object a line, and the same scalars as TensorBoard events."""
 
-    def __init__(self, workdir: Path | None, first_step: int, tensorboard: bool) -> None:
-        """Go on after `first_step`: lines of later steps, which a kill left behind, are dropped.
+    def __init__(
+        self, workdir: Path | None, first_step: int, epochs: int, tensorboard: bool, say: Callable[[str], None]
+    ) -> None:
+        """Go on after `first_step`, when so many epochs were whole: lines of later steps, left by a kill, are dropped.
 
+        Where lines are damaged or missing, `say` is told, and the file as it was is kept in the folder `damaged`.
         Without a `workdir`, in a process that does not write, nothing is kept.
         """
         self._path: Path | None = None
         self._events: Any = None
         if workdir is None:
             return
-        self._path = workdir / "metrics.jsonl"
-        lines = self._path.read_text().splitlines() if self._path.exists() else []
-        write_atomically(self._path, "".join(f"{line}\n" for line in lines if _step(line) <= first_step))
+        self._path = workdir / METRICS
+        found, bad = _read(self._path)
+        kept = {line: content for line, content in found.items() if content["step"] <= first_step}
+        gone = set(range(1, epochs + 1)) - {content["epoch"] for content in kept.values()}
+        if bad or gone:
+            epochs_gone = f"; nothing is left of epochs {', '.join(map(str, sorted(gone)))}" if gone else ""
+            say(f"damaged    {bad} lines of {METRICS} cannot be read{epochs_gone}; as it was: {_copy(self._path)}")
+        write_atomically(self._path, "".join(f"{line}\n" for line in kept))
         if tensorboard:
             from cnn_jax.training.tensorboard import EventsFile  # which those who only read a run do without
 
@@ -60,17 +74,48 @@ class MetricsLog:
             self._events.images(step, name, images)
 
 
+def _copy(path: Path) -> str:
+    """Keep a damaged file as it is; where."""
+    if not path.exists():
+        return "gone"
+    place = damage.new_place(path)
+    write_atomically(place, path.read_bytes())
+    return str(place)
+
+
 def read(workdir: Path) -> list[dict[str, Any]]:
     """The lines of a run's metrics.jsonl."""
-    return [parse_json(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return list(_read(workdir / METRICS)[0].values())
 
 
-def _step(line: str) -> float:
-    """The step of a line of metrics.jsonl; a line that a kill cut short counts as later than any."""
+def _read(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
+    """The lines that are whole, each as it is and as what it says, and how many are not.
+
+    The last may be cut short by a kill: then its epoch is trained again.
+    """
+    *lines, last = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    found: dict[str, dict[str, Any]] = {}
+    bad, seen = 0, set()
+    for line in lines if _content(last) is None else (*lines, last):
+        content = _content(line)
+        place = content and (content["step"], content["split"])
+        if content is None or place in seen:
+            bad += 1
+        else:
+            found[line.decode()] = content
+            seen.add(place)
+    return found, bad
+
+
+def _content(line: bytes) -> dict[str, Any] | None:
+    """What a line says; None where it is damaged."""
     try:
-        return parse_json(line)["step"]
+        content = parse_json(line)
+        numbers = [content[name] for name in NUMBERS]
     except (ValueError, KeyError, TypeError):
-        return float("inf")
+        return None
+    whole = all(isinstance(number, int | float) for number in numbers) and isinstance(content["split"], str)
+    return content if whole else None
 
 
 class Reporter:
@@ -78,14 +123,12 @@ class Reporter:
 
     def __init__(self) -> None:
         terminal = False if "ipykernel" in sys.modules else None  # a notebook says that it is one, and is not
-        self.console = Console(
-            file=sys.stdout, highlight=False, soft_wrap=True, force_jupyter=False, force_terminal=terminal
-        )
+        self.console = console(sys.stdout, force_jupyter=False, force_terminal=terminal)
         self._headed = False
 
     def line(self, text: str) -> None:
         """Print a line, or several."""
-        self.console.print(printable_lines(text), markup=False)
+        self.console.print(text, markup=False)
 
     def table(self, table: Table) -> None:
         """Print a table."""
@@ -131,21 +174,21 @@ class LiveBar:
     """
 
     def __init__(self, console: Console, description: str, total: int, unit: str) -> None:
-        self._console, self._description, self._total, self._unit = console, description, total, unit
+        self._console, self._description, self._total, self._unit = console, printable(description), total, unit
         self._items = self._units = 0
         self._start = self._spoke = time.perf_counter()
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task(description, total=total, speed="", note="")
+        self._task = self._progress.add_task(self._description, total=total, speed="", note="")
 
     def __enter__(self) -> "LiveBar":
         self._progress.start()

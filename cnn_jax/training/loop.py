@@ -13,13 +13,11 @@ import jax
 from cnn_jax.clock import OTHER, Clock
 from cnn_jax.compiling import beside
 from cnn_jax.config import Config
-from cnn_jax.data import splits
-from cnn_jax.data.augment.device import side
 from cnn_jax.data.sources import Split
-from cnn_jax.errors import RunError, RunFailed
+from cnn_jax.errors import RunFailed
 from cnn_jax.evaluation.metrics import Predictions
 from cnn_jax.files import write_atomically
-from cnn_jax.training import console, flops, pictures, runs
+from cnn_jax.training import console, flops, memory, pictures, resume, runs
 from cnn_jax.training.checkpoints import Checkpoints
 from cnn_jax.training.epochs import Epochs
 from cnn_jax.training.feeds import make_feed
@@ -30,7 +28,7 @@ from cnn_jax.training.phases import Phase
 from cnn_jax.training.processes import Vote, is_main, require_alike, together
 from cnn_jax.training.progress import Progress
 from cnn_jax.training.saving import Saver
-from cnn_jax.training.setup import Job, set_up
+from cnn_jax.training.setup import Job
 from cnn_jax.training.shared import Shared
 from cnn_jax.training.state import TrainState
 
@@ -78,9 +76,8 @@ def _fit(config: Config, workdir: Path, reporter: Reporter, lock: Lock, clock: C
     job, goes_on = _set_up(config, workdir, reporter, lock, shared, clock)
     with clock.part("run directory"), together():
         if is_main():
-            runs.create(workdir, config, goes_on, lock)
-            if not goes_on:
-                _write_records(job, workdir, reporter)
+            runs.create(workdir, config, goes_on, lock, reporter.line)
+            resume.write_records(job, workdir, goes_on, reporter)
     with clock.part("run directory"), together():
         runs.require_visible(workdir)
     with (
@@ -88,11 +85,12 @@ def _fit(config: Config, workdir: Path, reporter: Reporter, lock: Lock, clock: C
         Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints,
         Interrupts(Vote(job.mesh)) as interrupts,
     ):
-        state, progress, newest = _newest_state(job, checkpoints, reporter)
+        state, progress, newest = resume.newest_state(job, checkpoints, reporter)
         saver = Saver(job, checkpoints, progress)
         with clock.part("logs"):
             console.describe(job, workdir, newest, reporter)
-            log = MetricsLog(workdir if is_main() else None, newest or 0, config.train.tensorboard)
+            step, kept = newest or 0, workdir if is_main() else None
+            log = MetricsLog(kept, step, step // job.steps_per_epoch, config.train.tensorboard, reporter.line)
         with clock.part(OTHER):
             run = Run(job, saver, log, reporter, interrupts)
             state, progress = run.train(state, progress)
@@ -119,7 +117,7 @@ def _set_up(
         if is_main() and runs.is_run(workdir):
             lock.take()
         goes_on = runs.check(workdir, config)
-        job = set_up(config, workdir / "split.json" if goes_on else None, reporter, shared, clock)
+        job = resume.set_up_run(config, workdir, goes_on, reporter, shared, clock)
     if job.mesh.processes > 1:
         require_alike(job.fingerprints())
     return job, goes_on
@@ -153,7 +151,8 @@ class Run:
         return state, progress
 
     def _train_phase(self, phase: Phase, state: TrainState, progress: Progress) -> tuple[TrainState, Progress]:
-        with self._job.clock.part("features" if phase.features else "decoding"):
+        kind = "features" if phase.features else "decoding"
+        with self._job.clock.part(kind), self._enough_memory("keeping features", lambda: None):
             feed = make_feed(self._job, phase, state, progress.augments, self._reporter, self._interrupted)
         if feed is None:
             return state, progress
@@ -189,12 +188,13 @@ class Run:
         self, epoch: int, epochs: Epochs, phase: Phase, state: TrainState, progress: Progress
     ) -> tuple[TrainState, Progress]:
         """One epoch, or what an interrupt leaves of it, and its checkpoint."""
-        with self._job.clock.part("training"):
+        with self._job.clock.part("training"), self._enough_memory("training", epochs.memory_of_a_step):
             state, progress, speed = epochs.train(epoch, state, progress, self._interrupted)
         if int(state.step) < epoch * self._job.steps_per_epoch:
             self._saver.save(state, phase.freezing, progress)
             return state, progress
-        with self._job.clock.part(OTHER if self.validation is None else "validation"):
+        part = OTHER if self.validation is None else "validation"
+        with self._job.clock.part(part), self._enough_memory(part, epochs.memory_of_a_step):
             state, progress = epochs.validate(epoch, state, progress, speed)
             if progress.is_best(epoch) and epochs.predictions is not None:
                 self.best = int(state.step), epochs.predictions
@@ -202,6 +202,9 @@ class Run:
         if ends or progress.is_best(epoch) or self._saver.due_after(epoch):
             self._saver.save(state, phase.freezing, progress, progress.last)
         return state, progress
+
+    def _enough_memory(self, what: str, step: memory.Bytes) -> contextlib.AbstractContextManager[None]:
+        return memory.explained(self._job.config, what, step, lambda: self._saver.newest)
 
 
 def is_enough(config: Config, phase: Phase, progress: Progress, epoch: int) -> bool:
@@ -228,52 +231,6 @@ def enter(job: Job, state: TrainState, progress: Progress, phase: int) -> tuple[
 def _kept(job: Job, state: TrainState, progress: Progress) -> bool:
     """Whether the frozen part of the current phase is as it was at its beginning."""
     return job.phases[progress.phase].freezing.digest(state.variables) == progress.frozen_digest
-
-
-def _newest_state(job: Job, checkpoints: Checkpoints, reporter: Reporter) -> tuple[TrainState, Progress, int | None]:
-    """The state to go on from: of the newest checkpoint that can be read, else the initial one.
-
-    Raises:
-        RunError: there are checkpoints, but none of them can be read.
-    """
-    bad: dict[int, RunError] = {}
-    for step in reversed(checkpoints.steps()):
-        try:
-            with together():
-                progress = Progress(**checkpoints.meta(step)["progress"])
-                like = job.initial_state(progress.phase)
-                freezing = job.phases[progress.phase].freezing
-                state = TrainState.from_checkpoint(checkpoints.restore(step, like.checkpoint(freezing)), freezing)
-        except RunError as error:
-            bad[step] = error
-            continue
-        if bad:
-            folder = checkpoints.set_aside(list(bad))
-            for damaged, reason in bad.items():
-                reporter.line(f"damaged    the checkpoint of step {damaged}, moved to {folder}: {reason}")
-        return state, progress, step
-    if bad:
-        raise RunError(f"no checkpoint can be read; the newest: {bad[max(bad)]}")
-    with job.clock.part("initial state"):
-        state = job.initial_state()
-    with job.clock.part("hashing"):
-        digest = job.phases[0].freezing.digest(state.variables)
-    return state, Progress(frozen_digest=digest, augments=side(job.config.data.augment)), None
-
-
-def _write_records(job: Job, workdir: Path, reporter: Reporter) -> None:
-    """What the run directory says of its data and weights."""
-    splits.write(job.dataset, workdir / "split.json")
-    write_atomically(workdir / "classes.json", json.dumps(job.dataset.classes))
-    if job.transfer is not None:
-        write_atomically(workdir / "weights.json", json.dumps(asdict(job.transfer), indent=1))
-    listed = [name for names in job.left_out.values() for name in names]
-    if job.left_out:
-        write_atomically(workdir / "unreadable.json", json.dumps(job.left_out, indent=1))
-    if listed:
-        reporter.line(
-            f"{len(listed)} images cannot be read and are left out (unreadable.json), the first is {listed[0]}"
-        )
 
 
 def _result(job: Job, state: TrainState, progress: Progress, run: Run) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class Progress:
     """Which side augments the images; a run that goes on elsewhere keeps to it."""
     last: Metrics | None = None
     """Of the newest epoch's validation: accuracy, loss."""
+    images: str = ""
+    """Hash of which image is in which split."""
 
     def validated(self, epoch: int, validation: Metrics) -> "Progress":
         """After the validation of an epoch: accuracy and loss. Of equal epochs the newer is the best."""

@@ -5,6 +5,7 @@ import glob
 import importlib.metadata
 import json
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from cnn_jax.experiment import from_json, to_json
 from cnn_jax.files import is_leftover, is_remote, write_atomically
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model, build
-from cnn_jax.training import lock
-from cnn_jax.training.checkpoints import Checkpoints, whole_steps
+from cnn_jax.training import damage, lock
+from cnn_jax.training.checkpoints import Checkpoints, Meta, whole_steps
 from cnn_jax.training.lock import Lock
 from cnn_jax.training.mesh import Mesh
 
@@ -30,9 +31,9 @@ VERSIONED = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "t
 def is_run(workdir: Path) -> bool:
     """Whether a run was ever begun there; RunError where that cannot be known."""
     try:
-        return (workdir / "config.json").exists()
+        return (workdir / "config.json").exists() or bool(whole_steps(workdir / "checkpoints"))
     except OSError as error:
-        raise RunError(f"--workdir={workdir} cannot be read: {error.strerror}") from error
+        raise _unreadable(workdir, error) from error
 
 
 def check(workdir: Path, config: Config) -> bool:
@@ -48,27 +49,57 @@ def check(workdir: Path, config: Config) -> bool:
             f"--workdir={workdir}: with [, * or ? in the path, Orbax writes checkpoints that it cannot find again; "
             "give another"
         )
-    path = workdir / "config.json"
     if is_remote(workdir):
         from cnn_jax.remote import require_checkpoint_client
 
         require_checkpoint_client(workdir)
     try:
-        if path.exists():
-            if not whole_steps(workdir / "checkpoints"):
-                return False
-            changed = differences(from_json(path.read_text(), str(path)), config)
+        if whole_steps(workdir / "checkpoints"):
+            changed = differences(recorded_config(workdir), config)
             if changed:
                 raise RunError(
                     f"{workdir} holds a run with another configuration (old -> new):\n"
                     + "".join(f"    {line}\n" for line in changed)
                     + "  Give another --workdir, or the flags of that run to go on with it"
                 )
-        elif workdir.exists() and (not workdir.is_dir() or any(_is_foreign(item.name) for item in workdir.iterdir())):
+            return True
+        foreign = not (workdir / "config.json").exists() and workdir.exists()
+        if foreign and (not workdir.is_dir() or any(_is_foreign(item.name) for item in workdir.iterdir())):
             raise RunError(f"--workdir={workdir} exists and is not a run directory: give another")
     except OSError as error:
-        raise RunError(f"--workdir={workdir} cannot be read: {error.strerror}") from error
-    return path.exists()
+        raise _unreadable(workdir, error) from error
+    return False
+
+
+def _unreadable(workdir: Path, error: OSError) -> RunError:
+    inside = Path(error.filename or workdir).name
+    what = "" if inside == workdir.name else f"{inside}: "
+    return RunError(f"--workdir={workdir} cannot be read: {what}{error.strerror}")
+
+
+def recorded_config(workdir: Path) -> Config:
+    """The configuration of a run with checkpoints: of config.json, or of a checkpoint where that is damaged.
+
+    Raises:
+        RunError: it is nowhere to be read.
+    """
+    try:
+        return damage.require_whole(workdir / "config.json")
+    except (OSError, ValueError, ConfigError):
+        meta = recorded_meta(workdir)
+        return from_json(json.dumps(meta.get("config")), f"the newest checkpoint of {workdir}")
+
+
+def recorded_meta(workdir: Path) -> Meta:
+    """The metadata of the newest checkpoint that can be read; RunError without any."""
+    with Checkpoints(workdir / "checkpoints", reading=True) as checkpoints:
+        reason = "there are none"
+        for step in reversed(checkpoints.steps()):
+            try:
+                return checkpoints.meta(step)
+            except RunError as error:
+                reason = str(error)
+    raise RunError(f"no checkpoint of {workdir} can be read; give another --workdir to begin anew: {reason}")
 
 
 def _is_foreign(name: str) -> bool:
@@ -76,11 +107,12 @@ def _is_foreign(name: str) -> bool:
     return name != lock.FILE and not is_leftover(name)
 
 
-def create(workdir: Path, config: Config, goes_on: bool, held: Lock) -> None:
+def create(workdir: Path, config: Config, goes_on: bool, held: Lock, say: Callable[[str], None]) -> None:
     """Make `workdir` the directory of this run, and of this process as long as the lock is held.
 
     Args:
         goes_on: what `check` found.
+        say: is told of what is damaged there, and moved.
 
     Raises:
         RunError: it cannot be written, or another process trains in it, or has since `check`.
@@ -90,6 +122,7 @@ def create(workdir: Path, config: Config, goes_on: bool, held: Lock) -> None:
         held.take()
         if check(workdir, config) != goes_on:
             raise RunError(f"--workdir={workdir}: another run began there a moment ago; start again to go on with it")
+        damage.mend(workdir, say)
         write_atomically(workdir / "config.json", to_json(config))
     except OSError as error:
         raise RunError(f"--workdir={workdir} cannot be written: {error.strerror}") from error

@@ -6,10 +6,11 @@ from pathlib import Path
 import pooch
 
 from cnn_jax.config import ModelConfig
+from cnn_jax.console_text import as_it_is
 from cnn_jax.errors import FetchError, WeightsError
 from cnn_jax.fetching import no_connection, reason
 from cnn_jax.files import as_path, cache_folder, is_remote
-from cnn_jax.weights import hdf5
+from cnn_jax.weights import foreign, hdf5
 from cnn_jax.weights.catalog import BUNDLED, bundled, imagenet
 
 STALL_SECONDS = 30.0
@@ -28,7 +29,7 @@ def locate(model: ModelConfig, *, top: bool | None = None) -> Path | None:
         top: for `imagenet`, with the classifier of ImageNet's classes; None: as the model needs it.
 
     Raises:
-        WeightsError: there is no such file.
+        WeightsError: there is no such file, it cannot be looked at, or is of a kind that is not read.
         FetchError: `imagenet` can neither be found nor fetched.
         ConfigError: `imagenet`, or what comes with the package, has no weights for this model.
     """
@@ -36,17 +37,29 @@ def locate(model: ModelConfig, *, top: bool | None = None) -> Path | None:
         return None
     if model.weights in BUNDLED:
         return bundled(model)
-    if model.weights != "imagenet":
-        path = as_path(model.weights)
-        is_run = (path / "checkpoints").is_dir() or (path.is_dir() and path.parent.name == "checkpoints")
-        if not path.is_file() and not is_run:
-            raise WeightsError(
-                f"model.weights={model.weights}: there is no such file or run; "
-                "give `imagenet`, `none`, `shapes`, the path of a .h5, .weights.h5 or .keras file, or a run directory"
-            )
-        return fetch(path) if is_remote(path) and not is_run else path
-    record = imagenet(model, top=top)
-    return find_or_download(record.file, record.url, record.md5)
+    if model.weights == "imagenet":
+        record = imagenet(model, top=top)
+        found = find_or_download(record.file, record.url, record.md5)
+        foreign.refuse(found)
+        return found
+    try:
+        return _given(as_path(model.weights))
+    except OSError as error:
+        raise WeightsError(f"model.weights={model.weights} cannot be read: {error.strerror or error}") from error
+
+
+def _given(path: Path) -> Path:
+    """The file or run that `model.weights` names."""
+    if (path / "checkpoints").is_dir() or (path.is_dir() and path.parent.name == "checkpoints"):
+        return path
+    found = fetch(path) if is_remote(path) and path.is_file() else path
+    foreign.refuse(found)
+    if not found.is_file():
+        raise WeightsError(
+            f"model.weights={path}: there is no such file or run; "
+            "give `imagenet`, `none`, `shapes`, the path of a .h5, .weights.h5 or .keras file, or a run directory"
+        )
+    return found
 
 
 def fetch(path: Path) -> Path:
@@ -110,7 +123,8 @@ def _fetch(url: str, output_file: str, pooch_: pooch.Pooch) -> None:
     """
     http = pooch.HTTPDownloader(timeout=STALL_SECONDS, progressbar=True, chunk_size=2**16)
     try:
-        http(url, output_file, pooch_)
+        with as_it_is():  # the bar
+            http(url, output_file, pooch_)
     except OSError as error:  # an exception of requests has the response, if there was one
         status = getattr(getattr(error, "response", None), "status_code", None)
         if (status is not None and 400 <= status < 500) or no_connection(error):

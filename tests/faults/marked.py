@@ -49,13 +49,13 @@ def main() -> None:
     door = importlib.import_module(f"cnn_jax.{sys.argv[1]}")
     from cnn_jax import cli, report
     from cnn_jax.evaluation import record
-    from cnn_jax.training import loop, run_evaluation, runs
+    from cnn_jax.training import resume, run_evaluation, runs
     from cnn_jax.training.checkpoints import Checkpoints
     from cnn_jax.training.epochs import Epochs
     from cnn_jax.training.feature_cache import FeatureCache
 
-    around(loop, "set_up", "setting up")
-    around(loop, "_newest_state", "restoring")
+    around(resume, "set_up", "setting up")
+    around(resume, "newest_state", "restoring")
     around(runs, "load", "restoring")
     around(FeatureCache, "load", "keeping features")
     around(Epochs, "train", "training")

@@ -183,11 +183,6 @@ def test_a_path_without_a_file_is_an_error_that_names_it(places, tmp_path):
         locate(ModelConfig(weights=str(missing)))
 
 
-def test_a_folder_given_as_path_is_an_error(places, tmp_path):
-    with pytest.raises(WeightsError, match="no such file"):
-        locate(ModelConfig(weights=str(tmp_path)))
-
-
 def test_folders_are_searched_in_order_weights_cache_keras(places, server):
     for folder in (places.keras, places.cache, places.weights):
         path = put(folder)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cnn_jax.console_text import as_it_is
 from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split
 from cnn_jax.data.sources.images import EncodedImages
 from cnn_jax.data.sources.names import Names
@@ -64,7 +65,8 @@ def _prepared(name: str, spec: str, data_dir: str | None) -> Any:
                 builder = _builder(name, spec, data_dir, file_format="array_record")
             if why := _out_of_reach(builder):  # TFDS itself would try for minutes
                 raise _not_fetched(name, builder, why)
-            builder.download_and_prepare()
+            with as_it_is():  # the bars
+                builder.download_and_prepare()
         return _builder(name, spec, str(_copied(as_path(builder.data_dir), str(data_dir)))) if remote else builder
     except UserError:
         raise

@@ -1,0 +1,119 @@
+"""Going on where an earlier start stopped, from what of its run directory is whole."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from cnn_jax.clock import Clock
+from cnn_jax.config import Config
+from cnn_jax.data import splits
+from cnn_jax.data.augment.device import side
+from cnn_jax.errors import DataError, RunError
+from cnn_jax.files import write_atomically
+from cnn_jax.training import damage, runs
+from cnn_jax.training.checkpoints import Checkpoints, Meta
+from cnn_jax.training.logs import Reporter
+from cnn_jax.training.processes import together
+from cnn_jax.training.progress import Progress
+from cnn_jax.training.setup import Job, set_up
+from cnn_jax.training.shared import Shared
+from cnn_jax.training.state import TrainState
+
+SPLITS = "split.json"
+
+
+def set_up_run(
+    config: Config, workdir: Path, goes_on: bool, reporter: Reporter, shared: Shared | None, clock: Clock
+) -> Job:
+    """The job; of a run that goes on, with its splits as split.json has them.
+
+    Where that file is damaged, they are drawn by the seed as at the first start. Checkpoints know the hash of what
+    was drawn then, so that no validation image becomes one to train on.
+
+    Raises:
+        UserError: see `set_up`; and where split.json cannot be read, and other splits are drawn.
+    """
+    if not goes_on:
+        return set_up(config, None, reporter, shared, clock)
+    try:
+        return set_up(config, workdir / SPLITS, reporter, shared, clock)
+    except DataError as error:
+        job = _drawn_anew(config, workdir, reporter, shared, clock)
+        if job is None:
+            raise error
+        return job
+
+
+def _drawn_anew(config: Config, workdir: Path, reporter: Reporter, shared: Shared | None, clock: Clock) -> Job | None:
+    """The job with splits drawn as at the first start; None where they are not the same, or cannot be drawn."""
+    wanted = _progress(runs.recorded_meta(workdir)).images
+    try:
+        job = set_up(config, None, reporter, shared, clock)
+    except DataError:
+        return None
+    return job if splits.digest(job.dataset) == wanted else None
+
+
+def write_records(job: Job, workdir: Path, goes_on: bool, reporter: Reporter) -> None:
+    """What the run directory says of its data and weights; where a run goes on, what is missing there."""
+    contents = {SPLITS: splits.record(job.dataset), "classes.json": json.dumps(job.dataset.classes)}
+    if job.transfer is not None:
+        contents["weights.json"] = json.dumps(asdict(job.transfer), indent=1)
+    if job.left_out:
+        contents["unreadable.json"] = json.dumps(job.left_out, indent=1)
+    if goes_on and not splits.are_those(workdir / SPLITS, job.dataset):
+        damage.move(workdir / SPLITS, "it names other images than the run began with", reporter.line)
+    for name, content in contents.items():
+        if not goes_on or not (workdir / name).exists():
+            write_atomically(workdir / name, content)
+    listed = [name for names in job.left_out.values() for name in names]
+    if listed:
+        reporter.line(
+            f"{len(listed)} images cannot be read and are left out (unreadable.json), the first is {listed[0]}"
+        )
+
+
+def newest_state(job: Job, checkpoints: Checkpoints, reporter: Reporter) -> tuple[TrainState, Progress, int | None]:
+    """The state to go on from: of the newest checkpoint that can be read, else the initial one.
+
+    Raises:
+        RunError: there are checkpoints, but none of them can be read; or split.json is not that of the run.
+    """
+    for path, place in checkpoints.moved.items():
+        reporter.line(f"damaged    {path}, moved to {place}")
+    bad: dict[int, RunError] = {}
+    for step in reversed(checkpoints.steps()):
+        try:
+            with together():
+                progress = _progress(checkpoints.meta(step))
+                like = job.initial_state(progress.phase)
+                freezing = job.phases[progress.phase].freezing
+                state = TrainState.from_checkpoint(checkpoints.restore(step, like.checkpoint(freezing)), freezing)
+        except RunError as error:
+            bad[step] = error
+            continue
+        if bad:
+            folder = checkpoints.set_aside(list(bad))
+            for damaged, reason in bad.items():
+                reporter.line(f"damaged    the checkpoint of step {damaged}, moved to {folder}: {reason}")
+        if progress.images not in ("", splits.digest(job.dataset)):
+            raise RunError(
+                f"{SPLITS} in the run directory is not what the run began with: put the right one back; or move it "
+                "away, and the splits are drawn anew, if the images are still the same"
+            )
+        return state, progress, step
+    if bad:
+        raise RunError(f"no checkpoint can be read; give another --workdir to begin anew. The newest: {bad[max(bad)]}")
+    with job.clock.part("initial state"):
+        state = job.initial_state()
+    with job.clock.part("hashing"):
+        digest, images = job.phases[0].freezing.digest(state.variables), splits.digest(job.dataset)
+    return state, Progress(frozen_digest=digest, augments=side(job.config.data.augment), images=images), None
+
+
+def _progress(meta: Meta) -> Progress:
+    """How far the run was; RunError where the metadata do not say."""
+    try:
+        return Progress(**meta["progress"])
+    except (KeyError, TypeError) as error:
+        raise RunError(f"it does not say how far the run was: {type(error).__name__}: {error}") from error
