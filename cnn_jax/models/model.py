@@ -96,7 +96,7 @@ class Model:
         It runs with the variables of the whole model.
 
         Raises:
-            ValueError: a residual connection spans `start` (see `cut_before`).
+            ValueError: more than one output is read across `start` (see `cut_before`).
         """
         if self.cut_before(start) != start:
             raise ValueError(
@@ -110,9 +110,9 @@ class Model:
     def cut_before(self, index: int) -> int:
         """The last position up to `index` from which on the layers can run alone, given the output of the one before.
 
-        That is `index` itself unless a residual connection spans it.
+        That is `index` itself unless a connection spans it: a layer from there on takes an earlier output.
         """
-        return cut_before(self.layers, index)
+        return cut_before(self.layers, index, self.preceding)
 
     def outputs(self, variables: Variables, inputs: jax.Array, as_from_images: bool = False) -> jax.Array:
         """Inference: the output of the last layer, of `dtype`.

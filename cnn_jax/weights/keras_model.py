@@ -14,8 +14,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cnn_jax.models.chain import Variables
+from cnn_jax.models.chain import Variables, sources
 from cnn_jax.models.layers import (
+    IMAGES,
     Activation,
     Add,
     BatchNorm,
@@ -106,9 +107,9 @@ def _graph(model: Model, probabilities: bool) -> list[Config]:
     size = model.image_size
     graph = [_layer("InputLayer", INPUT, [], batch_shape=[None, size, size, 3], dtype="float32")]
     graph += _NORMALISATIONS[model.normalisation or ""]()
-    shape = (size, size)
-    for layer in model.layers:
-        before = [graph[-1]["name"], *([layer.source] if isinstance(layer, Add) else [])]
+    shape, first = (size, size), graph[-1]["name"]
+    for layer, names in zip(model.layers, sources(model.layers), strict=True):
+        before = [first if name == IMAGES else name for name in names]
         graph.append(_counterpart(layer, before, shape))
         shape = model.output_shapes[str(layer.name)].shape[1:3]
     return [*graph, _layer("Softmax", "probabilities", [graph[-1]["name"]])] if probabilities else graph
