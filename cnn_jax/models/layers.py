@@ -18,7 +18,7 @@ from cnn_jax.models.pooling import max_pool
 from cnn_jax.models.rectifier import Rectifier
 from cnn_jax.models.shifts import Pads, explicit_pads
 
-_SHAPE_ONLY = nn.initializers.zeros
+SHAPE_ONLY = nn.initializers.zeros
 """Values come from `initializers`, see `Model.init`."""
 
 
@@ -69,11 +69,11 @@ class Conv(Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, factor: jax.Array | None = None) -> jax.Array:
-        kernel = self.param("kernel", _SHAPE_ONLY, (*self.kernel_size, x.shape[-1] // self.groups, self.features))
+        kernel = self.param("kernel", SHAPE_ONLY, (*self.kernel_size, x.shape[-1] // self.groups, self.features))
         kernel = kernel if factor is None else kernel * factor
         y = conv(x, kernel.astype(x.dtype), self.strides, self.padding, self.dilation, self.groups)
         if self.use_bias:
-            y += self.param("bias", _SHAPE_ONLY, (self.features,)).astype(x.dtype)
+            y += self.param("bias", SHAPE_ONLY, (self.features,)).astype(x.dtype)
         return activate(y, self.activation)
 
 
@@ -100,14 +100,14 @@ class DepthwiseConv(Layer):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, factor: jax.Array | None = None) -> jax.Array:
         channels = self.channels(x)
-        kernel = self.param("kernel", _SHAPE_ONLY, (*self.kernel_size, 1, channels))
+        kernel = self.param("kernel", SHAPE_ONLY, (*self.kernel_size, 1, channels))
         kernel = (kernel if factor is None else kernel * factor).astype(x.dtype)
         if self.multiplier == 1 and self.dilation == (1, 1):
             y = depthwise_conv(x, kernel, self.strides, self.padding)
         else:
             y = conv(x, kernel, self.strides, self.padding, self.dilation, groups=x.shape[-1])
         if self.use_bias:
-            y += self.param("bias", _SHAPE_ONLY, (channels,)).astype(x.dtype)
+            y += self.param("bias", SHAPE_ONLY, (channels,)).astype(x.dtype)
         return activate(y, self.activation)
 
 
@@ -128,9 +128,9 @@ class BatchNorm(Layer):
     def _leaves(self, channels: int) -> tuple[jax.Array, jax.Array, nn.Variable, nn.Variable]:
         scale, bias = jnp.ones(channels), jnp.zeros(channels)
         if self.use_scale:
-            scale = self.param("scale", _SHAPE_ONLY, (channels,))
+            scale = self.param("scale", SHAPE_ONLY, (channels,))
         if self.use_bias:
-            bias = self.param("bias", _SHAPE_ONLY, (channels,))
+            bias = self.param("bias", SHAPE_ONLY, (channels,))
         mean, var = (self.variable("batch_stats", name, jnp.zeros, (channels,)) for name in ("mean", "var"))
         return scale, bias, mean, var
 
@@ -205,10 +205,28 @@ class MaxPool(Pool):
         return max_pool(x, self.pool_size, self.strides, self.padding)
 
 
-class GlobalAveragePool(Layer):
-    """The mean over rows and columns: float[b, c], or float[b, 1, 1, c] with `keep_size`."""
+class AveragePool(Pool):
+    """The mean of each window; what is padded does not count."""
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        return nn.avg_pool(x, self.pool_size, self.strides, self.padding, count_include_pad=False)
+
+
+class GlobalPool(Layer):
+    """One value of all rows and columns: float[b, c], or float[b, 1, 1, c] with `keep_size`."""
 
     keep_size: bool = False
+
+
+class GlobalMaxPool(GlobalPool):
+    """The maximum."""
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        return x.max(axis=(1, 2), keepdims=self.keep_size)
+
+
+class GlobalAveragePool(GlobalPool):
+    """The mean."""
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         return x.mean(axis=(1, 2), keepdims=self.keep_size)
@@ -230,9 +248,9 @@ class Dense(Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        y = x @ self.param("kernel", _SHAPE_ONLY, (x.shape[-1], self.features)).astype(x.dtype)
+        y = x @ self.param("kernel", SHAPE_ONLY, (x.shape[-1], self.features)).astype(x.dtype)
         if self.use_bias:
-            y += self.param("bias", _SHAPE_ONLY, (self.features,)).astype(x.dtype)
+            y += self.param("bias", SHAPE_ONLY, (self.features,)).astype(x.dtype)
         return activate(y, self.activation)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from cnn_jax.models.chain import layer_names, sources
-from cnn_jax.models.layers import IMAGES, Conv, DepthwiseConv, GlobalAveragePool, Layer, Pool
+from cnn_jax.models.layers import IMAGES, Conv, DepthwiseConv, GlobalPool, Layer, Pool
 from cnn_jax.models.model import Model
 
 Params = Mapping[str, Mapping[str, Any]]
@@ -189,7 +189,7 @@ def _window(layer: Layer) -> tuple[int, int]:
 
 def _sees_everything(layer: Layer, shape: tuple[int, ...]) -> bool:
     """Whether each value of the layer's output depends on all rows and columns of its input."""
-    return len(shape) < 4 or isinstance(layer, GlobalAveragePool)
+    return len(shape) < 4 or isinstance(layer, GlobalPool)
 
 
 def _macs(params: Mapping[str, Any], shape: tuple[int, ...]) -> int:

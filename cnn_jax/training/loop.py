@@ -31,6 +31,7 @@ from cnn_jax.training.saving import Saver
 from cnn_jax.training.setup import Job, set_up
 from cnn_jax.training.shared import Shared
 from cnn_jax.training.state import TrainState
+from cnn_jax.weights import keras_description
 
 
 @dataclass(frozen=True)
@@ -248,6 +249,8 @@ def _write_records(job: Job, workdir: Path, reporter: Reporter) -> None:
     """What the run directory says of its data and weights."""
     splits.write(job.dataset, workdir / "split.json")
     write_atomically(workdir / "classes.json", json.dumps(job.dataset.classes))
+    if job.keras_layers is not None:
+        write_atomically(workdir / keras_description.RECORD, job.keras_layers)
     if job.transfer is not None:
         write_atomically(workdir / "weights.json", json.dumps(asdict(job.transfer), indent=1))
     listed = [name for names in job.left_out.values() for name in names]
