@@ -14,22 +14,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from cnn_jax import cli, distributed
+from cnn_jax import cli, distributed, inference
+from cnn_jax.config import Config, DataConfig
 from cnn_jax.distributed import DistributedArguments
 from cnn_jax.errors import ConfigError
 from cnn_jax.evaluation.options import DataOptions
 from cnn_jax.files import can_hold
+from cnn_jax.weights.options import PretrainedConfig
 
 if TYPE_CHECKING:
     from cnn_jax.evaluation.record import Evaluation
     from cnn_jax.training.logs import Reporter
+    from cnn_jax.training.runs import TrainedRun
 
 
 @dataclass(frozen=True)
 class Arguments:
     """Flags of this door."""
 
-    checkpoint: Path
+    checkpoint: Path | None = None
     """A run directory (its best checkpoint is used), or one of the folders in its `checkpoints`."""
     split: str | None = None
     """train, validation or test; None is validation where there is one, else test, else all images."""
@@ -39,15 +42,23 @@ class Arguments:
     """Take the mean of the probabilities of each image and its mirror image; it takes twice as long."""
     output: Path | None = None
     """The .json file to write, with an .npz and an .html (the report) beside it; None is evaluation-<split>.json in the
-    run directory, with predictions-<split>.npz and report.html."""
+    run directory (without a run, here), with predictions-<split>.npz and report.html."""
     recompute: bool = False
     """Run the network also on images of which it is kept what this checkpoint said, in training or an evaluation."""
     report: Annotated[bool, tyro.conf.FlagConversionOff] = True
     """Write the report: one page with everything that is known of the run."""
     data: DataOptions = field(default_factory=DataOptions)
+    model: PretrainedConfig = field(default_factory=PretrainedConfig)
     distributed: DistributedArguments = field(default_factory=DistributedArguments)
 
     def __post_init__(self) -> None:
+        inference.check_one(self.checkpoint, self.model)
+        if self.checkpoint is None and self.model.name != "keras":
+            raise ConfigError(
+                "which network? Give a run as --checkpoint, or a Keras file: --model.name=keras --model.weights"
+            )
+        if self.checkpoint is None and self.data.dataset is None:
+            raise ConfigError("a file does not say on which images: give --data.dataset=folder:DIR")
         if self.output is not None and self.output.suffix != ".json":
             raise ConfigError(f"--output={self.output}: the name must end with .json")
         if self.output is not None and not can_hold(self.output):
@@ -63,21 +74,33 @@ def main(argv: Sequence[str]) -> int:
     from cnn_jax.training.processes import is_main
     from cnn_jax.training.run_evaluation import evaluate_run
 
-    reporter, run = Reporter(), runs.load(arguments.checkpoint)
+    reporter = Reporter()
+    run = _of_file(arguments, reporter) if arguments.checkpoint is None else runs.load(arguments.checkpoint)
     other = None if arguments.compare is None else runs.load(arguments.compare)
     evaluation = evaluate_run(
         run, reporter, arguments.split, arguments.data, arguments.flip_averaging, other, arguments.recompute
     )
     show(evaluation, reporter)
-    output = arguments.output or run.directory / f"evaluation-{evaluation.split}.json"
+    folder = Path() if arguments.checkpoint is None else run.directory
+    output = arguments.output or folder / f"evaluation-{evaluation.split}.json"
     beside = f"predictions-{evaluation.split}" if arguments.output is None else output.stem
     if is_main():
         write(evaluation, output, output.with_name(f"{beside}.npz"), reporter)
-    if arguments.report and is_main():
+    if arguments.report and is_main() and arguments.checkpoint is not None:  # a file has no run to report on
         from cnn_jax import report
 
         report.attempt(run, evaluation, reporter.line, arguments.output)
     return 0
+
+
+def _of_file(arguments: Arguments, reporter: "Reporter") -> "TrainedRun":
+    """The network of a Keras file as if it were a run, of step 0."""
+    from cnn_jax.training.runs import TrainedRun
+
+    loaded, classifier = inference.open_file(arguments.model, reporter.line)
+    data = DataConfig(dataset=str(arguments.data.dataset), resize=arguments.model.resize)
+    config = Config(name=loaded.path.stem, model=loaded.config, data=data)
+    return TrainedRun(loaded.path, 0, config, classifier.classes, loaded.model, loaded.variables, {})
 
 
 def show(evaluation: "Evaluation", reporter: "Reporter") -> None:

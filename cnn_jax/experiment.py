@@ -11,7 +11,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from cnn_jax.config import NAMED_WEIGHTS, Config
+from cnn_jax.config import NAMED_WEIGHTS, Config, ModelConfig
 from cnn_jax.config.augment import USUAL
 from cnn_jax.errors import ConfigError
 from cnn_jax.files import parse_json
@@ -102,9 +102,19 @@ def resolve_paths(config: Config) -> Config:
         weights = _absolute(weights)
     return dataclasses.replace(
         config,
-        model=dataclasses.replace(config.model, weights=weights),
+        model=dataclasses.replace(config.model, weights=weights, image_size=_image_size(config.model, weights)),
         data=dataclasses.replace(config.data, dataset=dataset, data_dir=data_dir, exclude=exclude),
     )
+
+
+def _image_size(model: ModelConfig, weights: str) -> int:
+    """As configured; where nothing is, that of the network in the Keras file."""
+    default = ModelConfig.image_size
+    if model.name != "keras" or model.image_size != default or not Path(weights).is_file():
+        return model.image_size
+    from cnn_jax.weights import keras_description  # JAX loads for it alone
+
+    return keras_description.network(Path(weights), default).image_size
 
 
 def _absolute(path: str) -> str:

@@ -130,7 +130,10 @@ def _folder(arguments: Arguments) -> Path:
 
 
 def _title(arguments: Arguments) -> str:
-    return f"What {arguments.model.name if arguments.checkpoint is None else arguments.checkpoint.resolve().name} sees"
+    if arguments.checkpoint is not None:
+        return f"What {arguments.checkpoint.resolve().name} sees"
+    model = arguments.model
+    return f"What {Path(model.weights).name if model.name == 'keras' else model.name} sees"
 
 
 if __name__ == "__main__":

@@ -30,11 +30,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from cnn_jax import cli
+from cnn_jax.config import ModelConfig
 from cnn_jax.console_text import printable
 from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.files import is_remote, replacing, write_atomically
 
 if TYPE_CHECKING:
+    from cnn_jax.models.model import Model
     from cnn_jax.training.runs import TrainedRun
 
 Format = Literal["keras-h5", "stablehlo"]
@@ -101,13 +103,22 @@ def write(run: "TrainedRun", kind: Format, path: Path, top: bool = True) -> tupl
 
         path.write_bytes(serialize(model, run.variables))
     else:
-        from cnn_jax.models.architectures import ARCHITECTURES
         from cnn_jax.weights import keras_model
 
         if not top:
-            model = replace(model, layers=ARCHITECTURES[run.config.model.name].body(run.config.model))
+            model = without_classifier(model, run.config.model)
         keras_model.write(path, model, run.variables, run.config.name, probabilities=top)
     return tuple(model.output_shapes[str(model.layers[-1].name)].shape[1:])
+
+
+def without_classifier(model: "Model", config: ModelConfig) -> "Model":
+    """The model up to its feature maps; that of a Keras file up to what its classifier takes."""
+    from cnn_jax.models.architectures import ARCHITECTURES
+    from cnn_jax.models.model import HEAD
+
+    if config.name == "keras":
+        return replace(model, layers=model.layers[: len(model.layers_before(HEAD, "--top"))])
+    return replace(model, layers=ARCHITECTURES[config.name].body(config))
 
 
 def _usage(kind: Format, path: Path) -> str:

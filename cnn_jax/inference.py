@@ -10,6 +10,7 @@ from cnn_jax.weights.options import PretrainedConfig
 
 if TYPE_CHECKING:
     from cnn_jax.evaluation.classifier import Classifier
+    from cnn_jax.weights.pretrained import Pretrained
 
 
 def check_one(checkpoint: Path | None, model: PretrainedConfig) -> None:
@@ -24,20 +25,45 @@ def open_classifier(checkpoint: Path | None, model: PretrainedConfig, say: Calla
     Raises:
         UserError: a run, checkpoint or weights file that cannot be used.
     """
-    from cnn_jax.data.preprocess import Resize
-    from cnn_jax.evaluation.classifier import Classifier
-
     if checkpoint is not None:
         from cnn_jax.training import runs
 
         run = runs.load(checkpoint)
         say(f"model      {run.config.model.name} of {run.directory}, step {run.step}; {len(run.classes)} classes")
         return run.classifier()
+    return open_file(model, say)[1]
+
+
+def open_file(model: PretrainedConfig, say: Callable[[str], None]) -> "tuple[Pretrained, Classifier]":
+    """The pretrained network that the flags name, and it as a classifier; what it is goes to `say`.
+
+    Raises:
+        UserError: a weights file that cannot be used.
+    """
+    from cnn_jax.data.preprocess import Resize
+    from cnn_jax.evaluation.classifier import Classifier
     from cnn_jax.weights import pretrained
 
     loaded = pretrained.load(model, need_top=True)
     say(f"model      {loaded.config.name}, {loaded.config.image_size} pixels; weights {loaded.path.name}")
-    return Classifier(loaded.model, loaded.variables, imagenet_names(), Resize(loaded.model.image_size))
+    for note in loaded.notes:
+        say(f"           {note}")
+    names = loaded.classes or _names(loaded.model.classes)
+    resize = Resize(loaded.model.image_size, model.resize)
+    return loaded, Classifier(loaded.model, loaded.variables, names, resize)
+
+
+def _names(count: int) -> tuple[str, ...]:
+    """Of so many classes that nobody has named: ImageNet's, or numbers."""
+    from cnn_jax.models.model import IMAGENET_CLASSES
+
+    if count == IMAGENET_CLASSES:
+        return imagenet_names()
+    print(
+        "names      numbers stand for the classes: say --model.classes, or put labels.txt beside the file",
+        file=sys.stderr,
+    )
+    return tuple(f"class {i}" for i in range(count))
 
 
 def imagenet_names() -> tuple[str, ...]:

@@ -55,7 +55,8 @@ def main(argv: Sequence[str]) -> int:
     size = loaded.config.image_size
     images = made_up_images(arguments.count, size) if arguments.images is None else _read(arguments, size)
     print(f"file       {printable(str(loaded.path))}")
-    print(f"model      {loaded.config.name}, alpha {loaded.config.alpha:g}, {size} pixels, ", end="")
+    width = "" if loaded.config.name == "keras" else f"alpha {loaded.config.alpha:g}, "
+    print(f"model      {loaded.config.name}, {width}{size} pixels, ", end="")
     print("with classifier" if loaded.has_top else "feature maps only", flush=True)
     certificate = certify(loaded, images)
     print("\n".join(describe(certificate, arguments.tolerance)))

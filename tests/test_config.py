@@ -34,6 +34,7 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     "model.alpha": [0.0, -1.0, 0.03, NAN, INFINITY],
     "model.image_size": [0, -224],
     "model.weights": [""],
+    "model.normalisation": ["bgr", "tf"],
     "model.dropout": [-0.1, 1.0, 1.5, NAN],
     "model.filters": [(), (0,), (32, -1)],
     "model.kernel_size": [0, -1],

@@ -9,6 +9,7 @@ import pytest
 from cnn_jax import evaluate, summarize, train
 from cnn_jax.experiment import list_experiments, load_experiment
 from cnn_jax.training import runs
+from tests.models.keras_networks import own_cnn, saved
 from tests.training import helpers
 
 
@@ -18,9 +19,12 @@ def test_every_experiment_trains_and_says_its_command(name: str, image_folder: P
     config = load_experiment(name)
     assert config.name == name
     assert f"python -m cnn_jax.train --exp={name}" in list_experiments()[name].read_text()
+    own = {"weights": "none"}
+    if config.model.name == "keras":
+        own = {"weights": str(saved(own_cnn(), tmp_path / "mine.keras")), "normalisation": "unit"}
     small = replace(
         config,
-        model=replace(config.model, image_size=32, alpha=0.25, weights="none"),
+        model=replace(config.model, image_size=32, alpha=0.25, **own),
         data=replace(config.data, dataset=f"folder:{image_folder}", batch_size=8),
         train=replace(config.train, epochs=1),
     )

@@ -5,7 +5,7 @@ from typing import Literal
 
 from cnn_jax.validation import check_types, is_finite, require
 
-ModelName = Literal["simple_cnn", "vgg16", "vgg19", "mobilenet", "mobilenet_v2"]
+ModelName = Literal["simple_cnn", "vgg16", "vgg19", "mobilenet", "mobilenet_v2", "keras"]
 
 NAMED_WEIGHTS = ("imagenet", "none", "shapes")
 """What `model.weights` may be besides a path."""
@@ -16,7 +16,7 @@ class ModelConfig:
     """The network and the weights that it starts from."""
 
     name: ModelName = "mobilenet"
-    """The architecture."""
+    """The architecture; `keras` is the one that the file in `weights` describes."""
     alpha: float = 1.0
     """MobileNet: width multiplier of every layer (pretrained: 0.25, 0.5, 0.75, 1; v2: 0.35, 0.5, 0.75, 1, 1.3, 1.4)."""
     top: Literal["pool", "fc"] = "pool"
@@ -26,6 +26,9 @@ class ModelConfig:
     weights: str = "imagenet"
     """`imagenet`, `none` (random), `shapes` (MobileNet 0.25, comes with the package, for demonstration), the path of a
     Keras .h5, .weights.h5 or .keras file, or of a run directory."""
+    normalisation: Literal["auto", "tf", "caffe", "torch", "unit", "none"] = "auto"
+    """keras: what its network takes. `auto`: the file says; `tf`: -1 to 1; `caffe`: BGR without means; `torch`: by
+    means and deviations; `unit`: 0 to 1; `none`: 0 to 255."""
     dropout: float = 0.001
     """Share of the features dropped before the classifier in training."""
     filters: tuple[int, ...] = (32, 64)
@@ -49,6 +52,11 @@ class ModelConfig:
         check_types(self, "model.")
         require(is_finite(self.alpha) and int(32 * self.alpha) >= 1, "model.alpha", self.alpha, "at least 1/32")
         require(self.image_size >= 1, "model.image_size", self.image_size, "at least 1")
+        from_file = self.name == "keras"
+        rule = "the path of a whole Keras model, .keras or .h5, or of a run, for model.name=keras"
+        require(not from_file or self.weights not in NAMED_WEIGHTS, "model.weights", self.weights, rule)
+        rule = f"auto for model.name={self.name}, which has its own"
+        require(from_file or self.normalisation == "auto", "model.normalisation", self.normalisation, rule)
         require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
         require(bool(self.weights), "model.weights", self.weights, "imagenet, none, shapes or a path")
         positive = bool(self.filters) and min(self.filters) >= 1

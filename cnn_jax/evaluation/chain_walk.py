@@ -5,11 +5,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cnn_jax.evaluation.saliency import spatial_layers
+from cnn_jax.models.activations import RECTIFIERS
 from cnn_jax.models.chain import layer_names
-from cnn_jax.models.layers import Activation, Add, BatchNorm, Conv, DepthwiseConv, Dropout, Layer, MaxPool, ZeroPad
+from cnn_jax.models.layers import (
+    Activation,
+    Add,
+    BatchNorm,
+    Conv,
+    DepthwiseConv,
+    Dropout,
+    Layer,
+    MaxPool,
+    Merge,
+    Pool,
+    ZeroPad,
+)
 from cnn_jax.models.model import Model
-from cnn_jax.models.summary import LayerSummary, summarise
+from cnn_jax.models.summary import LayerSummary, spatial_layers, summarise
 
 BENDS = {"relu": "what was negative is now 0", "relu6": "what was negative is now 0, and nothing exceeds 6"}
 """What the rectifiers do, in words."""
@@ -46,14 +58,17 @@ def separate_rectifiers(model: Model) -> Model:
 
     It runs with the same variables, so that what goes into the rectifier can be looked at.
     """
-    fused = {layer.name: layer.activation for layer in model.layers if isinstance(layer, Conv) and layer.activation}
+    renamed = {
+        str(layer.name): f"{layer.name}_relu"
+        for layer in model.layers
+        if isinstance(layer, Conv | DepthwiseConv) and layer.activation in RECTIFIERS
+    }
     layers: list[Layer] = []
-    for layer in model.layers:
-        if layer.name in fused:
-            rectifier = Activation(fused[layer.name], name=f"{layer.name}_relu")
+    for original in model.layers:
+        layer = original.clone(inputs=tuple(renamed.get(name, name) for name in original.inputs))
+        if layer.name in renamed:
+            rectifier = Activation(layer.activation, name=renamed[layer.name])
             layers += [layer.clone(activation=None), rectifier]
-        elif isinstance(layer, Add) and layer.source in fused:
-            layers.append(layer.clone(source=f"{layer.source}_relu"))
         else:
             layers.append(layer)
     return replace(model, layers=tuple(layers))
@@ -64,7 +79,7 @@ def selection(model: Model) -> list[str]:
     last = {}
     by_name = dict(zip(layer_names(model.layers), model.layers, strict=True))
     for name in spatial_layers(model):
-        if not isinstance(by_name[name], MaxPool | ZeroPad | Dropout):
+        if not isinstance(by_name[name], Pool | ZeroPad | Dropout):
             last[model.output_shapes[name].shape[1:3]] = name
     return list(last.values())
 
@@ -72,17 +87,19 @@ def selection(model: Model) -> list[str]:
 def stage(model: Model, name: str) -> list[str]:
     """The layers around the one called `name`: from the convolution at or before it to before the next one.
 
-    A padding belongs to the convolution that follows.
+    A padding belongs to the convolution that follows. Layers with another number of channels are left out.
     """
-    names = spatial_layers(model)
-    layers = model.layers[: len(names)]
+    spatial = spatial_layers(model)
+    layers = [layer for layer in model.layers if layer.name in spatial]
+    names = layer_names(layers)
     place = names.index(name)
     begins = [i for i, layer in enumerate(layers) if isinstance(layer, Conv | DepthwiseConv)]
     start = max((i for i in begins if i <= place), default=0)
     end = min((i for i in begins if i > place), default=len(names))
     while end - 1 > place and isinstance(layers[end - 1], ZeroPad):
         end -= 1
-    return names[start:end]
+    channels = {step: model.output_shapes[step].shape[-1] for step in names[start:end]}
+    return [step for step in channels if channels[step] == channels[name]]
 
 
 def layer_outputs(model: Model, outputs: Mapping[str, np.ndarray]) -> list[LayerOutput]:
@@ -104,13 +121,17 @@ def sentence(layer: Layer) -> str:
             return "Depthwise convolution: one filter slides over this channel alone."
         case BatchNorm():
             return "Batch normalisation: the channel is shifted and scaled into a usual range."
+        case Activation(kind=kind) if kind in BENDS:
+            return f"Rectifier: {BENDS[kind]}."
         case Activation():
-            return f"Rectifier: {BENDS[layer.kind]}."
+            return f"Activation: {layer.kind} of each value."
         case MaxPool():
             height, width = layer.pool_size
             return f"Max pooling: the largest value of each {height} x {width} window is kept."
         case Add():
-            return f"Residual connection: the output of {layer.source} is added."
+            return f"Residual connection: the sum of {' and '.join(layer.inputs)}."
+        case Merge():
+            return f"{type(layer).__name__} of {' and '.join(layer.inputs)}."
         case ZeroPad():
             return "Padding: rows and columns of zeros around the maps."
     return "What this layer makes of the one before."

@@ -27,9 +27,13 @@ def first_filters(model: Model, variables: Variables) -> tuple[str, np.ndarray] 
     None where the model does not begin with a convolution.
     """
     layer = next((layer for layer in model.layers if str(layer.name) in variables["params"]), None)
-    if not isinstance(layer, Conv):
+    if not isinstance(layer, Conv) or layer.groups != 1:
         return None
     kernel = np.asarray(variables["params"][layer.name]["kernel"], np.float32)
+    if kernel.shape[2] == 1:
+        kernel = np.repeat(kernel, 3, axis=2)  # of a network for grey images
+    if kernel.shape[2] != 3:
+        return None
     return str(layer.name), kernel[:, :, ::-1] if model.normalisation == "caffe" else kernel  # caffe's is BGR
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from cnn_jax.compiling import jit
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.chain import Variables, layer_index
-from cnn_jax.models.layers import MaxPool
+from cnn_jax.models.layers import Pool
 from cnn_jax.models.model import Model
-from cnn_jax.models.summary import sees_everything
+from cnn_jax.models.summary import spatial_layers
 from cnn_jax.validation import require
 
 OCCLUDED_BATCH = 32
@@ -26,23 +26,13 @@ COVER = 0.6
 """How much of the colour goes into an overlay; the rest is the image."""
 
 
-def spatial_layers(model: Model) -> list[str]:
-    """The names of the layers whose outputs have rows and columns: those before the global pooling or flattening."""
-    names = []
-    for layer in model.layers:
-        if sees_everything(layer, model.output_shapes[str(layer.name)].shape):
-            break
-        names.append(str(layer.name))
-    return names
-
-
 def default_layer(model: Model) -> str:
     """The last layer with rows and columns that does not pool: its maps mean the most, and are still fine.
 
     For VGG it is the last convolution, as in the paper of Grad-CAM.
     """
     names = spatial_layers(model)
-    pooling = {layer.name for layer in model.layers if isinstance(layer, MaxPool)}
+    pooling = {layer.name for layer in model.layers if isinstance(layer, Pool)}
     return next((name for name in reversed(names) if name not in pooling), names[-1])
 
 

@@ -2,8 +2,11 @@
 
 A model is a function that returns the layers; `Chain` runs them. Because the order is data, freezing up to a layer,
 running a prefix on its own, tapping feature maps and printing a summary are slices of the chain or walks along it.
+
+A layer takes the output of the one before it, unless it names its `inputs`: so branches and sums have an order too.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +14,7 @@ import flax.linen as nn
 import jax
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.models.layers import Activation, Add, BatchNorm, Conv, DepthwiseConv, Layer
+from cnn_jax.models.layers import IMAGES, Activation, BatchNorm, Conv, DepthwiseConv, Layer
 from cnn_jax.validation import near
 
 Variables = dict[str, Any]
@@ -21,14 +24,14 @@ Variables = dict[str, Any]
 class Chain(nn.Module):
     """Runs `layers` in order; the variables of each are stored under its name.
 
-    A residual connection is a layer of its own: `Add` takes the output of the layer before and that of its source.
-    Where only the result counts, a batch normalisation runs together with its neighbours: the rectifier after it, and
-    in inference the convolution before it, whose kernel takes its factor. What is tapped is computed one by one.
+    An output is held until its last reader has run. Where only the result counts, a batch normalisation runs together
+    with its neighbours: the rectifier after it, and in inference the convolution before it, whose kernel takes its
+    factor. What is tapped, or read by others too, is computed one by one.
     """
 
     layers: tuple[Layer, ...]
     preceding: str | None = None
-    """The layer whose output the input is, where the chain is the rest of a longer one; an `Add` may refer to it."""
+    """The layer whose output the input is, where the chain is the rest of a longer one; `inputs` may name it."""
 
     preserve_adopted_names = True  # Flax would otherwise call the layers layers_0, layers_1, …
 
@@ -53,33 +56,57 @@ class Chain(nn.Module):
         Returns:
             The output of the last layer, and the tapped outputs by name.
         """
+        reads = sources(self.layers, self.preceding)
+        readers = Counter(name for names in reads for name in names)
+        last_reader = {name: position for position, names in enumerate(reads) for name in names}
         x, rectified, folded = images, False, False
-        sources = {layer.source for layer in self.layers if isinstance(layer, Add)}
-        outputs = {self.preceding: x} if self.preceding in sources else {}
-        for layer, following in zip(self.layers, (*self.layers[1:], None), strict=True):
-            layer_train = train and layer.name not in inference_layers
-            wanted = layer.name in taps or layer.name in sources
+        outputs, tapped = {self.preceding or IMAGES: images}, {}
+        for position, layer in enumerate(self.layers):
+            name, layer_train = str(layer.name), train and layer.name not in inference_layers
+            x, *others = (outputs[source] for source in reads[position])
+            following = None  # the next layer, where nothing else needs this output
+            if readers[name] == 1 and reads[position + 1 : position + 2] == [(name,)] and name not in taps:
+                following = self.layers[position + 1]
             if rectified:
                 rectified = False
             elif isinstance(layer, BatchNorm):
-                activation = following.kind if isinstance(following, Activation) and not wanted else None
+                activation = following.rectifier if isinstance(following, Activation) else None
                 x = layer(x, layer_train, activation, folded)
                 rectified, folded = activation is not None, False
-            elif isinstance(layer, Add):
-                x = layer(x, layer_train, other=outputs[layer.source])
             elif isinstance(layer, Conv | DepthwiseConv):
                 factor = None
-                if isinstance(following, BatchNorm) and layer.is_linear and not wanted:
+                if isinstance(following, BatchNorm) and layer.is_linear:
                     constant = not train or following.name in inference_layers
                     factor = following.factor(layer.channels(x)) if constant else None
                 x, folded = layer(x, layer_train, factor), factor is not None
             else:
-                x = layer(x, layer_train)
-            if offsets and layer.name in offsets:
-                x += offsets[layer.name]
-            if wanted:
-                outputs[layer.name] = x
-        return x, {str(layer.name): outputs[layer.name] for layer in self.layers if layer.name in taps}
+                x = layer(x, layer_train, *others)
+            if offsets and name in offsets:
+                x += offsets[name]
+            if name in taps:
+                tapped[name] = x
+            for source in set(reads[position]):
+                if last_reader[source] == position:
+                    del outputs[source]
+            outputs[name] = x
+        return x, tapped
+
+
+def sources(layers: Sequence[Layer], preceding: str | None = None) -> list[tuple[str, ...]]:
+    """Whose outputs each layer takes: the names of layers, or of the input, `preceding` or `IMAGES`.
+
+    Raises:
+        ValueError: a name that no earlier layer has.
+    """
+    before, known, found = preceding or IMAGES, {preceding or IMAGES}, []
+    for layer in layers:
+        names = layer.inputs or (before,)
+        if not known.issuperset(names):
+            raise ValueError(f"{layer.name} takes {', '.join(names)}; the layers before it: {', '.join(sorted(known))}")
+        found.append(names)
+        before = str(layer.name)
+        known.add(before)
+    return found
 
 
 def layer_names(layers: Sequence[Layer]) -> list[str]:
@@ -92,16 +119,18 @@ def depthwise_layers(layers: Sequence[Layer]) -> list[str]:
     return [str(layer.name) for layer in layers if isinstance(layer, DepthwiseConv)]
 
 
-def cut_before(layers: Sequence[Layer], index: int) -> int:
+def cut_before(layers: Sequence[Layer], index: int, preceding: str | None = None) -> int:
     """The last position up to `index` where the chain can be cut in two.
 
-    What follows a cut must do with the output of the layer before it, so no residual connection may span the cut.
+    What follows a cut must do with the output of the layer before it, so no other output may be read across it.
     """
-    positions = {name: i for i, name in enumerate(layer_names(layers))}
-    spans = [(positions.get(layer.source, -1), i) for i, layer in enumerate(layers) if isinstance(layer, Add)]
-    for source, end in reversed(spans):  # the later ones first: a cut that moves back may fall into an earlier one
-        if source + 1 < index <= end:
-            index = source + 1
+    positions = {name: position for position, name in enumerate(layer_names(layers))}
+    first_read = list(range(len(layers) + 1))  # by the layers from a position on: where the earliest output ends
+    for position, names in reversed(list(enumerate(sources(layers, preceding)))):
+        earliest = min(positions.get(name, -1) + 1 for name in names)
+        first_read[position] = min(earliest, first_read[position + 1])
+    while index and first_read[index] < index:
+        index -= 1
     return index
 
 

@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 
-CONSTANTS = {"bias": 0.0, "scale": 1.0, "mean": 0.0, "var": 1.0}
+CONSTANTS = {"bias": 0.0, "scale": 1.0, "mean": 0.0, "var": 1.0, "slope": 0.0}
 """Keras' defaults of what is not drawn at random."""
 
 

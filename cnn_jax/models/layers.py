@@ -10,19 +10,32 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from cnn_jax.models.activations import RECTIFIERS, ActivationKind, activate
 from cnn_jax.models.batch_norm import batch_norm_inference, batch_norm_training, inference_factor
 from cnn_jax.models.convolution import conv
 from cnn_jax.models.depthwise import depthwise_conv
 from cnn_jax.models.pooling import max_pool
-from cnn_jax.models.rectifier import Rectifier, rectify
+from cnn_jax.models.rectifier import Rectifier
 from cnn_jax.models.shifts import Pads, explicit_pads
 
-_SHAPE_ONLY = nn.initializers.zeros
+SHAPE_ONLY = nn.initializers.zeros
 """Values come from `initializers`, see `Model.init`."""
 
 
-class Layer(nn.Module):
-    """A named link of a chain: one array in, one array out."""
+IMAGES = "(images)"
+"""What a layer names in its `inputs` where it takes the input of the whole chain."""
+
+
+class Layer(nn.Module, kw_only=True):  # type: ignore[call-arg]
+    """A named link of a chain: the output of the layer before in, one array out."""
+
+    inputs: tuple[str, ...] = ()
+    """The earlier layers whose outputs it takes; empty: the layer before."""
+
+    @property
+    def is_random(self) -> bool:
+        """Whether it depends on chance in training."""
+        return False
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         raise NotImplementedError
@@ -31,7 +44,9 @@ class Layer(nn.Module):
 class Conv(Layer):
     """Convolution; parameters `kernel` float[kh, kw, in, features] and, with `use_bias`, `bias` float[features].
 
-    Where a batch normalisation follows, the chain may pass its `factor`, float[features], for the kernel.
+    Where a batch normalisation follows, the chain may pass its `factor`, float[features], for the kernel. With
+    `groups`, each of so many equal parts of the input's channels gives an equal part of the output's, and `in` is the
+    size of such a part. `dilation` is the step between the inputs that neighbouring weights meet.
     """
 
     features: int
@@ -39,7 +54,9 @@ class Conv(Layer):
     strides: tuple[int, int] = (1, 1)
     padding: str | Pads = "SAME"
     use_bias: bool = True
-    activation: Rectifier | None = None
+    activation: ActivationKind | None = None
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
 
     @property
     def is_linear(self) -> bool:
@@ -52,47 +69,68 @@ class Conv(Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, factor: jax.Array | None = None) -> jax.Array:
-        kernel = self.param("kernel", _SHAPE_ONLY, (*self.kernel_size, x.shape[-1], self.features))
+        kernel = self.param("kernel", SHAPE_ONLY, (*self.kernel_size, x.shape[-1] // self.groups, self.features))
         kernel = kernel if factor is None else kernel * factor
-        y = conv(x, kernel.astype(x.dtype), self.strides, self.padding)
+        y = conv(x, kernel.astype(x.dtype), self.strides, self.padding, self.dilation, self.groups)
         if self.use_bias:
-            y += self.param("bias", _SHAPE_ONLY, (self.features,)).astype(x.dtype)
-        return rectify(y, self.activation)
+            y += self.param("bias", SHAPE_ONLY, (self.features,)).astype(x.dtype)
+        return activate(y, self.activation)
 
 
 class DepthwiseConv(Layer):
-    """One filter a channel, no bias; parameter `kernel` float[kh, kw, 1, c], and `factor` as for `Conv`."""
+    """`multiplier` filters a channel; parameter `kernel` float[kh, kw, 1, c * multiplier], the rest as for `Conv`."""
 
     kernel_size: tuple[int, int] = (3, 3)
     strides: tuple[int, int] = (1, 1)
     padding: str | Pads = "SAME"
-    is_linear = True
+    use_bias: bool = False
+    activation: ActivationKind | None = None
+    dilation: tuple[int, int] = (1, 1)
+    multiplier: int = 1
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether a factor of the output can go into the kernel."""
+        return not self.use_bias and self.activation is None
 
     def channels(self, x: jax.Array) -> int:
         """Of the output."""
-        return x.shape[-1]
+        return x.shape[-1] * self.multiplier
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, factor: jax.Array | None = None) -> jax.Array:
-        kernel = self.param("kernel", _SHAPE_ONLY, (*self.kernel_size, 1, x.shape[-1]))
-        kernel = kernel if factor is None else kernel * factor
-        return depthwise_conv(x, kernel.astype(x.dtype), self.strides, self.padding)
+        channels = self.channels(x)
+        kernel = self.param("kernel", SHAPE_ONLY, (*self.kernel_size, 1, channels))
+        kernel = (kernel if factor is None else kernel * factor).astype(x.dtype)
+        if self.multiplier == 1 and self.dilation == (1, 1):
+            y = depthwise_conv(x, kernel, self.strides, self.padding)
+        else:
+            y = conv(x, kernel, self.strides, self.padding, self.dilation, groups=x.shape[-1])
+        if self.use_bias:
+            y += self.param("bias", SHAPE_ONLY, (channels,)).astype(x.dtype)
+        return activate(y, self.activation)
 
 
 class BatchNorm(Layer):
-    """Batch normalisation as in Keras: statistics over b, h, w; biased variance in the moving average too.
+    """Batch normalisation as in Keras: statistics over all axes but the last; the moving variance is biased too.
 
-    Parameters `scale` (Keras' gamma) and `bias` (beta), statistics `mean` and `var`, each float32[c].
+    Parameters `scale` (Keras' gamma) and `bias` (beta), where it has them, statistics `mean` and `var`, float32[c].
     The chain passes the `activation` of a rectifier that follows, so that both run, and differentiate, in one pass. In
     inference it may give the `factor` to the convolution before; what is left to do then is `folded`.
     """
 
     epsilon: float = 1e-3
     momentum: float = 0.99
+    use_scale: bool = True
+    use_bias: bool = True
 
     @nn.compact
     def _leaves(self, channels: int) -> tuple[jax.Array, jax.Array, nn.Variable, nn.Variable]:
-        scale, bias = (self.param(name, _SHAPE_ONLY, (channels,)) for name in ("scale", "bias"))
+        scale, bias = jnp.ones(channels), jnp.zeros(channels)
+        if self.use_scale:
+            scale = self.param("scale", SHAPE_ONLY, (channels,))
+        if self.use_bias:
+            bias = self.param("bias", SHAPE_ONLY, (channels,))
         mean, var = (self.variable("batch_stats", name, jnp.zeros, (channels,)) for name in ("mean", "var"))
         return scale, bias, mean, var
 
@@ -102,11 +140,12 @@ class BatchNorm(Layer):
         scale, bias, mean, var = self._leaves(x.shape[-1])
         if not train:
             return batch_norm_inference(x, scale, bias, mean.value, var.value, self.epsilon, activation, folded)
-        y, batch_mean, batch_var = batch_norm_training(x, scale, bias, mean.value, self.epsilon, activation)
+        maps = x if x.ndim == 4 else x.reshape(len(x), -1, 1, x.shape[-1])
+        y, batch_mean, batch_var = batch_norm_training(maps, scale, bias, mean.value, self.epsilon, activation)
         if not self.is_initializing():
             mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
             var.value = self.momentum * var.value + (1 - self.momentum) * batch_var
-        return y
+        return y.reshape(x.shape)
 
     def factor(self, channels: int) -> jax.Array:
         """What inference multiplies each channel by: float[channels]."""
@@ -115,12 +154,31 @@ class BatchNorm(Layer):
 
 
 class Activation(Layer):
-    """A rectifier: `max(x, 0)` ("relu") or `min(max(x, 0), 6)` ("relu6")."""
+    """A function of each value, such as `max(x, 0)` ("relu"); see `activations`."""
 
-    kind: Rectifier = "relu"
+    kind: ActivationKind = "relu"
+
+    @property
+    def rectifier(self) -> Rectifier | None:
+        """It, where a batch normalisation before it can take it over."""
+        return next((kind for kind in RECTIFIERS if kind == self.kind), None)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        return rectify(x, self.kind)
+        return activate(x, self.kind)
+
+
+class Merge(Layer):
+    """One array of those that it names as its `inputs`, whose axes of size 1 count as often as they have to."""
+
+    def __call__(self, x: jax.Array, train: bool, *others: jax.Array) -> jax.Array:
+        raise NotImplementedError
+
+
+class Add(Merge):
+    """The sum: a residual connection is `Add(inputs=("the layer before", "an earlier one"))`."""
+
+    def __call__(self, x: jax.Array, train: bool, *others: jax.Array) -> jax.Array:
+        return sum(others, start=x)
 
 
 class ZeroPad(Layer):
@@ -132,31 +190,43 @@ class ZeroPad(Layer):
         return jnp.pad(x, ((0, 0), *explicit_pads(x.shape[1:3], (3, 3), (2, 2), self.pads), (0, 0)))
 
 
-class Add(Layer):
-    """The sum of its input and the output of an earlier layer, `source`, which the chain passes as `other`."""
-
-    source: str
-
-    def __call__(self, x: jax.Array, train: bool, other: jax.Array | None = None) -> jax.Array:
-        assert other is not None, "only a chain knows the output of the source"
-        return x + other
-
-
-class MaxPool(Layer):
-    """The maximum of each window."""
+class Pool(Layer):
+    """One value of each window."""
 
     pool_size: tuple[int, int] = (2, 2)
     strides: tuple[int, int] = (2, 2)
     padding: str = "VALID"
 
+
+class MaxPool(Pool):
+    """The maximum of each window."""
+
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         return max_pool(x, self.pool_size, self.strides, self.padding)
 
 
-class GlobalAveragePool(Layer):
-    """The mean over rows and columns: float[b, c], or float[b, 1, 1, c] with `keep_size`."""
+class AveragePool(Pool):
+    """The mean of each window; what is padded does not count."""
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        return nn.avg_pool(x, self.pool_size, self.strides, self.padding, count_include_pad=False)
+
+
+class GlobalPool(Layer):
+    """One value of all rows and columns: float[b, c], or float[b, 1, 1, c] with `keep_size`."""
 
     keep_size: bool = False
+
+
+class GlobalMaxPool(GlobalPool):
+    """The maximum."""
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        return x.max(axis=(1, 2), keepdims=self.keep_size)
+
+
+class GlobalAveragePool(GlobalPool):
+    """The mean."""
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         return x.mean(axis=(1, 2), keepdims=self.keep_size)
@@ -173,20 +243,26 @@ class Dense(Layer):
     """`x @ kernel + bias`; parameters `kernel` float[in, features] and `bias` float[features]."""
 
     features: int
-    activation: Rectifier | None = None
+    activation: ActivationKind | None = None
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        kernel = self.param("kernel", _SHAPE_ONLY, (x.shape[-1], self.features))
-        bias = self.param("bias", _SHAPE_ONLY, (self.features,))
-        y = x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
-        return rectify(y, self.activation)
+        y = x @ self.param("kernel", SHAPE_ONLY, (x.shape[-1], self.features)).astype(x.dtype)
+        if self.use_bias:
+            y += self.param("bias", SHAPE_ONLY, (self.features,)).astype(x.dtype)
+        return activate(y, self.activation)
 
 
 class Dropout(Layer):
     """In training, zeroes each value with probability `rate` and scales the rest by 1 / (1 - rate)."""
 
     rate: float
+
+    @property
+    def is_random(self) -> bool:
+        """Unless it drops nothing."""
+        return self.rate > 0
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:

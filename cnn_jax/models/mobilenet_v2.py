@@ -69,7 +69,7 @@ def _block(number: int, channels: int, features: int, stride: int, source: str) 
     yield Conv(features, (1, 1), use_bias=False, name=f"{prefix}_project")
     yield BatchNorm(momentum=MOMENTUM, name=f"{prefix}_project_BN")
     if channels == features and stride == 1:
-        yield Add(source, name=f"{prefix}_add")
+        yield Add(inputs=(source, f"{prefix}_project_BN"), name=f"{prefix}_add")
 
 
 def top(classes: int) -> tuple[Layer, ...]:

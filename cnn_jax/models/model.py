@@ -15,7 +15,7 @@ from cnn_jax.models.architectures import ARCHITECTURES
 from cnn_jax.models.chain import Chain, Variables, cut_before, depthwise_layers, layer_index, layer_names
 from cnn_jax.models.initializers import initial_value
 from cnn_jax.models.layers import Dense, Dropout, Layer
-from cnn_jax.models.normalisation import Normalisation, normalise
+from cnn_jax.models.normalisation import Normalisation, grey, normalise
 from cnn_jax.models.parts import in_parts
 
 Precision = Literal["float32", "tensorfloat32", "bfloat16"]
@@ -47,6 +47,8 @@ class Model:
     """
     preceding: str | None = None
     """The layer whose output the model takes, where it is a `part`."""
+    channels: int = 3
+    """1: images are made grey before anything else."""
 
     @property
     def chain(self) -> Chain:
@@ -56,7 +58,7 @@ class Model:
     @functools.cached_property
     def _traced(self) -> tuple[Variables, dict[str, jax.ShapeDtypeStruct]]:
         """Shapes and dtypes of the variables, and of the output of each layer for one image; nothing is computed."""
-        image = jax.ShapeDtypeStruct((1, self.image_size, self.image_size, 3), self.dtype)
+        image = jax.ShapeDtypeStruct((1, self.image_size, self.image_size, self.channels), self.dtype)
         run = functools.partial(self.chain.init_with_output, taps=layer_names(self.layers))
         (_, outputs), variables = jax.eval_shape(run, jax.random.key(0), image)
         return {"params": {}, "batch_stats": {}, **variables}, outputs
@@ -76,18 +78,24 @@ class Model:
         """Shape, with a batch axis of 1, and dtype of each layer's output."""
         return self._traced[1]
 
-    def init(self, seed: int) -> Variables:
-        """Random variables of these `shapes`: NumPy arrays, the same for the same seed everywhere."""
+    def init(self, seed: int, shapes: Variables | None = None) -> Variables:
+        """Random variables of these `shapes`: NumPy arrays, the same for the same seed everywhere.
+
+        Args:
+            shapes: those of the model, of which some may be arrays already; None: all are drawn.
+        """
         depthwise = depthwise_layers(self.layers)
         return {
             collection: {
                 layer: {
                     leaf: initial_value(f"{collection}/{layer}/{leaf}", value.shape, seed, layer in depthwise)
+                    if isinstance(value, jax.ShapeDtypeStruct)
+                    else value
                     for leaf, value in leaves.items()
                 }
                 for layer, leaves in layers.items()
             }
-            for collection, layers in self.shapes.items()
+            for collection, layers in (shapes or self.shapes).items()
         }
 
     def part(self, start: int, stop: int | None = None) -> "Model":
@@ -96,7 +104,7 @@ class Model:
         It runs with the variables of the whole model.
 
         Raises:
-            ValueError: a residual connection spans `start` (see `cut_before`).
+            ValueError: more than one output is read across `start` (see `cut_before`).
         """
         if self.cut_before(start) != start:
             raise ValueError(
@@ -110,9 +118,9 @@ class Model:
     def cut_before(self, index: int) -> int:
         """The last position up to `index` from which on the layers can run alone, given the output of the one before.
 
-        That is `index` itself unless a residual connection spans it.
+        That is `index` itself unless a connection spans it: a layer from there on takes an earlier output.
         """
-        return cut_before(self.layers, index)
+        return cut_before(self.layers, index, self.preceding)
 
     def outputs(self, variables: Variables, inputs: jax.Array, as_from_images: bool = False) -> jax.Array:
         """Inference: the output of the last layer, of `dtype`.
@@ -163,8 +171,13 @@ class Model:
     def prepare(self, inputs: jax.Array) -> jax.Array:
         """Images normalised in float32, then everything in the dtype of the computation."""
         if self.normalisation is not None:
-            inputs = normalise(inputs, self.normalisation)
+            inputs = normalise(grey(inputs) if self.channels == 1 else inputs, self.normalisation)
         return inputs.astype(self.dtype)
+
+    @property
+    def classes(self) -> int:
+        """How many it tells apart: the length of the last layer's output."""
+        return int(self.output_shapes[str(self.layers[-1].name)].shape[-1])
 
     @property
     def dtype(self) -> str:
@@ -195,12 +208,20 @@ class Model:
         return tuple(layer_names(self.layers[:index]))
 
 
-def build(config: ModelConfig, classes: int, precision: Precision = "float32") -> Model:
+def build(config: ModelConfig, classes: int, precision: Precision = "float32", description: str | None = None) -> Model:
     """The model that `config` describes, with a new classifier `head` for so many classes.
+
+    Args:
+        description: for `model.name=keras`, the layers in Keras' JSON.
 
     Raises:
         ConfigError: the images are too small for the layers.
+        WeightsError: the description cannot be read.
     """
+    if config.name == "keras":
+        from cnn_jax.models.keras_graph.build import build_keras  # which makes a `Model`
+
+        return build_keras(config, classes, precision, description)
     architecture = ARCHITECTURES[config.name]
     features = (*architecture.body(config), *architecture.neck(config))
     layers = (*features, Dropout(config.dropout, name="dropout"), Dense(classes, name=HEAD))

@@ -5,16 +5,20 @@ belongs to one window at most, so the gradient is a comparison: 8 to 10 times fa
 """
 
 import functools
+import math
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+MOST_COMPARED = 64
+"""Inputs of a window up to which they are compared one by one."""
+
 
 def max_pool(x: jax.Array, pool_size: tuple[int, int], strides: tuple[int, int], padding: str) -> jax.Array:
     """The maximum of each window of float[b, h, w, c]; the gradient goes to the first maximum of a window, by rows."""
-    if pool_size != strides or padding != "VALID":
+    if pool_size != strides or padding != "VALID" or math.prod(pool_size) > MOST_COMPARED:
         return plain_max_pool(x, pool_size, strides, padding)
     return _max_pool(x, pool_size)
 

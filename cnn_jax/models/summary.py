@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 
-from cnn_jax.models.chain import layer_names
-from cnn_jax.models.layers import Conv, DepthwiseConv, GlobalAveragePool, Layer, MaxPool
+from cnn_jax.models.chain import layer_names, sources
+from cnn_jax.models.layers import IMAGES, Conv, DepthwiseConv, GlobalPool, Layer, Pool
 from cnn_jax.models.model import Model
 
 Params = Mapping[str, Mapping[str, Any]]
@@ -81,13 +81,10 @@ def summarise(model: Model, trainable_part: Callable[[Params], Params], batch_si
     variables, trainable = model.shapes, trainable_part(model.shapes["params"])
     outputs = [model.output_shapes[name] for name in layer_names(model.layers)]
     layers = []
-    field, stride = 1, 1
-    pooled = False
+    views = _views(model)
     for layer, output in zip(model.layers, outputs, strict=True):
         params = variables["params"].get(layer.name, {})
-        pooled = pooled or sees_everything(layer, output.shape)
-        kernel, step = _window(layer)
-        field, stride = field + (kernel - 1) * stride, stride * step
+        view = views[str(layer.name)]
         learned = _size(trainable.get(layer.name, {}))
         layers.append(
             LayerSummary(
@@ -98,8 +95,8 @@ def summarise(model: Model, trainable_part: Callable[[Params], Params], batch_si
                 frozen=_size(params) - learned,
                 batch_statistics=_size(variables["batch_stats"].get(layer.name, {})),
                 macs=_macs(params, output.shape),
-                receptive_field=None if pooled else field,
-                stride=None if pooled else stride,
+                receptive_field=view.field,
+                stride=view.stride,
             )
         )
     sizes = [batch_size * math.prod(output.shape) * output.dtype.itemsize for output in outputs]
@@ -151,16 +148,48 @@ def _justify(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
     ]
 
 
+@dataclass(frozen=True)
+class _View:
+    """What a row of an output is made of."""
+
+    field: int | None
+    """Rows of the image that it sees; None: all of them."""
+    stride: int | None
+    """Rows of the image to the next one; None: there is none."""
+
+
+def _views(model: Model) -> dict[str, _View]:
+    """By layer, and by the name of the input: the farthest that one of what it takes sees."""
+    reads = sources(model.layers, model.preceding)
+    views = {model.preceding or IMAGES: _View(1, 1)}
+    for layer, names in zip(model.layers, reads, strict=True):
+        kernel, step = _window(layer)
+        taken = [views[name] for name in names]
+        stride = max((view.stride for view in taken if view.stride is not None), default=None)
+        if stride is None or _sees_everything(layer, model.output_shapes[str(layer.name)].shape):
+            views[str(layer.name)] = _View(None, None)
+            continue
+        fields = [view.field + (kernel - 1) * stride for view in taken if view.field is not None]
+        views[str(layer.name)] = _View(max(fields) if len(fields) == len(taken) else None, stride * step)
+    return views
+
+
+def spatial_layers(model: Model) -> list[str]:
+    """The layers whose outputs have rows and columns that lie on the image: no global pooling is before them."""
+    views = _views(model)
+    return [name for name in layer_names(model.layers) if views[name].stride is not None]
+
+
 def _window(layer: Layer) -> tuple[int, int]:
     """Rows of the input that a row of the output is made of, and the step between them."""
     if isinstance(layer, Conv | DepthwiseConv):
-        return layer.kernel_size[0], layer.strides[0]
-    return (layer.pool_size[0], layer.strides[0]) if isinstance(layer, MaxPool) else (1, 1)
+        return (layer.kernel_size[0] - 1) * layer.dilation[0] + 1, layer.strides[0]
+    return (layer.pool_size[0], layer.strides[0]) if isinstance(layer, Pool) else (1, 1)
 
 
-def sees_everything(layer: Layer, shape: tuple[int, ...]) -> bool:
+def _sees_everything(layer: Layer, shape: tuple[int, ...]) -> bool:
     """Whether each value of the layer's output depends on all rows and columns of its input."""
-    return len(shape) < 4 or isinstance(layer, GlobalAveragePool)
+    return len(shape) < 4 or isinstance(layer, GlobalPool)
 
 
 def _macs(params: Mapping[str, Any], shape: tuple[int, ...]) -> int:

@@ -23,6 +23,8 @@ def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) ->
     if "validation" not in job.dataset.splits:
         reporter.line("           no validation images: no best epoch can be chosen, the last is kept")
     reporter.line(f"model      {config.model.name}, {config.model.image_size} pixels, {config.train.precision}")
+    for note in job.notes:
+        reporter.line(f"           {note}")
     reporter.line(f"weights    {_describe_weights(job)}")
     if job.transfer is not None and job.transfer.other_inputs:
         reporter.line(f"           other inputs: {job.transfer.other_inputs}")

@@ -19,6 +19,7 @@ KINDS = {
     "classes.json": list,
     "split.json": dict,
     "weights.json": dict,
+    "keras_layers.json": dict,
     "unreadable.json": dict,
     "result.json": dict,
 }

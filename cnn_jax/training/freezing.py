@@ -13,7 +13,7 @@ import numpy as np
 from cnn_jax.config import TrainConfig
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.chain import Variables
-from cnn_jax.models.layers import BatchNorm, Dropout
+from cnn_jax.models.layers import BatchNorm
 from cnn_jax.models.model import Model
 
 Layers = dict[str, dict[str, Any]]
@@ -90,8 +90,7 @@ class Freezing:
         trainable = self.split(model.shapes["params"])[0]
         for index, layer in enumerate(model.layers):
             name, moving = str(layer.name), layer.name not in self.inference_layers
-            random = isinstance(layer, Dropout) and layer.rate > 0
-            if name in trainable or (moving and (random or isinstance(layer, BatchNorm))):
+            if name in trainable or (moving and (layer.is_random or isinstance(layer, BatchNorm))):
                 return model.cut_before(index)
         return len(model.layers)
 

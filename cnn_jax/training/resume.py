@@ -18,6 +18,7 @@ from cnn_jax.training.progress import Progress
 from cnn_jax.training.setup import Job, set_up
 from cnn_jax.training.shared import Shared
 from cnn_jax.training.state import TrainState
+from cnn_jax.weights import keras_description
 
 SPLITS = "split.json"
 
@@ -57,6 +58,8 @@ def _drawn_anew(config: Config, workdir: Path, reporter: Reporter, shared: Share
 def write_records(job: Job, workdir: Path, goes_on: bool, reporter: Reporter) -> None:
     """What the run directory says of its data and weights; where a run goes on, what is missing there."""
     contents = {SPLITS: splits.record(job.dataset), "classes.json": json.dumps(job.dataset.classes)}
+    if job.keras_layers is not None:
+        contents[keras_description.RECORD] = job.keras_layers
     if job.transfer is not None:
         contents["weights.json"] = json.dumps(asdict(job.transfer), indent=1)
     if job.left_out:

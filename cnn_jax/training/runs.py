@@ -201,7 +201,7 @@ def load(path: Path) -> TrainedRun:
             raise RunError(
                 f"the checkpoint {chosen} of {directory} has metadata that cannot be read: {error}"
             ) from error
-        model = build(config.model, len(classes), config.train.precision)
+        model = build(config.model, len(classes), config.train.precision, meta.get("keras_layers"))
         place: Any = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         if jax.process_count() > 1:
             place = Mesh.create().replicated

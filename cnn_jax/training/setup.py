@@ -19,7 +19,8 @@ from cnn_jax.data.sources.dataset import TRAINED_ON, unmeasured
 from cnn_jax.data.stream import steps_per_pass, unreadable
 from cnn_jax.errors import ConfigError, DataError, FetchError
 from cnn_jax.models.chain import Variables, depthwise_layers
-from cnn_jax.models.model import Model, build
+from cnn_jax.models.keras_graph import network as keras_network
+from cnn_jax.models.model import HEAD, Model, build
 from cnn_jax.training import runs
 from cnn_jax.training.freezing import count, digest
 from cnn_jax.training.logs import Reporter
@@ -29,7 +30,7 @@ from cnn_jax.training.phases import Phase, make_phases
 from cnn_jax.training.shared import Shared
 from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import StepOptions
-from cnn_jax.weights import keras_h5, locate, rescaling, transfer
+from cnn_jax.weights import class_names, keras_arrays, keras_description, keras_h5, locate, rescaling, transfer
 from cnn_jax.weights.transfer import Transfer
 
 
@@ -48,6 +49,10 @@ class Job:
     """Before the first step."""
     transfer: Transfer | None
     """What became of the pretrained weights; None for random ones."""
+    keras_layers: str | None
+    """Of model.name=keras, the file's description of its layers."""
+    notes: tuple[str, ...]
+    """What was read off the file, a sentence each."""
     options: StepOptions
     clock: Clock = field(default_factory=Clock)
     """Of this start."""
@@ -109,6 +114,7 @@ class Job:
             "resize": asdict(self.resize),
             "versions": runs.versions(),
             "git_commit": runs.git_commit(),
+            **({"keras_layers": self.keras_layers} if self.keras_layers else {}),
         }
 
 
@@ -143,8 +149,10 @@ def set_up(
         _require_text(config, dataset)
         _require_early_stopping(config, dataset)
     with clock.part("model and weights"):
-        model = build(config.model, len(dataset.classes), config.train.precision)
-        variables, transferred = _initial_variables(config, model, weights_file, dataset.classes)
+        keras_layers = keras_description.of(config.model, weights_file)
+        model = build(config.model, len(dataset.classes), config.train.precision, keras_layers)
+        _require_size(config, model)
+        variables, transferred, notes = _initial_variables(config, model, weights_file, dataset.classes, keras_layers)
         sizes = {name: len(dataset.splits.get(name, ())) for name in ("train", "validation")}
         phases = make_phases(config, model, sizes, _steps_per_epoch(config, dataset))
     labels = dataset.splits["train"].labels
@@ -155,7 +163,17 @@ def set_up(
         config.train.ema_decay,
         config.data.augment,
     )
-    return Job(config, mesh, dataset, left_out, model, phases, variables, transferred, options, clock, shared)
+    made = (model, phases, variables, transferred, keras_layers, notes)
+    return Job(config, mesh, dataset, left_out, *made, options, clock, shared)
+
+
+def _require_size(config: Config, model: Model) -> None:
+    """Raise ConfigError where a file's network takes images of another size than the configured one."""
+    if config.model.image_size != model.image_size:
+        raise ConfigError(
+            f"model.image_size={config.model.image_size}: the network in {config.model.weights} takes images of "
+            f"{model.image_size} pixels"
+        )
 
 
 def _require_text(config: Config, dataset: Dataset) -> None:
@@ -214,33 +232,41 @@ def open_splits(
 
 
 def _initial_variables(
-    config: Config, model: Model, source: Path | None, classes: tuple[str, ...]
-) -> tuple[Variables, Transfer | None]:
-    """Random variables by the seed, with the pretrained weights in their places; and what became of those.
+    config: Config, model: Model, source: Path | None, classes: tuple[str, ...], keras_layers: str | None
+) -> tuple[Variables, Transfer | None, tuple[str, ...]]:
+    """Random variables by the seed, with the pretrained weights in their places; what became of those; and notes.
 
-    `source` is a weights file or a run directory. A run's head is taken over where it tells the same classes apart.
+    `source` is a weights file or a run directory. A head is taken over where it tells the same classes apart.
     """
-    variables = model.init(config.seed)
     if source is None:
-        return variables, None
+        return model.init(config.seed), None, ()
     same_classes, other_inputs = True, None  # as far as a file can tell
+    notes: tuple[str, ...] = ()
     if source.is_dir():
         run = runs.load(source)
         loaded = jax.tree.map(np.asarray, run.variables)
         same_classes = run.classes == classes
+    elif keras_layers is not None:
+        network = keras_network.read(keras_layers, config.model.image_size)
+        names, where = class_names.find(source, network.classes, None) if network.classes else (None, "")
+        same_classes = names in (None, classes)
+        loaded = keras_arrays.read(source, network.headed(HEAD, len(classes)))
+        notes = network.notes if network.scaling is None else (f"scales images by {network.scaling}", *network.notes)
+        if not same_classes:
+            notes += (f"its classes are {', '.join((names or ())[:10])} ({where}): so its classifier is not taken",)
     else:
         loaded = keras_h5.read(source)
         other_inputs = rescaling.difference(source, model.normalisation)
     merged, report = transfer.merge(
-        variables,
+        model.shapes,
         loaded,
         new_layers=model.new_layers,
         replaced_layers=model.replaced_layers,
-        depthwise_layers=depthwise_layers(model.layers),
+        depthwise_layers=() if keras_layers else depthwise_layers(model.layers),  # changed as they were read
         source=str(source),
         same_classes=same_classes,
     )
-    return merged, replace(report, other_inputs=other_inputs)
+    return model.init(config.seed, merged), replace(report, other_inputs=other_inputs), notes
 
 
 def _without_unreadable(dataset: Dataset, reporter: Reporter) -> tuple[Dataset, dict[str, list[str]]]:

@@ -6,10 +6,11 @@ layers, each a group whose attribute `weight_names` lists its arrays. An attribu
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from cnn_jax.errors import WeightsError
-from cnn_jax.weights.hdf5 import Group
+from cnn_jax.weights.hdf5 import Array, Group
 from cnn_jax.weights.leaves import RULES, LeafCollector, Leaves
 
 
@@ -26,16 +27,29 @@ def read_layers(file: Group, path: Path) -> Leaves:
     Raises:
         WeightsError: a name without a rule, values that are not finite, or two arrays for one leaf.
     """
-    root, collector = _root(file), LeafCollector(path)
+    collector = LeafCollector(path)
+    for name, weight, item in arrays(file):
+        layer = scope(name, weight)
+        collector.add(layer, weight, _rule(layer, weight, path), item)
+    return collector.leaves
+
+
+def arrays(file: Group) -> Iterator[tuple[str, str, Group | Array]]:
+    """Each array that an open file of this layout lists: its outermost layer, its name, and itself.
+
+    Raises:
+        WeightsError: a layer does not list its arrays.
+    """
+    root = _root(file)
     for name in _names(root, "layer_names") or []:
         group = root.group(name)
         weights = _names(group, "weight_names")
         if weights is None:
-            raise WeightsError(f"{path}: the layer {name} does not list its weights, as Keras writes it; it is damaged")
+            raise WeightsError(
+                f"{file.path}: the layer {name} does not list its weights, as Keras writes it; it is damaged"
+            )
         for weight in weights:
-            layer = _layer(name, weight)
-            collector.add(layer, weight, _rule(layer, weight, path), group[weight])
-    return collector.leaves
+            yield name, weight, group[weight]
 
 
 def _root(file: Group) -> Group:
@@ -58,18 +72,23 @@ def _names(group: Group, attribute: str) -> list[str] | None:
     return names if number else None
 
 
-def _layer(group: str, weight: str) -> str:
+def scope(group: str, weight: str) -> str:
     """The layer of a weight: the group, or the last scope in the weight's name where the group is a nested model.
 
     In `conv1_3/kernel:0` of the group `conv1` the scope is the layer's own, numbered by TensorFlow.
     """
-    scope = weight.rpartition("/")[0].rpartition("/")[2]
-    return group if not scope or re.fullmatch(rf"{re.escape(group)}(_\d+)?", scope) else scope
+    found = weight.rpartition("/")[0].rpartition("/")[2]
+    return group if not found or re.fullmatch(rf"{re.escape(group)}(_\d+)?", found) else found
+
+
+def last_part(weight: str) -> str:
+    """What an array is: `kernel` of `conv1/kernel:0`."""
+    return re.sub(r":\d+$", "", weight).rpartition("/")[2]
 
 
 def _rule(layer: str, weight: str, path: Path) -> tuple[str, str]:
     """Collection and leaf of a weight called `conv1/kernel:0`, `conv1_1/kernel:0` or `block1_conv1_W_1:0`."""
-    last = re.sub(r":\d+$", "", weight).rpartition("/")[2]
+    last = last_part(weight)
     rule = RULES.get(last) or RULES.get(last.removeprefix(f"{layer}_"))
     if rule is None:
         raise WeightsError(f"{path}: the weight {weight!r} of layer {layer!r} has a name that no rule reads")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn_jax.errors import WeightsError
+from cnn_jax.models.keras_graph.values import snake_case
 from cnn_jax.weights import hdf5
 from cnn_jax.weights.hdf5 import Group
 from cnn_jax.weights.leaves import RULES, LeafCollector, Leaves
@@ -80,7 +81,7 @@ def read_layers(file: Group, path: Path, names: Mapping[str, str] | None = None)
             layers of one name.
     """
     collector = LeafCollector(path)
-    for where, variables in _layers_with_variables(file):
+    for where, variables in layers_with_variables(file):
         group = where.rpartition("/")[2]
         layer = "".join(variables.texts("name") or []) or (names or {}).get(where)
         if not layer:
@@ -96,14 +97,14 @@ def read_layers(file: Group, path: Path, names: Mapping[str, str] | None = None)
     return collector.leaves
 
 
-def _layers_with_variables(model: Group, prefix: str = "") -> Iterator[tuple[str, Group]]:
+def layers_with_variables(model: Group, prefix: str = "") -> Iterator[tuple[str, Group]]:
     """Path and `vars` of each layer that has arrays, depth first; optimizer and random generators are not layers."""
     for layers in (model.group(name) for name in CONTAINERS if name in model):
         for key in layers:
             layer, where = layers.group(key), f"{prefix}layers/{key}"
             if "vars" in layer and len(layer.group("vars")):
                 yield where, layer.group("vars")
-            yield from _layers_with_variables(layer, f"{where}/")
+            yield from layers_with_variables(layer, f"{where}/")
 
 
 def _weight_names(group: str, count: int) -> tuple[str, ...] | None:
@@ -119,15 +120,9 @@ def _names_in_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, s
     names: dict[str, str] = {}
     seen: dict[str, int] = {}
     for layer in config["config"].get("layers", ()):
-        kind = _snake_case(layer["class_name"])
+        kind = snake_case(layer["class_name"])
         seen[kind] = seen.get(kind, -1) + 1
         where = f"{prefix}layers/{kind}" + (f"_{seen[kind]}" if seen[kind] else "")
         names[where] = layer["config"]["name"]
         names |= _names_in_config(layer, f"{where}/")
     return names
-
-
-def _snake_case(name: str) -> str:
-    """`DepthwiseConv2D` as Keras writes it in a file: `depthwise_conv2d`."""
-    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()

@@ -1,5 +1,6 @@
 """What the readers of weights files share: the names of this package's leaves, and the checks on every array."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,8 +34,15 @@ class LeafCollector:
     leaves: Leaves = field(default_factory=lambda: {"params": {}, "batch_stats": {}})
     _places: set[int] = field(default_factory=set)
 
-    def add(self, layer: str, weight: str, rule: tuple[str, str], item: Group | Array) -> None:
-        """Take the array of the file's `weight` as the leaf of `rule` in `layer`.
+    def add(
+        self,
+        layer: str,
+        weight: str,
+        rule: tuple[str, str],
+        item: Group | Array,
+        change: Callable[[np.ndarray], np.ndarray] = lambda array: array,
+    ) -> None:
+        """Take the array of the file's `weight`, changed, as the leaf of `rule` in `layer`.
 
         Raises:
             WeightsError: no array, another name for one, not finite, a second for the same leaf, or see `Array.values`.
@@ -50,4 +58,4 @@ class LeafCollector:
         leaves = self.leaves[collection].setdefault(layer, {})
         if leaf in leaves:
             raise WeightsError(f"{self.path}: layer {layer} has two weights for {leaf}")
-        leaves[leaf] = array
+        leaves[leaf] = change(array)

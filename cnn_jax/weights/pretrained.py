@@ -1,4 +1,7 @@
-"""A network exactly as a pretrained file has it: width, image size and classifier are read off the file."""
+"""A network exactly as a pretrained file has it: width, image size and classifier are read off the file.
+
+A file that describes its layers (`model.name=keras`) says all of them.
+"""
 
 import re
 from collections.abc import Iterator
@@ -9,9 +12,10 @@ from cnn_jax.config import ModelConfig
 from cnn_jax.errors import WeightsError
 from cnn_jax.models.architectures import ARCHITECTURES
 from cnn_jax.models.chain import Variables, depthwise_layers
+from cnn_jax.models.keras_graph.build import as_model
 from cnn_jax.models.layers import Conv, Layer
 from cnn_jax.models.model import Model, build_imagenet
-from cnn_jax.weights import keras_h5, rescaling, transfer
+from cnn_jax.weights import class_names, keras_arrays, keras_description, keras_h5, rescaling, transfer
 from cnn_jax.weights.catalog import BUNDLED
 from cnn_jax.weights.leaves import Leaves
 from cnn_jax.weights.locate import locate
@@ -30,7 +34,11 @@ class Pretrained:
     model: Model
     variables: Variables
     has_top: bool
-    """Whether the file, and so the model, has ImageNet's classifier; without, the model ends with the feature maps."""
+    """Whether the file, and so the model, has its classifier; without, the model ends with the feature maps."""
+    classes: tuple[str, ...] | None = None
+    """The names of its classes where they are known and not ImageNet's."""
+    notes: tuple[str, ...] = ()
+    """What was read off the file and what was left out, a sentence each."""
 
 
 def load(config: PretrainedConfig, *, need_top: bool) -> Pretrained:
@@ -42,6 +50,8 @@ def load(config: PretrainedConfig, *, need_top: bool) -> Pretrained:
         WeightsError: there is no such file, it cannot be read, does not fit, was trained on images that were scaled in
             another way, or lacks the classifier that is needed.
     """
+    if config.name == "keras":
+        return _load_keras(config, need_top)
     path = locate(_assumed(config), top=True)
     assert path is not None, "PretrainedConfig refuses `none`"
     leaves = keras_h5.read(path)
@@ -68,6 +78,36 @@ def load(config: PretrainedConfig, *, need_top: bool) -> Pretrained:
         source=str(path),
     )
     return Pretrained(path, model_config, model, variables, has_top)
+
+
+def _load_keras(config: PretrainedConfig, need_top: bool) -> Pretrained:
+    """The network that the file itself describes."""
+    given = config.model_config()
+    path = locate(given)
+    assert path is not None, "PretrainedConfig refuses `none`"
+    if path.is_dir():
+        raise WeightsError(f"model.weights={path} is a run: give it as --checkpoint")
+    network = keras_description.network(path, config.image_size or given.image_size)
+    if config.image_size not in (None, network.image_size):
+        raise WeightsError(f"model.image_size={config.image_size}: {path} takes images of {network.image_size} pixels")
+    if network.classes is None and need_top:
+        raise WeightsError(f"{path} has no classifier: train one with python -m cnn_jax.train")
+    model = as_model(network, given)
+    variables, _ = transfer.merge(
+        model.shapes,
+        keras_arrays.read(path, network),
+        new_layers=(),
+        replaced_layers=(),
+        depthwise_layers=(),  # theirs were changed as they were read
+        source=str(path),
+    )
+    names, where = None, ""
+    if network.classes is not None:
+        names, where = class_names.find(path, network.classes, config.classes)
+    scaling = network.scaling or f"none of its own; here {model.normalisation}"
+    notes = [f"scaling of images: {scaling}", *([f"names of the classes: {where}"] if where else []), *network.notes]
+    described = replace(given, image_size=network.image_size)
+    return Pretrained(path, described, model, variables, network.classes is not None, names, tuple(notes))
 
 
 def _assumed(config: PretrainedConfig) -> ModelConfig:

@@ -1,7 +1,6 @@
 """What a Keras model in a file does to its images before its first weights, against what is done to them here."""
 
 import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from cnn_jax.errors import WeightsError
 from cnn_jax.files import parse_json
 from cnn_jax.models.normalisation import IMAGENET_MEANS_BGR, Normalisation
-from cnn_jax.weights import hdf5, keras_v3
+from cnn_jax.weights import keras_description
 
 OURS: dict[Normalisation, tuple[float, Sequence[float]]] = {
     "tf": (1 / 127.5, [-1.0]),
@@ -40,7 +39,7 @@ def difference(path: Path, normalisation: Normalisation | None) -> str | None:
 def _rescalings(path: Path) -> list[dict[str, Any]]:
     """The configurations of all layers `Rescaling`, in their order; those of models inside the model too."""
     try:
-        text = _description(path)
+        text = keras_description.read(path)
         if text is None:
             return []
         waiting, found = [parse_json(text)], []
@@ -55,16 +54,6 @@ def _rescalings(path: Path) -> list[dict[str, Any]]:
         elif isinstance(value, list):
             waiting += reversed(value)
     return found
-
-
-def _description(path: Path) -> str | bytes | None:
-    """Keras' JSON of the layers; None in a file of weights alone."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return keras_v3.member(archive, "config.json", path)
-    with hdf5.opened(path, path) as file:
-        texts = file.texts("model_config")
-    return None if texts is None else "".join(texts)
 
 
 def _is(layer: dict[str, Any], scale: float, offset: Sequence[float]) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.compiling import jit
@@ -72,12 +73,13 @@ class Certificate:
 def certify(pretrained: Pretrained, images: np.ndarray) -> Certificate:
     """Run both networks on uint8[n, s, s, 3].
 
-    Keras reads the file with its own code, and normalises with its own `preprocess_input`.
+    Keras reads the file with its own code, and normalises with its own `preprocess_input`. Of a file that describes its
+    layers, the results are probabilities, and layers inside of models inside are not compared one by one.
 
     Raises:
         WeightsError: Keras is not installed, or cannot load the file.
     """
-    reference = _Reference(pretrained)
+    reference = _WholeModel(pretrained) if pretrained.config.name == "keras" else _Reference(pretrained)
     port = _Port(pretrained)
     rectifiers = {str(layer.name) for layer in pretrained.model.layers if isinstance(layer, Activation)}
     worst: dict[str, Difference] = {}
@@ -127,7 +129,8 @@ class _Port:
         self._variables = pretrained.variables
         self._inputs = jit(lambda x: model.prepare(x))
         self._tapped = jit(lambda v, x: model.activations(v, x, names))
-        self._result = jit(lambda v, x: model.outputs(v, x))
+        probable = pretrained.config.name == "keras" and pretrained.has_top
+        self._result = jit(lambda v, x: (model.probabilities if probable else model.outputs)(v, x))
 
     def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
         with jax.default_matmul_precision("highest"):
@@ -169,6 +172,49 @@ class _Reference:
             INPUTS: np.asarray(inputs),
             **{name: np.asarray(outputs[name]) for name in (*self._names, RESULT)},
         }
+
+
+class _WholeModel:
+    """The model as Keras itself loads it from the file."""
+
+    def __init__(self, pretrained: Pretrained) -> None:
+        keras = _import_keras()
+        try:
+            model = keras.models.load_model(str(pretrained.path), compile=False)
+        except Exception as error:  # by what does not fit, of many kinds
+            reason = str(error).splitlines()[0][:300]
+            raise WeightsError(
+                f"{pretrained.path}: this version of Keras, {keras.__version__}, cannot load it: {reason}"
+            ) from error
+        *names, last = layer_names(pretrained.model.layers)
+        ours = pretrained.model.output_shapes
+        wanted = {layer.name: layer.output for layer in model.layers if layer.name in names and layer.name != last}
+        fitting = {name: output for name, output in wanted.items() if len(output.shape) == len(ours[name].shape)}
+        self._model = keras.Model(model.inputs[0], {**fitting, RESULT: model.outputs[0]})
+        self._names = [name for name in names if name in fitting]
+        self._network, self._is_classifier = pretrained.model, pretrained.has_top
+        self.version = keras.__version__
+
+    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """As `_Port.outputs`. What the file does not say, how to scale images, is done as there."""
+        inputs = np.asarray(self._network.prepare(jnp.asarray(images)))
+        outputs = self._model(inputs, training=False)
+        result = np.asarray(outputs[RESULT], np.float64)
+        if self._is_classifier:
+            result = _as_probabilities(result)
+        return {INPUTS: inputs, **{name: np.asarray(outputs[name]) for name in self._names}, RESULT: result}
+
+
+def _as_probabilities(values: np.ndarray) -> np.ndarray:
+    """What Keras' network gives, float64[n, k], as probabilities of classes: it may end with logits, or one value."""
+    unit = bool(((values >= 0) & (values <= 1)).all())
+    if values.shape[1] == 1:
+        second = values if unit else 1 / (1 + np.exp(-values))
+        return np.concatenate([1 - second, second], axis=-1)
+    if unit and np.allclose(values.sum(-1), 1, atol=1e-3):
+        return values
+    powers = np.exp(values - values.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
 
 
 def _import_keras() -> Any:

@@ -16,7 +16,7 @@ VGG_LIKE = Model(
     (
         Conv(4, activation="relu", name="conv_a"),
         Conv(4, activation="relu", name="conv_b"),
-        Add("conv_a", name="add"),
+        Add(inputs=("conv_a", "conv_b"), name="add"),
         MaxPool(name="pool"),
         GlobalAveragePool(name="average"),
         Dense(2, name="head"),

@@ -131,7 +131,7 @@ def _keras_twin() -> tuple[keras.Model, Model]:
         BatchNorm(name="bn_b"),
         Activation("relu6", name="relu_b"),
         Conv(6, (1, 1), name="conv_c"),
-        Add("pool", name="add"),
+        Add(inputs=("pool", "conv_c"), name="add"),
         Flatten(name="flatten"),
         Dense(9, "relu", name="fc1"),
         Dense(4, name="head"),

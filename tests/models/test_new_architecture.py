@@ -22,7 +22,7 @@ def body(config: ModelConfig) -> tuple:
         blocks += [
             Conv(4, use_bias=False, name=f"{block}_conv"),
             BatchNorm(name=f"{block}_bn"),
-            Add(source, name=f"{block}_add"),
+            Add(inputs=(source, f"{block}_bn"), name=f"{block}_add"),
             Activation("relu", name=f"{block}_out"),
         ]
         source = f"{block}_out"
@@ -88,7 +88,7 @@ def test_its_parts_give_what_the_whole_gives_at_every_legal_cut_and_no_other_is_
 
 
 def test_a_batch_norm_that_is_the_source_of_a_sum_is_added_before_its_rectifier():
-    layers = (BatchNorm(name="bn"), Activation("relu", name="relu"), Add("bn", name="add"))
+    layers = (BatchNorm(name="bn"), Activation("relu", name="relu"), Add(inputs=("bn", "relu"), name="add"))
     model = Model(layers, 2, None)
     x = jnp.array([-4.0, 4.0, 0.0]).reshape(1, 1, 1, 3)
     variables = model.init(0)

@@ -1,0 +1,188 @@
+"""Whole Keras models through the doors: predicted, evaluated, explained, verified, trained on and given back."""
+
+import csv
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import cnn_jax
+from cnn_jax import evaluate, explain, export, predict, summarize, train, verify_weights
+from cnn_jax.errors import ConfigError, WeightsError
+from cnn_jax.training import runs
+from cnn_jax.weights import keras_model
+from tests.models.keras_networks import images, loaded, nested_mobilenet, own_cnn, probabilities, randomise, saved
+from tests.models.keras_reference import quiet_keras
+from tests.models.test_keras_networks import odds_and_ends
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """The course's own network for images divided by 255."""
+    return saved(randomise(own_cnn()), tmp_path / "mine.keras")
+
+
+def flags(file: Path) -> list[str]:
+    return ["--model.name=keras", f"--model.weights={file}", "--model.normalisation=unit"]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as found:
+        return list(csv.DictReader(found))
+
+
+def test_predict_names_the_classes_that_are_said(file: Path, image_folder: Path, tmp_path: Path, capsys) -> None:
+    output = tmp_path / "out.csv"
+    command = [
+        str(image_folder / "train" / "red"),
+        *flags(file),
+        "--model.classes",
+        "blue",
+        "red",
+        f"--output={output}",
+    ]
+    assert predict.main(command) == 0
+    said = capsys.readouterr().out
+    assert "scaling of images: none of its own; here unit" in said
+    assert "names of the classes: --model.classes" in said
+    found = rows(output)
+    assert {row["class_name"] for row in found} == {"blue", "red"}
+    first = loaded(file, normalisation="unit")
+    from cnn_jax.data.paths import read
+    from cnn_jax.data.preprocess import Resize
+
+    model = keras.models.load_model(file)
+    pixels = read(found[0]["path"], Resize(32))[None]
+    expected = np.asarray(model(pixels / np.float32(255)))[0]
+    given = {row["class_name"]: float(row["probability"]) for row in found if row["path"] == found[0]["path"]}
+    np.testing.assert_allclose([given["blue"], given["red"]], expected, atol=1e-5)
+    assert first.classes is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "names"),
+    [
+        ("labels.txt", "0 Cat\n1 Sleepy dog\n", ("Cat", "Sleepy dog")),
+        ("mine.labels.txt", "cat\ndog\n\n", ("cat", "dog")),
+        ("mine.keras.classes.json", '["cat", "dog"]', ("cat", "dog")),
+        ("labels.txt", "7 up\n1 dog\n", ("7 up", "1 dog")),
+    ],
+    ids=["numbered", "plain", "as exported", "names with numbers"],
+)
+def test_a_list_beside_the_file_names_the_classes(file: Path, name: str, content: str, names: tuple[str, ...]) -> None:
+    file.with_name(name).write_text(content)
+    assert loaded(file, normalisation="unit").classes == names
+
+
+def test_another_number_of_names_is_an_error(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--model\.classes has 3 names; .*mine\.keras tells 2 classes apart"):
+        loaded(file, normalisation="unit", classes=("a", "b", "c"))
+    file.with_name("labels.txt").write_text("0 cat\n")
+    with pytest.raises(WeightsError, match=r"labels\.txt lists 1 classes, and .*mine\.keras tells 2 apart"):
+        loaded(file, normalisation="unit")
+
+
+def test_a_file_of_weights_alone_says_what_is_missing(tmp_path: Path) -> None:
+    with quiet_keras():
+        own_cnn().save_weights(tmp_path / "mine.weights.h5")
+    with pytest.raises(WeightsError, match=r"mine\.weights\.h5 has weights alone, and does not say of which layers"):
+        loaded(tmp_path / "mine.weights.h5", normalisation="unit")
+
+
+@pytest.mark.long
+def test_a_file_is_evaluated_explained_and_verified_as_it_is(
+    file: Path, image_folder: Path, tmp_path: Path, capsys
+) -> None:
+    output = tmp_path / "evaluation.json"
+    data = [f"--data.dataset=folder:{image_folder}", "--model.classes", "blue", "red", f"--output={output}"]
+    assert evaluate.main([*flags(file), *data]) == 0
+    record = json.loads(output.read_text())
+    predictions = np.load(output.with_suffix(".npz"))
+    assert (record["split"], len(predictions["labels"])) == ("validation", 10)
+    photo = next((image_folder / "validation" / "red").iterdir())
+    assert explain.main([str(photo), *flags(file), f"--output={tmp_path / 'page'}"]) == 0
+    assert "What mine.keras sees" in (tmp_path / "page" / "index.html").read_text()
+    capsys.readouterr()
+    assert verify_weights.main([*flags(file), "--count=2"]) == 0
+    assert "equal      every difference is at most" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("missing", ["--data.dataset", "--checkpoint"])
+def test_evaluate_says_what_it_needs(missing: str, file: Path) -> None:
+    arguments = flags(file) if missing == "--data.dataset" else ["--data.dataset=folder:photos"]
+    with pytest.raises(ConfigError, match=missing):
+        evaluate.main(arguments)
+
+
+def trained(file: Path, image_folder: Path, workdir: Path, *more: str) -> dict:
+    command = [
+        "--exp=keras_ft",
+        f"--model.weights={file}",
+        f"--data.dataset=folder:{image_folder}",
+        "--data.batch_size=8",
+    ]
+    assert train.main([*command, f"--workdir={workdir}", "--train.epochs=1", "--report=False", *more]) == 0
+    return json.loads((workdir / "result.json").read_text())
+
+
+@pytest.mark.long
+def test_a_run_goes_on_from_the_file_keeps_its_classifier_and_needs_the_file_no_more(
+    file: Path, image_folder: Path, tmp_path: Path, capsys
+) -> None:
+    before = loaded(file, normalisation="unit")
+    rate = ["--optimizer.learning_rate=1e-9", "--model.normalisation=unit"]
+    trained(file, image_folder, tmp_path / "run", *rate)
+    assert "classifier from its layer head, whose outputs are taken for blue, red" in capsys.readouterr().out
+    assert runs.load(tmp_path / "run").config.model.image_size == 32  # the file's
+    file.unlink()
+    photos = sorted((image_folder / "validation" / "red").iterdir())
+    found = cnn_jax.load(tmp_path / "run")(photos).probabilities
+    from cnn_jax.data.paths import read
+    from cnn_jax.data.preprocess import Resize
+
+    pixels = np.stack([read(str(photo), Resize(32)) for photo in photos])
+    np.testing.assert_allclose(found, probabilities(before, pixels), atol=1e-4)
+    more = ["--exp=keras_ft", "--classes=2", f"--model.weights={tmp_path / 'run'}", "--model.normalisation=unit"]
+    assert summarize.main([*more, "--json"]) == 0  # a run is as good as a file
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("freeze_until", ["conv_pw_13", "head"])
+def test_a_nested_network_trains_from_any_layer_on_and_keras_reads_what_is_exported(
+    freeze_until: str, image_folder: Path, tmp_path: Path, capsys
+) -> None:
+    file = saved(randomise(nested_mobilenet()), tmp_path / "mine.keras")
+    file.with_name("labels.txt").write_text("0 Cat\n1 Dog\n")
+    result = trained(file, image_folder, tmp_path / "run", f"--train.freeze_until={freeze_until}")
+    said = capsys.readouterr().out
+    assert "its classes are Cat, Dog" in said
+    assert "scales images by Rescaling(scale=0.00784314, offset=-1)" in said
+    assert result["frozen_unchanged"] in (True, None)
+    assert (
+        export.main([f"--checkpoint={tmp_path / 'run'}", "--format=keras-h5", f"--output={tmp_path / 'out.h5'}"]) == 0
+    )
+    model = keras.models.load_model(tmp_path / "out.h5", compile=False)
+    pixels = images()
+    run = runs.load(tmp_path / "run")
+    expected = np.asarray(model(pixels.astype(np.float32), training=False))
+    np.testing.assert_allclose(np.asarray(run.model.probabilities(run.variables, pixels)), expected, atol=1e-5)
+
+
+@pytest.mark.long
+def test_every_kind_of_layer_goes_back_to_keras(tmp_path: Path) -> None:
+    model = randomise(odds_and_ends())
+    network = loaded(saved(model, tmp_path / "mine.keras"))
+    keras_model.write(tmp_path / "back.h5", network.model, network.variables, "back")
+    back = keras.models.load_model(tmp_path / "back.h5", compile=False)
+    pixels = images().astype(np.float32)
+    np.testing.assert_allclose(back(pixels, training=False), model(pixels, training=False), atol=1e-5)
+    again = loaded(tmp_path / "back.h5")
+    np.testing.assert_allclose(probabilities(again, images()), model(pixels, training=False), atol=1e-5)
+
+
+@pytest.mark.long
+def test_another_size_than_the_files_is_an_error(file: Path, image_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.image_size=64: the network in .*mine\.keras takes images of 32"):
+        trained(file, image_folder, tmp_path / "run", "--model.image_size=64", "--model.normalisation=unit")
