@@ -116,6 +116,7 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     "optimizer.head_learning_rate_multiplier": [0.0, -1.0, NAN, INFINITY],
     "optimizer.layer_decay": [-0.1, 1.1, NAN],
     "optimizer.microbatches": [0, -1, 3],
+    "optimizer.plateau_epochs": [0, -1],
     "optimizer.head_name": ["adam"],
     "optimizer.l2": [0.0, -1.0, NAN, INFINITY, 0.1],
     "train.epochs": [0, -1],

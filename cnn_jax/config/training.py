@@ -14,17 +14,20 @@ class OptimizerConfig:
     """The update rule. lbfgs takes no steps: it solves the classifier alone to its optimum, in one epoch."""
     learning_rate: float = 1e-4
     """Step size; the highest one where a schedule changes it."""
-    schedule: Literal["constant", "cosine", "linear", "step", "exponential"] = "constant"
+    schedule: Literal["constant", "cosine", "linear", "step", "exponential", "plateau"] = "constant"
     """How the learning rate changes: down to `final_fraction` along a half cosine or a line, or by `decay_factor`
-    every `decay_epochs`, at once (step) or little by little (exponential). It begins anew after `head_epochs`."""
+    every `decay_epochs`, at once (step) or little by little (exponential), or where the validation loss has not fallen
+    for `plateau_epochs` (plateau). It begins anew after `head_epochs`."""
     warmup_epochs: float = 0.0
     """Epochs in which the learning rate first rises from 0, in a line; the schedule takes what is left."""
     final_fraction: float = 0.0
-    """cosine, linear: share of the learning rate at the end."""
+    """cosine, linear: share of the learning rate at the end; plateau: the least one."""
     decay_factor: float = 0.1
-    """step, exponential: what the learning rate is multiplied by every `decay_epochs`."""
+    """step, exponential, plateau: what the learning rate is multiplied by."""
     decay_epochs: float = 10.0
-    """step, exponential: see `decay_factor`."""
+    """step, exponential: after how many epochs it is multiplied by `decay_factor`."""
+    plateau_epochs: int = 10
+    """plateau: epochs without a validation loss that is lower by 1e-4 (Keras' `patience` and `min_delta`)."""
     momentum: float | None = None
     """sgd, rmsprop: share of the last step that is kept; None is 0.9 for sgd and 0 for rmsprop."""
     nesterov: bool = False
@@ -77,6 +80,7 @@ class OptimizerConfig:
         require(decays, "optimizer.weight_decay", self.weight_decay, "0 or more, or None")
         clips = self.clip_norm is None or is_finite(self.clip_norm)
         require(clips, "optimizer.clip_norm", self.clip_norm, "above 0, or None")
+        require(self.plateau_epochs >= 1, "optimizer.plateau_epochs", self.plateau_epochs, "at least 1")
         require(self.microbatches >= 1, "optimizer.microbatches", self.microbatches, "at least 1")
         solves = "lbfgs" in (self.name, self.head_name)
         l2 = "above 0, or None; only lbfgs has it, the others have optimizer.weight_decay"

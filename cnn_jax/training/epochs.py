@@ -230,7 +230,7 @@ class Epochs:
     ) -> None:
         step, training = int(state.step), state.totals.means()
         in_phase = step - (self._phase.first_epoch - 1) * self._job.steps_per_epoch
-        schedule, solution = self._phase.schedule, self._solution
+        schedule, solution = state.settings.schedule, self._solution
         rate = None if schedule is None else float(schedule(in_phase - 1))
         how = {"learning_rate": rate} if solution is None else {"l2": solution.l2, "iterations": solution.iterations}
         speeds = [{"images_per_second": round(speed, 1)} for speed in (training_speed, validation_speed)]

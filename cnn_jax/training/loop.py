@@ -17,7 +17,7 @@ from cnn_jax.data.sources import Split
 from cnn_jax.errors import RunFailed
 from cnn_jax.evaluation.metrics import Predictions
 from cnn_jax.files import write_atomically
-from cnn_jax.training import console, flops, memory, pictures, resume, runs
+from cnn_jax.training import console, flops, memory, pictures, plateau, resume, runs
 from cnn_jax.training.checkpoints import Checkpoints
 from cnn_jax.training.epochs import Epochs
 from cnn_jax.training.feeds import make_feed
@@ -196,6 +196,8 @@ class Run:
         part = OTHER if self.validation is None else "validation"
         with self._job.clock.part(part), self._enough_memory(part, epochs.memory_of_a_step):
             state, progress = epochs.validate(epoch, state, progress, speed)
+            if phase.schedule is not None and phase.schedule.kind == "plateau":
+                state, progress = plateau.after_epoch(self._job.config.optimizer, self._job.mesh, state, progress)
             if progress.is_best(epoch) and epochs.predictions is not None:
                 self.best = int(state.step), epochs.predictions
         ends = epoch == phase.last_epoch or self._interrupted() or is_enough(self._job.config, phase, progress, epoch)
@@ -225,7 +227,7 @@ def enter(job: Job, state: TrainState, progress: Progress, phase: int) -> tuple[
     with job.clock.part("hashing"):
         unchanged = progress.frozen_unchanged and _kept(job, state, progress)
         digest = chosen.freezing.digest(state.variables)
-    return state, replace(progress, phase=phase, frozen_digest=digest, frozen_unchanged=unchanged)
+    return state, replace(progress, phase=phase, frozen_digest=digest, frozen_unchanged=unchanged, plateau=None)
 
 
 def _kept(job: Job, state: TrainState, progress: Progress) -> bool:

@@ -28,6 +28,8 @@ class Progress:
     `kept`, images or features in the memory of the process."""
     best: Metrics | None = None
     """Of the epoch with the best validation accuracy: epoch, accuracy, loss. None without validation images."""
+    plateau: tuple[float, int] | None = None
+    """With optimizer.schedule=plateau, the lowest validation loss of the phase and the epochs since; see `plateau`."""
     augments: Side = "host"
     """Which side augments the images; a run that goes on elsewhere keeps to it."""
     last: Metrics | None = None

@@ -147,7 +147,7 @@ def set_up(
     with clock.part("data"):
         dataset, left_out = open_splits(config, recorded_splits, reporter or Reporter(), shared)
         _require_text(config, dataset)
-        _require_early_stopping(config, dataset)
+        _require_validation(config, dataset)
     with clock.part("model and weights"):
         keras_layers = keras_description.of(config.model, weights_file)
         model = build(config.model, len(dataset.classes), config.train.precision, keras_layers)
@@ -185,14 +185,20 @@ def _require_text(config: Config, dataset: Dataset) -> None:
             raise DataError(f"{printable(name)}: this name is not UTF-8, so it cannot be saved: rename it") from error
 
 
-def _require_early_stopping(config: Config, dataset: Dataset) -> None:
-    """Raise ConfigError where training is to stop by the validation, and there is none."""
-    epochs = config.train.early_stopping_epochs
-    if epochs is not None and "validation" not in dataset.splits:
-        raise ConfigError(
-            f"train.early_stopping_epochs={epochs} goes by validation images, and there are none: leave it out, or "
-            "give them a share in data.split"
-        )
+def _require_validation(config: Config, dataset: Dataset) -> None:
+    """Raise ConfigError where something goes by the validation, and there is none."""
+    if "validation" in dataset.splits:
+        return
+    by_validation = {
+        "train.early_stopping_epochs": config.train.early_stopping_epochs,
+        "optimizer.schedule": "plateau" if config.optimizer.schedule == "plateau" else None,
+    }
+    for name, value in by_validation.items():
+        if value is not None:
+            raise ConfigError(
+                f"{name}={value} goes by validation images, and there are none: leave it out, or give them a share in "
+                "data.split"
+            )
 
 
 def _locate_weights(config: Config) -> Path | None:

@@ -272,6 +272,11 @@ def test_images_added_later_do_not_join_a_run_and_images_removed_stop_it(image_f
             ConfigError,
             r"train\.early_stopping_epochs=3 goes by validation images, and there are none",
         ),
+        (
+            {"data": {"split": (1.0, 0.0, 0.0)}, "optimizer": {"schedule": "plateau"}},
+            ConfigError,
+            r"optimizer\.schedule=plateau goes by validation images, and there are none",
+        ),
         ({"data": {"dataset": "flowers"}}, ConfigError, "folder:DIR"),
     ],
 )
