@@ -129,6 +129,8 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     "train.feature_disk_megabytes": [-1],
     "train.precision": ["float16"],
     "train.label_smoothing": [-0.1, 1.0, NAN],
+    "train.loss": ["hinge"],
+    "train.focal_gamma": [-1.0, NAN, INFINITY],
     "train.class_weights": [(), (0.0, 1.0), (1.0, NAN), "even"],
     "train.ema_decay": [0.0, 1.0, NAN],
     "train.early_stopping_epochs": [0, -1],

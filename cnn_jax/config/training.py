@@ -113,10 +113,15 @@ class TrainConfig:
     precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
     """In which activations are computed; parameters, statistics and the loss are float32 in any case. tensorfloat32: on
     GPUs and TPUs, products of float32 lose digits (13 bits of 23) and gain speed; on CPU it is float32."""
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    """What is trained against. focal: images that are told well already count less (Lin et al., 2017)."""
+    focal_gamma: float = 2.0
+    """focal: the power of the share that is missing to certainty, by which a loss is multiplied; 0 is cross-entropy."""
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes."""
-    class_weights: Literal["balanced"] | tuple[float, ...] | None = None
-    """Factor of each class' loss, in the order of the classes; `balanced` makes the classes count alike."""
+    class_weights: Literal["balanced", "effective"] | tuple[float, ...] | None = None
+    """Factor of each class' loss, in the order of the classes; `balanced` makes the classes count alike, `effective`
+    only as far as their images are few (Cui et al., 2019, with beta 0.999)."""
     ema_decay: float | None = None
     """Share that a running mean of the parameters keeps at a step (such as 0.999); the mean is what is evaluated and
     exported. It begins lower, at (1 + steps) / (10 + steps). None: no running mean."""
@@ -133,11 +138,12 @@ class TrainConfig:
         require(bool(self.freeze_until), "train.freeze_until", self.freeze_until, "none, head or a layer's name")
         for name in ("feature_views", "feature_memory_megabytes", "feature_disk_megabytes"):
             require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
+        require(is_finite(self.focal_gamma, or_equal=True), "train.focal_gamma", self.focal_gamma, "0 or more")
         smooth = self.label_smoothing
         require(0 <= smooth < 1, "train.label_smoothing", smooth, "at least 0 and below 1")
         weights = self.class_weights
         numbers = not isinstance(weights, tuple) or (bool(weights) and all(is_finite(weight) for weight in weights))
-        require(numbers, "train.class_weights", weights, "balanced, or a number above 0 for each class")
+        require(numbers, "train.class_weights", weights, "balanced, effective, or a number above 0 for each class")
         ema = self.ema_decay
         require(ema is None or 0 < ema < 1, "train.ema_decay", ema, "above 0 and below 1, or None")
         patience = self.early_stopping_epochs

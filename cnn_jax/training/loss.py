@@ -1,4 +1,4 @@
-"""The training loss: cross-entropy with smoothed targets and weighted classes."""
+"""The training loss: cross-entropy, or focal loss, with smoothed targets and weighted classes."""
 
 from typing import Literal
 
@@ -10,8 +10,17 @@ import optax
 from cnn_jax.data.mixing import Mixed
 from cnn_jax.errors import ConfigError
 
+EFFECTIVE_BETA = 0.999
+"""Cui et al., "Class-Balanced Loss Based on Effective Number of Samples" (2019), try 0.9 to 0.9999."""
 
-def losses(logits: jax.Array, labels: jax.Array, smoothing: float, class_weights: jax.Array | None) -> jax.Array:
+
+def losses(
+    logits: jax.Array,
+    labels: jax.Array,
+    smoothing: float,
+    class_weights: jax.Array | None,
+    focal_gamma: float | None = None,
+) -> jax.Array:
     """Cross-entropy of each example in nats, as Keras' loss with `label_smoothing` and `fit` with `class_weight`.
 
     Args:
@@ -19,11 +28,19 @@ def losses(logits: jax.Array, labels: jax.Array, smoothing: float, class_weights
         labels: int32[b].
         smoothing: share of the target that is spread over all classes, the right one included.
         class_weights: float32[classes], factors by the right class.
+        focal_gamma: of the focal loss (Lin et al., "Focal Loss for Dense Object Detection", 2017): the term of each
+            class is multiplied by (1 - its probability) ** gamma, as in Keras' CategoricalFocalCrossentropy with alpha
+            1. None: cross-entropy.
 
     Returns:
         float32[b]. Their plain mean is the loss: weights are not divided by their sum.
     """
-    if smoothing:
+    if focal_gamma is not None:
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
+        log_shares = jax.nn.log_softmax(logits)
+        missing = -jnp.expm1(jnp.minimum(log_shares, -1e-7))  # of which the gradient at 0 would be infinite below 1
+        result = -(targets * missing**focal_gamma * log_shares).sum(-1)
+    elif smoothing:
         targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
         result = optax.softmax_cross_entropy(logits, targets)
     else:
@@ -31,34 +48,47 @@ def losses(logits: jax.Array, labels: jax.Array, smoothing: float, class_weights
     return result if class_weights is None else result * class_weights[labels]
 
 
-def mixed_losses(logits: jax.Array, batch: Mixed, smoothing: float, class_weights: jax.Array | None) -> jax.Array:
+def mixed_losses(
+    logits: jax.Array,
+    batch: Mixed,
+    smoothing: float,
+    class_weights: jax.Array | None,
+    focal_gamma: float | None = None,
+) -> jax.Array:
     """`losses` against targets that may be shared by two classes; float32[b].
 
-    Cross-entropy is linear in the target, so it is the loss of each label times its share: Keras'
-    CategoricalCrossentropy of the soft target. A class weight counts in the share of its class.
+    Both losses are linear in the target, so it is the loss of each label times its share, as Keras' of the soft target.
+    A class weight counts in the share of its class.
     """
-    first = losses(logits, batch.labels, smoothing, class_weights)
+    first = losses(logits, batch.labels, smoothing, class_weights, focal_gamma)
     if batch.partners is None or batch.shares is None:
         return first
-    second = losses(logits, batch.partners, smoothing, class_weights)
+    second = losses(logits, batch.partners, smoothing, class_weights, focal_gamma)
     return batch.shares * first + (1 - batch.shares) * second
 
 
 def resolve_class_weights(
-    setting: Literal["balanced"] | tuple[float, ...] | None, labels: np.ndarray, classes: int
+    setting: Literal["balanced", "effective"] | tuple[float, ...] | None, labels: np.ndarray, classes: int
 ) -> jax.Array | None:
-    """`train.class_weights` as float32[classes]; `balanced` is n / (classes * images of the class), as scikit-learn's.
+    """`train.class_weights` as float32[classes].
+
+    `balanced` is n / (classes * images of the class), as scikit-learn's. `effective` divides by the effective number
+    (1 - beta ** images) / (1 - beta) in its place, scaled to a mean of 1.
 
     Raises:
         ConfigError: not as many numbers as classes; or a class without images, which cannot be balanced.
     """
     if setting is None:
         return None
-    if setting == "balanced":
+    if setting == "balanced" or setting == "effective":
         absent = sorted(set(range(classes)) - set(labels.tolist()))
         if absent:
-            raise ConfigError(f"train.class_weights=balanced: class number {absent[0]} has no training image")
-        return jnp.asarray(len(labels) / (classes * np.bincount(labels, minlength=classes)), jnp.float32)
+            raise ConfigError(f"train.class_weights={setting}: class number {absent[0]} has no training image")
+        images = np.bincount(labels, minlength=classes)
+        if setting == "effective":
+            factors = (1 - EFFECTIVE_BETA) / (1 - EFFECTIVE_BETA**images)
+            return jnp.asarray(factors / factors.mean(), jnp.float32)
+        return jnp.asarray(len(labels) / (classes * images), jnp.float32)
     if len(setting) != classes:
         raise ConfigError(f"train.class_weights has {len(setting)} numbers, but there are {classes} classes")
     return jnp.asarray(setting, jnp.float32)

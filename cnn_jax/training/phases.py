@@ -81,6 +81,10 @@ def _plan_to_solve(
             f"{setting} solves the classifier alone, and more or less than that trains here: "
             "--train.freeze_until=head, without train.frozen"
         )
+    if config.train.loss != "cross_entropy":
+        raise ConfigError(
+            f"{setting} solves the classifier for cross-entropy; train.loss={config.train.loss} is another"
+        )
     plan, reason = feature_cache.plan(config, model, freezing, images, math.inf)
     if plan is None:
         raise ConfigError(f"{setting} solves the classifier on kept features: {reason}")

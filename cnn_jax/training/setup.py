@@ -158,6 +158,7 @@ def set_up(
     labels = dataset.splits["train"].labels
     options = StepOptions(
         config.train.label_smoothing,
+        config.train.focal_gamma if config.train.loss == "focal" else None,
         resolve_class_weights(config.train.class_weights, labels, len(dataset.classes)),
         config.optimizer.microbatches,
         config.train.ema_decay,

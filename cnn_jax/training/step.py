@@ -47,6 +47,8 @@ class StepOptions:
     """How a step computes its loss and update, besides the optimizer."""
 
     label_smoothing: float = 0.0
+    focal_gamma: float | None = None
+    """Of the focal loss; None: cross-entropy."""
     class_weights: jax.Array | None = None
     """float32[classes]"""
     microbatches: int = 1
@@ -102,7 +104,7 @@ def train_step(
         def mean_loss(trainable: Layers) -> tuple[jax.Array, tuple[jax.Array, Layers]]:
             variables = {"params": merge(frozen, trainable), "batch_stats": batch_stats}
             logits, moved = rest.train_logits(variables, inputs, key, freezing.inference_layers)
-            values = mixed_losses(logits, batch, options.label_smoothing, options.class_weights)
+            values = mixed_losses(logits, batch, options.label_smoothing, options.class_weights, options.focal_gamma)
             return values.mean(), (logits, moved)
 
         (loss, (logits, moved)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(trainable)

@@ -34,6 +34,21 @@ def test_each_examples_loss_is_keras_from_logits(smoothing: float, size: float) 
     np.testing.assert_allclose(result, expected, rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.parametrize(("gamma", "smoothing"), [(0.0, 0.1), (2.0, 0.0), (0.5, 0.2)])
+def test_the_focal_loss_is_keras_and_its_gradient_is_finite_where_all_is_certain(
+    gamma: float, smoothing: float
+) -> None:
+    logits, labels = examples()
+    reference = keras.losses.CategoricalFocalCrossentropy(
+        alpha=1.0, gamma=gamma, from_logits=True, label_smoothing=smoothing, reduction=None
+    )
+    expected = reference(keras.ops.one_hot(labels, CLASSES), logits).numpy()
+    np.testing.assert_allclose(losses(logits, labels, smoothing, None, gamma), expected, rtol=2e-5, atol=2e-6)
+    certain = 200 * jax.nn.one_hot(labels, CLASSES)
+    gradient = jax.grad(lambda values: losses(values, labels, smoothing, None, gamma).sum())(certain)
+    assert np.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_loss_of_a_shared_target_is_keras(smoothing: float) -> None:
     logits, labels = examples()
@@ -114,6 +129,14 @@ def test_the_wrong_number_of_weights_is_one_clear_error(weights: tuple[float, ..
     message = rf"^train\.class_weights has {len(weights)} numbers, but there are 2 classes$"
     with pytest.raises(ConfigError, match=message):
         resolve_class_weights(weights, np.array([0, 1], np.int32), 2)
+
+
+def test_effective_weights_are_between_equal_and_balanced_ones() -> None:
+    """(1 - b**n) / (1 - b) is the sum of the first n powers of b (Cui et al., 2019, proposition 1)."""
+    labels = np.repeat(np.arange(3), [1, 50, 5000]).astype(np.int32)
+    numbers = np.array([(0.999 ** np.arange(n)).sum() for n in (1, 50, 5000)])
+    weights = resolve_class_weights("effective", labels, 3)
+    np.testing.assert_allclose(weights, 3 / numbers / (1 / numbers).sum(), rtol=1e-6)
 
 
 def test_a_class_without_images_cannot_be_balanced() -> None:

@@ -241,6 +241,7 @@ def test_the_head_is_solved_first_and_the_rest_goes_on_from_there(
         ({"train": {"feature_cache": "off"}}, "on kept features: train.feature_cache=off"),
         ({"data": {"augment": AugmentConfig(rotation=10)}}, "on kept features: the images are augmented anew"),
         ({"train": {"feature_memory_megabytes": 0}}, "more than train.feature_memory_megabytes=0"),
+        ({"train": {"loss": "focal"}}, "train.loss=focal is another"),
     ],
 )
 def test_what_cannot_be_solved_is_an_error(sections: dict[str, Any], message: str, tmp_path: Path) -> None:
