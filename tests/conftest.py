@@ -15,7 +15,10 @@ from typing import Any, NoReturn
 CACHE = tempfile.mkdtemp(prefix="cnn_jax_tests_")  # the user's own stays out of it
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 os.environ["CNN_JAX_CACHE"] = CACHE
-os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(CACHE) / "compiled")  # several tests run the same programs
+# Several tests run the same programs; the workers inherit the folder of the process that starts them. JAX writes there
+# under a lock only where the folder has a bound.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ.setdefault("CNN_JAX_TESTS_COMPILED", f"{CACHE}/compiled")
+os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**32)
 os.environ["JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

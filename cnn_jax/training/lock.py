@@ -1,6 +1,7 @@
 """One run at a time in a run directory."""
 
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -34,7 +35,8 @@ class Lock:
         try:
             file = os.open(self._workdir / FILE, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            what = f"its {FILE} cannot be opened" if (self._workdir / FILE).exists() else "cannot be written"
+            own = (self._workdir / FILE).exists() and error.errno != errno.EROFS
+            what = f"its {FILE} cannot be opened" if own else "cannot be written"
             raise RunError(f"--workdir={self._workdir} {what}: {error.strerror}") from error
         try:
             _lock(file)
