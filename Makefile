@@ -25,11 +25,11 @@ quickstart: $(VENV)/installed
 
 # A sample of every module's behaviour, in minutes.
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m "not long and not slow" -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not long and not slow" -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # The rest: more cases, real trainings, kills, several processes.
 test-all: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m "long and not slow" -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "long and not slow" -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # A hundred kills, a hundred thousand files.
 test-slow: $(VENV)/installed-test

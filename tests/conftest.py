@@ -36,6 +36,10 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 
+LAST = ("tests", "evaluation", "launch", "weights", "models", "data")
+"""Folders, the one with the shortest files last; those that are not named come first."""
+
+
 def _real(variable: str, what: str) -> Path:
     folder = os.environ.get(variable)
     if not folder or not Path(folder).is_dir():
@@ -51,7 +55,11 @@ def _missing(reason: str) -> NoReturn:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a test marked `sample(n)`, `make test` runs the first n cases; the others are `long`, as tests marked so."""
+    """Of a test marked `sample(n)`, `make test` runs the first n cases; the others are `long`, as tests marked so.
+
+    Files of few and long tests come first, so that no worker is left with one of them at the end.
+    """
+    items.sort(key=lambda item: LAST.index(item.path.parent.name) if item.path.parent.name in LAST else -1)
     seen: Counter[str] = Counter()
     for item in items:
         mark = item.get_closest_marker("sample")
