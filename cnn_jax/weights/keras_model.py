@@ -1,5 +1,8 @@
 """Write a network as a whole Keras model: an `.h5` file that `keras.models.load_model` opens.
 
+So do Keras 2 (`tf_keras` 2.21) and TensorFlow.js' converter (4.22), with equal probabilities: their layers refuse
+fields that they do not know, so every field is one that Keras 2 has, and Keras 3 reads.
+
 It is written with h5py alone. The model takes images as they are, float or uint8 RGB of 0 to 255: the normalisation
 is part of it, as layers without weights. The layers keep their names, so `keras_h5.read` and Keras' own
 `load_weights` read the file too.
@@ -104,7 +107,7 @@ def _write_weights(group: h5py.Group, layer: Layer, variables: Variables) -> Non
 def _graph(model: Model, probabilities: bool) -> list[Config]:
     """Keras' configuration of each layer: the input, the normalisation, the chain, perhaps the softmax."""
     size = model.image_size
-    graph = [_layer("InputLayer", INPUT, [], batch_shape=[None, size, size, 3], dtype="float32")]
+    graph = [_layer("InputLayer", INPUT, [], batch_input_shape=[None, size, size, 3], dtype="float32")]
     graph += _NORMALISATIONS[model.normalisation or ""]()
     shape = (size, size)
     for layer in model.layers:

@@ -34,7 +34,7 @@ class LeafCollector:
     _places: set[int] = field(default_factory=set)
 
     def add(self, layer: str, weight: str, rule: tuple[str, str], item: Group | Array) -> None:
-        """Take the array of the file's `weight` as the leaf of `rule` in `layer`.
+        """Take the array of the file's `weight` as the leaf of `rule` in `layer`; float16 becomes float32, exactly.
 
         Raises:
             WeightsError: no array, another name for one, not finite, a second for the same leaf, or see `Array.values`.
@@ -50,4 +50,4 @@ class LeafCollector:
         leaves = self.leaves[collection].setdefault(layer, {})
         if leaf in leaves:
             raise WeightsError(f"{self.path}: layer {layer} has two weights for {leaf}")
-        leaves[leaf] = array
+        leaves[leaf] = array.astype(np.float32) if array.dtype == np.float16 else array
