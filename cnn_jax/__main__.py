@@ -101,7 +101,7 @@ def _list(files: dict[str, Path], width: int) -> Iterator[str]:
 def _first_line(path: Path) -> str:
     try:
         docstring = ast.get_docstring(ast.parse(path.read_bytes()))
-    except SyntaxError:  # an experiment that is being written
+    except (OSError, SyntaxError, ValueError):  # an experiment that is being written, or no text
         return "(cannot be read)"
     return (docstring or "").partition("\n")[0].partition(":")[0].rstrip(".")
 

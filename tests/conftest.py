@@ -35,7 +35,6 @@ with (
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-
 LAST = ("tests", "evaluation", "launch", "weights", "models", "data")
 """Folders, the one with the shortest files last; those that are not named come first."""
 

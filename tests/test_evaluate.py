@@ -163,6 +163,16 @@ def test_two_runs_are_compared_on_the_same_examples_by_the_names_of_the_classes(
     assert found["trained_on"] == len(set(ids) & set(trained)) > 0
 
 
+def test_whether_a_run_was_trained_on_the_images_is_unknown_where_its_record_is_gone(
+    run: Path, pair: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = shutil.copytree(pair, tmp_path / "other")
+    (other / "split.json").unlink()
+    record = _evaluate(run, f"--compare={other}", "--data.classes", "2", "7")
+    assert record["comparison"]["trained_on"] is None
+    assert f"unknown    whether {other} was trained on these images: its split.json is gone" in capsys.readouterr().out
+
+
 def test_a_run_that_lacks_a_class_is_not_compared(run: Path, pair: Path) -> None:
     with pytest.raises(DataError, match=r"--compare=.*does not know the classes 0, 1, 3"):
         evaluate.main([f"--checkpoint={run}", f"--compare={pair}"])

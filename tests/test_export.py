@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import jax
 import keras
 import numpy as np
@@ -95,6 +96,36 @@ def test_keras_loads_every_model_with_equal_predictions_and_we_read_the_same_wei
         for layer, leaves in layers.items():
             for leaf, value in leaves.items():
                 np.testing.assert_array_equal(back[collection][layer][leaf].reshape(value.shape), value)
+
+
+@pytest.mark.parametrize("name", ["simple_cnn", "vgg16"])
+def test_the_configuration_is_one_that_keras_2_and_tensorflow_js_read_too(name: str, tmp_path: Path) -> None:
+    """Their layers refuse fields that they do not know, and name inputs by [layer, node, tensor, {}]."""
+    keras_2 = {
+        "InputLayer": {"batch_input_shape", "dtype", "sparse", "ragged"},
+        "Conv2D": {"filters", "kernel_size", "strides", "padding", "use_bias", "activation"},
+        "BatchNormalization": {"epsilon", "momentum"},
+        "Dense": {"units", "activation"},
+        "MaxPooling2D": {"pool_size", "strides", "padding"},
+        "Dropout": {"rate"},
+        "ReLU": {"max_value"},
+        "Rescaling": {"scale", "offset"},
+        "Permute": {"dims"},
+        "Cropping2D": {"cropping", "data_format"},
+        "Concatenate": {"axis"},
+        "GlobalAveragePooling2D": {"keepdims"},
+        "Flatten": set(),
+        "Softmax": set(),
+    }
+    model = build(MODELS[name], 3)
+    keras_model.write(tmp_path / "model.h5", model, _randomised(model), "mine")
+    with h5py.File(tmp_path / "model.h5") as file:
+        layers = json.loads(file.attrs["model_config"])["config"]["layers"]
+    for layer in layers:
+        assert layer["config"].keys() - {"name"} <= keras_2[layer["class_name"]], layer
+        for node in layer["inbound_nodes"]:
+            assert all(len(source) == 4 and source[1:] == [0, 0, {}] for source in node)
+    assert layers[0]["config"]["batch_input_shape"] == [None, model.image_size, model.image_size, 3]
 
 
 def test_layers_that_keras_lacks_are_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cnn_jax.__main__ import PACKAGE, doors, overview
+from cnn_jax.__main__ import PACKAGE, doors, main, overview
 from cnn_jax.experiment import list_experiments
 from cnn_jax.training.logs import Reporter
 from tests.test_command_line import PACKAGE_PARENT, run_process
@@ -21,6 +21,20 @@ def test_every_door_and_experiment_is_listed_with_what_it_is_for(tmp_path: Path)
         assert re.search(rf"^  {name} +[A-Z]\w+", finished.out, re.MULTILINE), name
     imported = set(re.findall(r"\| +(\S+)$", finished.err, re.MULTILINE))
     assert not imported & {"jax", "flax", "tensorflow", "keras", "numpy"}
+
+
+def test_an_experiment_that_cannot_be_read_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").mkdir()
+    for name, content in {"half.py": b"def (", "zero.py": b"\0"}.items():
+        (tmp_path / "experiments" / name).write_bytes(content)
+    (tmp_path / "experiments" / "folder.py").mkdir()
+    assert main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in ("half", "zero", "folder"):
+        assert [line for line in lines if line.split() == [name, "(cannot", "be", "read)"]], name
 
 
 def test_every_module_that_can_be_started_is_a_door() -> None:

@@ -68,7 +68,9 @@ def comparison_lines(record: dict[str, Any]) -> list[str]:
     """How sure the difference is, and whether the comparison is fair."""
     other = record["comparison"]
     lines = [f"McNemar    exact two-sided p = {other['mcnemar_p_value']:.4g}"]
-    if other["trained_on"]:
+    if other["trained_on"] is None:
+        lines.append(f"unknown    whether {other['run']} was trained on these images: its split.json is gone")
+    elif other["trained_on"]:
         lines.append(f"beware     {other['run']} was trained on {other['trained_on']} of these {other['n']} images")
     return lines
 

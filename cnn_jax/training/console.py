@@ -81,7 +81,7 @@ def _describe_weights(job: Job) -> str:
         return "random"
     lines = [f"{job.transfer.source}: {len(job.transfer.loaded)} arrays loaded (weights.json lists them)"]
     if job.transfer.classifier:
-        taken = f", whose outputs are taken for {_first(job.dataset.classes)}, in this order"
+        taken = f", whose outputs are taken for {_first(job.dataset.classes)}, in this order (another: --data.classes)"
         order = "" if Path(job.transfer.source).is_dir() else taken
         lines.append(f"classifier from its layer {job.transfer.classifier}{order}")
     if job.transfer.initialised:

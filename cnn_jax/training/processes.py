@@ -28,19 +28,27 @@ def is_main() -> bool:
 
 
 def gather(text: str) -> list[str]:
-    """A short text of every process, in their order; also a barrier."""
+    """A text of every process, of `LONGEST_TEXT` bytes at most, in their order; also a barrier."""
     if jax.process_count() == 1:
         return [text]
     line = np.zeros(LONGEST_TEXT, np.uint8)
-    content = text.encode()[:LONGEST_TEXT]
+    content = text.encode()
     line[: len(content)] = np.frombuffer(content, np.uint8)
     lines = multihost_utils.process_allgather(line)
-    return [row.tobytes().rstrip(b"\0").decode(errors="ignore") for row in lines]
+    return [row.tobytes().rstrip(b"\0").decode() for row in lines]
 
 
 def all_of_them(holds: bool) -> bool:
     """Whether it holds in every process."""
     return all(gather("x" if holds else ""))
+
+
+def told_as(error: Exception) -> str:
+    """Kind and message of an error as JSON, which has up to twelve bytes for a character, with the end cut off."""
+    message = str(error)
+    while len(told := json.dumps([type(error).__name__, message])) > LONGEST_TEXT:
+        message = message[: len(message) * 3 // 4]
+    return told
 
 
 @contextlib.contextmanager
@@ -57,8 +65,7 @@ def together() -> Generator[None, None, None]:
         yield
     except (UserError, RunFailed, OSError) as error:
         failed = error
-    own = "" if failed is None else json.dumps([type(failed).__name__, str(failed)[: LONGEST_TEXT // 2]])
-    told = gather(own)
+    told = gather("" if failed is None else told_as(failed))
     if failed is not None:
         raise failed
     for number, other in enumerate(told):

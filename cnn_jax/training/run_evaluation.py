@@ -242,9 +242,11 @@ def _comparison(
     }
 
 
-def _trained_on(run: TrainedRun, dataset: str, ids: Sequence[str]) -> int:
-    """How many of these examples were training examples of the run, as far as its record of the same data set says."""
+def _trained_on(run: TrainedRun, dataset: str, ids: Sequence[str]) -> int | None:
+    """How many of these examples were training examples of the run; None where its record is gone."""
     recorded = run.directory / "split.json"
-    if run.config.data.dataset != dataset or not recorded.exists():
+    if run.config.data.dataset != dataset:
         return 0
+    if not recorded.exists():
+        return None
     return len(set(ids) & set(splits.read_ids(recorded).get("train", ())))

@@ -72,8 +72,8 @@ def check(workdir: Path, config: Config) -> bool:
 
 
 def _unreadable(workdir: Path, error: OSError) -> RunError:
-    inside = Path(error.filename or workdir).name
-    what = "" if inside == workdir.name else f"{inside}: "
+    inside = isinstance(error, NotADirectoryError) and error.filename  # a file in the place of `checkpoints`
+    what = f"{Path(inside).name}: " if inside else ""
     return RunError(f"--workdir={workdir} cannot be read: {what}{error.strerror}")
 
 

@@ -171,7 +171,10 @@ class Array:
         kind = b"" if start is None else bytes(self._objects.msg_data[start : start + 20])
         is_float = kind[:1] and kind[0] & 15 == 1
         if not is_float or kind[1:] not in FLOATS:
-            raise WeightsError(f"{self.path}: {self.name} does not hold floats of 16, 32 or 64 bits")
+            raise WeightsError(
+                f"{self.path}: {self.name} does not hold floats of 16, 32 or 64 bits, but bfloat16 or another kind: in "
+                "Keras, build the network under the policy float32, load these weights into it, and save that"
+            )
         return FLOATS[kind[1:]]
 
     def _stored(self) -> tuple[int | bytearray, int]:

@@ -1,5 +1,8 @@
 """Write a network as a whole Keras model: an `.h5` file that `keras.models.load_model` opens.
 
+So do Keras 2 (`tf_keras` 2.21) and TensorFlow.js' converter (4.22), with equal probabilities: their layers refuse
+fields that they do not know, so every field is one that Keras 2 has, and Keras 3 reads.
+
 It is written with h5py alone. The model takes images as they are, float or uint8 RGB of 0 to 255: the normalisation
 is part of it, as layers without weights. The layers keep their names, so `keras_h5.read` and Keras' own
 `load_weights` read the file too.
@@ -71,7 +74,7 @@ def _write_weights(group: h5py.Group, layer: Layer, variables: Variables) -> Non
 def _graph(model: Model, variables: Variables, probabilities: bool) -> list[Config]:
     """Keras' configuration of each layer: the input, the normalisation, the chain, perhaps the softmax."""
     size = model.image_size
-    graph = [described("InputLayer", INPUT, [], batch_shape=[None, size, size, model.channels], dtype="float32")]
+    graph = [described("InputLayer", INPUT, [], batch_input_shape=[None, size, size, model.channels], dtype="float32")]
     graph += _NORMALISATIONS[model.normalisation or "none"]()
     shape, ends = (size, size), {IMAGES: graph[-1]["name"]}
     for layer, names in zip(model.layers, sources(model.layers), strict=True):

@@ -42,7 +42,7 @@ class LeafCollector:
         item: Group | Array,
         change: Callable[[np.ndarray], np.ndarray] = lambda array: array,
     ) -> None:
-        """Take the array of the file's `weight`, changed, as the leaf of `rule` in `layer`.
+        """Take the array of the file's `weight`, changed, as the leaf of `rule` in `layer`; float16 becomes float32, exactly.
 
         Raises:
             WeightsError: no array, another name for one, not finite, a second for the same leaf, or see `Array.values`.
@@ -58,4 +58,4 @@ class LeafCollector:
         leaves = self.leaves[collection].setdefault(layer, {})
         if leaf in leaves:
             raise WeightsError(f"{self.path}: layer {layer} has two weights for {leaf}")
-        leaves[leaf] = change(array)
+        leaves[leaf] = change(array.astype(np.float32) if array.dtype == np.float16 else array)

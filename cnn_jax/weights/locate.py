@@ -77,13 +77,17 @@ def find_or_download(file: str, url: str, md5: str | None) -> Path:
 
     Raises:
         FetchError: it can neither be found nor fetched.
+        WeightsError: a folder cannot be looked into.
     """
     folders = [cache_folder() / "weights", Path.home() / ".keras" / "models"]
     if os.environ.get("CNN_JAX_WEIGHTS"):
         folders.insert(0, Path(os.environ["CNN_JAX_WEIGHTS"]).expanduser())
-    for folder in folders:
-        if (folder / file).is_file():
-            return folder / file
+    try:
+        found = next((folder / file for folder in folders if (folder / file).is_file()), None)
+    except OSError as error:  # passed by, what lies there would be fetched once more, or not be used
+        raise WeightsError(f"{error.filename} cannot be looked for: {error.strerror}: mend the folder") from error
+    if found is not None:
+        return found
     return _download(file, url, md5, cache_folder() / "weights")
 
 

@@ -147,6 +147,31 @@ def test_the_layers_of_a_model_inside_the_model_come_by_their_own_names(tmp_path
     assert_same(read, wanted)
 
 
+@pytest.mark.parametrize("under", [None, "model_weights"], ids=["weights", "whole_model"])
+def test_float16_is_widened_exactly(tmp_path, under):
+    half = {name: {key: value.astype(np.float16) for key, value in arrays.items()} for name, arrays in layers().items()}
+    wide = {name: {key: value.astype(np.float32) for key, value in arrays.items()} for name, arrays in half.items()}
+    assert_same(keras_h5.read(write(tmp_path / "w.h5", half, under=under)), expected(wide))
+
+
+@pytest.mark.parametrize("policy", ["float16", "mixed_float16", "bfloat16"])
+@pytest.mark.parametrize("suffix", ["h5", "keras", "weights.h5"])
+def test_half_precision_files_of_keras(policy, suffix, tmp_path):
+    path = tmp_path / f"model.{suffix}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model = keras.Sequential([keras.layers.Input((4, 4, 3)), keras.layers.Conv2D(2, 3, name="conv", dtype=policy)])
+        model.save_weights(path) if suffix == "weights.h5" else model.save(path)
+    if policy == "bfloat16":
+        with pytest.raises(WeightsError, match="under the policy float32, load these weights into it, and save"):
+            keras_h5.read(path)
+        return
+    kernel = keras_h5.read(path)["params"]["conv"]["kernel"]
+    np.testing.assert_array_equal(
+        kernel, np.asarray(model.get_layer("conv").get_weights()[0]).astype(np.float32), strict=True
+    )
+
+
 def save_today(path: Path) -> keras.Model:
     """Save a new model as Keras does by itself today."""
     model = keras.Sequential(

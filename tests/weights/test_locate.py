@@ -183,6 +183,20 @@ def test_a_path_without_a_file_is_an_error_that_names_it(places, tmp_path):
         locate(ModelConfig(weights=str(missing)))
 
 
+def test_a_folder_that_cannot_be_looked_into_is_not_passed_by(places, server, monkeypatch):
+    put(places.keras)
+    is_file = Path.is_file
+
+    def refusing(path: Path) -> bool:
+        if path.parent == places.weights:
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refusing)
+    with pytest.raises(WeightsError, match=f"{places.weights}.* cannot be looked for: Permission denied"):
+        locate(IMAGENET)
+
+
 def test_folders_are_searched_in_order_weights_cache_keras(places, server):
     for folder in (places.keras, places.cache, places.weights):
         path = put(folder)
