@@ -134,7 +134,7 @@ def test_a_run_goes_on_from_the_file_keeps_its_classifier_and_needs_the_file_no_
     before = loaded(file, normalisation="unit")
     rate = ["--optimizer.learning_rate=1e-9", "--model.normalisation=unit"]
     trained(file, image_folder, tmp_path / "run", *rate)
-    assert "classifier from its layer head, whose outputs are taken for blue, red" in capsys.readouterr().out
+    assert "classifier from its layer dense, whose outputs are taken for blue, red" in capsys.readouterr().out
     assert runs.load(tmp_path / "run").config.model.image_size == 32  # the file's
     file.unlink()
     photos = sorted((image_folder / "validation" / "red").iterdir())
