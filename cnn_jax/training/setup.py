@@ -163,8 +163,8 @@ def set_up(
         config.train.ema_decay,
         config.data.augment,
     )
-    made = (model, phases, variables, transferred, keras_layers, notes)
-    return Job(config, mesh, dataset, left_out, *made, options, clock, shared)
+    loaded = (variables, transferred, keras_layers, notes)
+    return Job(config, mesh, dataset, left_out, model, phases, *loaded, options, clock, shared)
 
 
 def _require_size(config: Config, model: Model) -> None:

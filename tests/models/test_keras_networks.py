@@ -59,11 +59,12 @@ def test_the_probabilities_are_those_of_keras(
 def test_the_layers_keep_their_names_and_what_is_for_training_alone_is_said(tmp_path: Path) -> None:
     network = loaded(saved(nested_mobilenet(), tmp_path / "mine.keras"))
     names = layer_names(network.model.layers)
-    assert [names[0], names[1], *names[-5:]] == [
-        "rescaling", "conv1", "conv_pw_13_relu", "global_average_pooling2d", "dense", "dropout", "dense_1"
+    assert [*names[:3], *names[-5:]] == [
+        "rescaling", "normalization", "conv1",
+        "conv_pw_13_relu", "global_average_pooling2d", "dense", "dropout", "dense_1",
     ]  # fmt: skip
     assert network.model.normalisation == "none"
-    assert network.notes[0] == "scaling of images: Rescaling(scale=0.00784314, offset=-1)"
+    assert network.notes[0] == "scaling of images: Rescaling(scale=0.00784314, offset=-1), then Normalization"
     assert "random_flip (RandomFlip) changes images in training alone" in network.notes[1]
 
 
