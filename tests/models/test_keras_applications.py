@@ -57,6 +57,8 @@ def settle(model: keras.Model, pixels: np.ndarray) -> None:
     model(pixels.astype(np.float32) / (1 if scales else 127.5) - (0 if scales else 1), training=True)
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
+        variance = np.asarray(layer.moving_variance)
+        layer.moving_variance.assign(np.maximum(variance, variance.mean() / 3))  # small ones make rounding errors large
 
 
 def inputs(network: Pretrained, pixels: np.ndarray) -> np.ndarray:
