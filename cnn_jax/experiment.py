@@ -108,13 +108,12 @@ def resolve_paths(config: Config) -> Config:
 
 
 def _image_size(model: ModelConfig, weights: str) -> int:
-    """As configured; where nothing is, that of the network in the Keras file."""
-    default = ModelConfig.image_size
-    if model.name != "keras" or model.image_size != default or not Path(weights).is_file():
+    """As configured; where that is the default, the size of the network in the Keras file or run."""
+    if model.name != "keras" or model.image_size != ModelConfig.image_size or not Path(weights).exists():
         return model.image_size
     from cnn_jax.weights import keras_description  # JAX loads for it alone
 
-    return keras_description.network(Path(weights), default).image_size
+    return keras_description.network(Path(weights), model.image_size).image_size
 
 
 def _absolute(path: str) -> str:

@@ -77,12 +77,9 @@ def summarise_config(config: Config, classes: int) -> "Summary":
     from cnn_jax.models.model import build
     from cnn_jax.models.summary import summarise
     from cnn_jax.training.freezing import Freezing
-    from cnn_jax.weights import keras_description, locate
+    from cnn_jax.weights import keras_description
 
-    description = (
-        keras_description.of(config.model, locate.locate(config.model)) if config.model.name == "keras" else None
-    )
-    model = build(config.model, classes, config.train.precision, description)
+    model = build(config.model, classes, config.train.precision, keras_description.of(config.model))
     freezing = Freezing.configured(model, config.train)
     return summarise(model, lambda params: freezing.split(params)[0], config.data.batch_size)
 

@@ -17,6 +17,7 @@ import pytest
 from cnn_jax import cli, train
 from cnn_jax.__main__ import doors
 from cnn_jax.config import Config
+from cnn_jax.errors import ConfigError
 from cnn_jax.experiment import list_experiments
 from tests.conftest import write_image
 
@@ -94,7 +95,7 @@ def parses(door: str, argv: list[str]) -> bool:
     given = {argument.partition("=")[0] for argument in argv}
     missing = [a for a in REQUIRED.get(door, []) if a.partition("=")[0] not in given]
     for arguments in ([*missing, *argv], argv) if missing else (argv,):
-        with contextlib.suppress(SystemExit):
+        with contextlib.suppress(SystemExit, ConfigError):  # a run and a file are alternatives
             parse(door, arguments)
             return True
     return False

@@ -134,7 +134,7 @@ def test_a_run_goes_on_from_the_file_keeps_its_classifier_and_needs_the_file_no_
     before = loaded(file, normalisation="unit")
     rate = ["--optimizer.learning_rate=1e-9", "--model.normalisation=unit"]
     trained(file, image_folder, tmp_path / "run", *rate)
-    assert "classifier from its layer head, whose outputs are taken for blue, red" in capsys.readouterr().out
+    assert "classifier from its layer dense, whose outputs are taken for blue, red" in capsys.readouterr().out
     assert runs.load(tmp_path / "run").config.model.image_size == 32  # the file's
     file.unlink()
     photos = sorted((image_folder / "validation" / "red").iterdir())
@@ -158,7 +158,7 @@ def test_a_nested_network_trains_from_any_layer_on_and_keras_reads_what_is_expor
     result = trained(file, image_folder, tmp_path / "run", f"--train.freeze_until={freeze_until}")
     said = capsys.readouterr().out
     assert "its classes are Cat, Dog" in said
-    assert "scales images by Rescaling(scale=0.00784314, offset=-1)" in said
+    assert "scales images by Rescaling(scale=0.00784314, offset=-1), then Normalization" in said
     assert result["frozen_unchanged"] in (True, None)
     assert (
         export.main([f"--checkpoint={tmp_path / 'run'}", "--format=keras-h5", f"--output={tmp_path / 'out.h5'}"]) == 0
@@ -168,6 +168,28 @@ def test_a_nested_network_trains_from_any_layer_on_and_keras_reads_what_is_expor
     run = runs.load(tmp_path / "run")
     expected = np.asarray(model(pixels.astype(np.float32), training=False))
     np.testing.assert_allclose(np.asarray(run.model.probabilities(run.variables, pixels)), expected, atol=1e-5)
+
+
+@pytest.mark.long
+def test_branches_with_layers_of_one_name_train_and_are_restored(image_folder: Path, tmp_path: Path) -> None:
+    keras.utils.clear_session()
+    x = inputs = keras.Input((32, 32, 3))
+    branches = [
+        keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, name="conv")], name=n) for n in "ab"
+    ]
+    x = keras.layers.GlobalMaxPooling2D()(keras.layers.Multiply()([branch(x) for branch in branches]))
+    file = saved(keras.Model(inputs, keras.layers.Dense(2)(x)), tmp_path / "mine.keras")
+    more = ("--model.normalisation=tf", "--train.freeze_until=b/conv", "--train.frozen", "b/conv/bias")
+    trained(file, image_folder, tmp_path / "run", *more)
+    run = runs.load(tmp_path / "run")
+    assert [str(layer.name) for layer in run.model.layers][:3] == ["a/conv", "b/conv", "multiply"]
+    before = loaded(file, normalisation="tf").variables["params"]
+    same = {
+        f"{layer}/{leaf}": np.array_equal(before[layer][leaf], np.asarray(run.variables["params"][layer][leaf]))
+        for layer in ("a/conv", "b/conv")
+        for leaf in ("kernel", "bias")
+    }
+    assert same == {"a/conv/kernel": True, "a/conv/bias": True, "b/conv/kernel": False, "b/conv/bias": True}
 
 
 @pytest.mark.long

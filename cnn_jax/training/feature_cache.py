@@ -326,7 +326,7 @@ class FeatureCache:
             return 0, None
         for layers in range(self._plan.layers - 1, 0, -1):
             store = self._store(layers, view)
-            if store.has(names):
+            if store.has(names) and self._model.cut_before(layers) == layers:
                 rows, missing = store.rows(names)
                 if not len(missing):
                     return layers, rows

@@ -52,7 +52,8 @@ class Freezing:
     def matching(self, patterns: Sequence[str], variables: Variables) -> "Freezing":
         """Freeze also the leaves whose whole path `layer/leaf` matches one of the regular expressions.
 
-        A batch norm keeps its statistics where they match, or where all of its parameters do.
+        A batch norm keeps its statistics where they match, or where all of its parameters do; so one without any does,
+        as a normalisation by constants.
 
         Raises:
             ConfigError: a pattern that is no regular expression, or that matches nothing (with the near paths).
@@ -65,7 +66,7 @@ class Freezing:
             layer
             for layer in statistics
             if any(f"{layer}/{leaf}" in found for leaf in statistics[layer])
-            or all(f"{layer}/{leaf}" in found for leaf in params[layer])
+            or all(f"{layer}/{leaf}" in found for leaf in params.get(layer, {}))
         }
         return replace(self, leaves=self.leaves | leaves, kept_statistics=self.kept_statistics | still)
 

@@ -164,8 +164,8 @@ def set_up(
         config.train.ema_decay,
         config.data.augment,
     )
-    made = (model, phases, variables, transferred, keras_layers, notes)
-    return Job(config, mesh, dataset, left_out, *made, options, clock, shared)
+    loaded = (variables, transferred, keras_layers, notes)
+    return Job(config, mesh, dataset, left_out, model, phases, *loaded, options, clock, shared)
 
 
 def _require_size(config: Config, model: Model) -> None:
@@ -247,7 +247,7 @@ def _initial_variables(
     """
     if source is None:
         return model.init(config.seed), None, ()
-    same_classes, other_inputs = True, None  # as far as a file can tell
+    same_classes, other_inputs, classifier = True, None, None  # as far as a file can tell
     notes: tuple[str, ...] = ()
     if source.is_dir():
         run = runs.load(source)
@@ -255,6 +255,7 @@ def _initial_variables(
         same_classes = run.classes == classes
     elif keras_layers is not None:
         network = keras_network.read(keras_layers, config.model.image_size)
+        classifier = network.classifier
         names, where = class_names.find(source, network.classes, None) if network.classes else (None, "")
         same_classes = names in (None, classes)
         loaded = keras_arrays.read(source, network.headed(HEAD, len(classes)))
@@ -273,7 +274,8 @@ def _initial_variables(
         source=str(source),
         same_classes=same_classes,
     )
-    return model.init(config.seed, merged), replace(report, other_inputs=other_inputs), notes
+    taken = report.classifier and (classifier or report.classifier)
+    return model.init(config.seed, merged), replace(report, other_inputs=other_inputs, classifier=taken), notes
 
 
 def _without_unreadable(dataset: Dataset, reporter: Reporter) -> tuple[Dataset, dict[str, list[str]]]:

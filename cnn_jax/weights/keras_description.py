@@ -10,6 +10,7 @@ from cnn_jax.files import parse_json
 from cnn_jax.models.keras_graph.network import Network
 from cnn_jax.models.keras_graph.network import read as read_network
 from cnn_jax.weights import hdf5, keras_v3
+from cnn_jax.weights.locate import locate
 
 RECORD = "keras_layers.json"
 """What a run directory has of the file that it began with."""
@@ -30,7 +31,7 @@ def read(path: Path) -> str | bytes | None:
 
 
 def network(path: Path, image_size: int | None = None) -> Network:
-    """The network that the file describes; errors name the file.
+    """The network that the file, or the file that a run began with, describes; errors name it.
 
     Args:
         image_size: rows and columns of the images, where the description leaves them open.
@@ -38,33 +39,43 @@ def network(path: Path, image_size: int | None = None) -> Network:
     Raises:
         WeightsError: there is no such file, it has no description, or one that cannot be read.
     """
-    try:
-        return read_network(read_versioned(path), image_size)
-    except WeightsError as error:
-        raise error if str(path) in str(error) else WeightsError(f"{path}: {error}") from error
+    return _network(_text(path), path, image_size)
 
 
-def of(model: ModelConfig, source: Path | None) -> str | None:
+def of(model: ModelConfig, source: Path | None = None) -> str | None:
     """The description of the network that is configured; None for those of this package.
 
     Args:
-        source: the file, or the run, that `model.weights` stands for.
+        source: the file, or the run, that `model.weights` stands for, where it was found already.
 
     Raises:
         WeightsError: it has none.
     """
     if model.name != "keras":
         return None
+    source = source or locate(model)
     assert source is not None, "ModelConfig asks for weights"
-    if source.is_file():
-        return read_versioned(source)
-    run = source.parent.parent if source.parent.name == "checkpoints" else source
+    text = _text(source)
+    _network(text, source, model.image_size)  # whose errors name the file
+    return text
+
+
+def _network(text: str, path: Path, image_size: int | None) -> Network:
+    try:
+        return read_network(text, image_size)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+
+
+def _text(path: Path) -> str:
+    """Of a file, or what a run, or the run that a checkpoint is of, has of the file that it began with."""
+    if not path.is_dir():
+        return read_versioned(path)
+    run = path.parent.parent if path.parent.name == "checkpoints" else path
     try:
         return (run / RECORD).read_text()
     except OSError as error:
-        raise WeightsError(
-            f"model.weights={source}: {run / RECORD} cannot be read ({error.strerror}): no run of model.name=keras"
-        ) from error
+        raise WeightsError(f"{run / RECORD} cannot be read ({error.strerror}): no run of model.name=keras") from error
 
 
 def read_versioned(path: Path) -> str:

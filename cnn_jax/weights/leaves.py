@@ -42,7 +42,9 @@ class LeafCollector:
         item: Group | Array,
         change: Callable[[np.ndarray], np.ndarray] = lambda array: array,
     ) -> None:
-        """Take the array of the file's `weight`, changed, as the leaf of `rule` in `layer`; float16 becomes float32, exactly.
+        """Take the array of the file's `weight`, changed, as the leaf of `rule` in `layer`.
+
+        Of float16, it becomes float32, exactly.
 
         Raises:
             WeightsError: no array, another name for one, not finite, a second for the same leaf, or see `Array.values`.

@@ -32,7 +32,7 @@ def own_cnn(ending: str = "softmax", units: int = 2, channels: int = 3, size: in
 
 
 def nested_mobilenet(top: str = "dense") -> keras.Model:
-    """A MobileNet inside of a Sequential with a scaling and two dense layers, and layers for training alone."""
+    """A MobileNet inside of a Sequential with a scaling by constants and one by statistics, and two dense layers."""
     keras.utils.clear_session()
     layers = keras.layers
     with quiet_keras():
@@ -44,6 +44,7 @@ def nested_mobilenet(top: str = "dense") -> keras.Model:
             layers.Input((SIZE, SIZE, 3)),
             layers.RandomFlip("horizontal"),
             layers.Rescaling(1 / 127.5, offset=-1),
+            layers.Normalization(),
             body,
             layers.GlobalAveragePooling2D(),
             layers.Dense(16, activation="relu"),
@@ -74,6 +75,9 @@ def randomise(model: keras.Model, seed: int = 0) -> keras.Model:
             weight.assign(rng.uniform(0.5, 1.5, shape))
         elif name not in ("count", "seed_generator_state"):
             weight.assign(rng.normal(0, 0.2, shape))
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization) and layer.input_mean is None:
+            layer.finalize_state()  # which only loading a file does
     return model
 
 

@@ -90,6 +90,12 @@ class Network:
         """How many it tells apart; None for a network that gives features."""
         return None if self.result == "features" else self.output_shapes[str(self.layers[-1].name)][1]
 
+    @property
+    def classifier(self) -> str | None:
+        """The layer that makes the logits; None without one that another can stand in for."""
+        index = None if self.result == "features" else _classifier(self.layers, self.output_shapes)
+        return None if index is None else str(self.layers[index].name)
+
     def headed(self, head: str, classes: int) -> "Network":
         """The same for training: its last dense layer is called `head` and tells so many classes apart.
 

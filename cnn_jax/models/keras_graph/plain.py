@@ -132,4 +132,4 @@ def nothing(fields: Fields) -> Converted:
 def augmentation(fields: Fields) -> Converted:
     """A layer that changes images in training: nothing in inference."""
     name, kind = fields.node.name, fields.node.kind
-    return Converted((), note=f"{name} ({kind}) changes images in training alone, and is left out: see --data.augment")
+    return Converted((), note=f"{name} ({kind}) changes images in training alone, and is left out: see --augment")
