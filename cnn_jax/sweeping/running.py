@@ -43,6 +43,8 @@ class Sweep:
     images: dict[str, int]
     """By split, of the first seed."""
     classes: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What was found in the data and left out, a line each."""
     reached: list[Reached]
     """What each of the planned runs came to."""
     stopped_by: int | None = None
@@ -86,6 +88,7 @@ def prepare(grid: Grid, workdir: Path, reporter: Reporter) -> Sweep:
         parameters,
         {name: len(split) for name, split in dataset.splits.items()},
         dataset.classes,
+        dataset.notes,
         [_before(run, supervision.lost()) for run in planned],
         shared=shared,
     )
@@ -192,6 +195,8 @@ def _introduce(sweep: Sweep, reporter: Reporter) -> None:
     sizes = ", ".join(f"{count} {name}" for name, count in sweep.images.items())
     reporter.line(f"sweep      {sweep.workdir}: {factors}" + (f", {before} runs are complete" if before else ""))
     reporter.line(f"data       {printable(config.data.dataset)}: {sizes}; {len(sweep.classes)} classes")
+    for note in sweep.notes:
+        reporter.line(f"           {printable(note)}")
     reporter.line(f"model      {config.model.name}, {config.model.image_size} pixels, {_epochs(config)}")
 
 

@@ -250,6 +250,8 @@ def _write_records(job: Job, workdir: Path, reporter: Reporter) -> None:
     write_atomically(workdir / "classes.json", json.dumps(job.dataset.classes))
     if job.transfer is not None:
         write_atomically(workdir / "weights.json", json.dumps(asdict(job.transfer), indent=1))
+    if job.dataset.left_out:
+        write_atomically(workdir / "left_out.json", json.dumps(job.dataset.left_out, indent=1))
     listed = [name for names in job.left_out.values() for name in names]
     if job.left_out:
         write_atomically(workdir / "unreadable.json", json.dumps(job.left_out, indent=1))
