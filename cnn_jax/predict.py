@@ -88,8 +88,9 @@ def _refused(found: "Sequence[Found]", reporter: "Reporter") -> dict[str, str]:
     kinds = {path: kind for path, kind in found if kind}
     reasons = {path: why_no_image(path, kind) for path, kind in kinds.items()}
     refused = {path: reason for path, reason in reasons.items() if reason}
-    for line in left_out.lines({path: kinds[path] for path in refused}):
-        reporter.line(f"files      {line}; each has a row")
+    if refused:
+        count = left_out.summary({path: kinds[path] for path in refused})
+        reporter.line(f"files      {len(refused):,} are no images that are read: {count}; each has a row that says why")
     return refused
 
 

@@ -100,7 +100,7 @@ def test_every_file_of_a_folder_is_a_row_read_or_not(
     }
     assert list(rows) == sorted(rows)
     printed = capsys.readouterr()
-    assert "files      5 files of other kinds are left out: .txt 2, " in printed.out
+    assert "files      5 are no images that are read: .txt 2, " in printed.out
     assert printed.err == "6 of 8 images could not be read\n"
 
 

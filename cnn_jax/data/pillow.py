@@ -148,7 +148,7 @@ def _unidentified(start: bytes) -> str:
         return "it is empty"
     if start[4:12] in HEIC_MARKS and not HAS_HEIF:
         return f"it is HEIC, which needs {INSTALL_HEIF}"
-    return f"its content is none of {', '.join(SUFFIXES)}, or is a kind of those that Pillow does not read"
+    return f"its content is none of {', '.join(SUFFIXES)}, or is damaged at its start"
 
 
 def _of_bytes(image: Any, background: Background) -> Any:

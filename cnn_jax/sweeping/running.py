@@ -43,8 +43,6 @@ class Sweep:
     images: dict[str, int]
     """By split, of the first seed."""
     classes: tuple[str, ...]
-    notes: tuple[str, ...]
-    """What was found in the data and left out, a line each."""
     reached: list[Reached]
     """What each of the planned runs came to."""
     stopped_by: int | None = None
@@ -52,6 +50,8 @@ class Sweep:
     seconds: float = 0.0
     """Wall time of this start."""
     shared: Shared = field(default_factory=Shared)
+    notes: tuple[str, ...] = ()
+    """What was found in the data and left out, a line each."""
 
     @property
     def rows(self) -> list[Row]:
@@ -88,9 +88,9 @@ def prepare(grid: Grid, workdir: Path, reporter: Reporter) -> Sweep:
         parameters,
         {name: len(split) for name, split in dataset.splits.items()},
         dataset.classes,
-        dataset.notes,
         [_before(run, supervision.lost()) for run in planned],
         shared=shared,
+        notes=dataset.notes,
     )
 
 
