@@ -79,8 +79,8 @@ def read(dataset: Dataset, path: Path) -> Dataset:
             splits[name] = _gather([place[id_] for id_ in ids])
     others = len(place) - len({id_ for ids in recorded.values() for id_ in ids})
     if others:
-        images = "1 image is" if others == 1 else f"{others:,} images are"
-        notes = (*notes, f"{images} left out: {path.name} does not list them, they came since or were left out then")
+        images, them = ("1 image is", "it") if others == 1 else (f"{others:,} images are", "them")
+        notes = (*notes, f"{images} left out: {path.name} does not list {them} (newer, or left out then too)")
     return replace(dataset, splits=splits, notes=notes)
 
 
