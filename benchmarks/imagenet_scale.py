@@ -44,7 +44,7 @@ def made_up(folder: Path, files: list[Path], examples: int) -> Dataset:
     labels = (np.arange(examples) * CLASSES // examples).astype(np.int32)
     dots = "./" * 9  # as long as ImageNet's n01440764/n01440764_10026.JPEG
     ids = Names.of(f"{classes[label]}/{dots}{i % len(files):02d}.JPEG" for i, label in enumerate(labels))
-    return Dataset("synthetic", classes, {UNSPLIT: Split(ids, labels, FileImages(ids, str(folder)))})
+    return Dataset("synthetic", classes, {UNSPLIT: Split(ids, labels, FileImages(ids, str(folder), "white"))})
 
 
 def main() -> None:

@@ -128,11 +128,17 @@ def to_json(config: Config) -> str:
 def from_json(text: str, where: str) -> Config:
     """The inverse of `to_json`; `where` is the file that an error names. Fields left out take their defaults.
 
+    But for `data.background`: what was written before there was this field means `drop`, so that a run goes on, and is
+    evaluated, as it began.
+
     Raises:
         ConfigError: not JSON, an unknown field, a wrong type or an impossible value.
     """
     try:
-        return _build(Config, parse_json(text), "")
+        value = parse_json(text)
+        if isinstance(value, dict) and isinstance(value.get("data"), dict):
+            value["data"].setdefault("background", "drop")
+        return _build(Config, value, "")
     except (ConfigError, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from error
 

@@ -83,7 +83,9 @@ def main(argv: Sequence[str]) -> int:
     print(f"written    {printable(str(output))} ({written / 1e6:.2f} MB)")
     if arguments.top:
         print(f"           {printable(str(classes))}")
+    background = run.config.data.background
     print(f"resize     {run.resize}, as in training, before you hand images over")
+    print(f"colours    upright by EXIF, transparency {'dropped' if background == 'drop' else f'on {background}'}")
     print(f"takes      images [b, {size}, {size}, 3] of 0 to 255; gives {gives} [b, {', '.join(map(str, shape))}]")
     if is_remote(output):
         print(f"fetch      gcloud storage cp {output} .")

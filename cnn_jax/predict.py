@@ -4,7 +4,8 @@
     python -m cnn_jax.predict photos --model.name=mobilenet --model.weights=imagenet
 
 Takes files, folders and quoted patterns. With --output=FILE.csv or FILE.jsonl, any number of images is streamed into
-the file; an image that cannot be read becomes a row with the error.
+the file. Every file of a folder is a row: what has no image's suffix is told by its content, and what cannot be read is
+a row with the reason.
 """
 
 import csv
@@ -25,7 +26,9 @@ from cnn_jax.files import replacing, writing
 from cnn_jax.weights.options import PretrainedConfig
 
 if TYPE_CHECKING:
-    from cnn_jax.evaluation.classifier import FileResult
+    from cnn_jax.data.paths import Found
+    from cnn_jax.evaluation.classifier import Classifier, FileResult
+    from cnn_jax.training.logs import Reporter
 
 HEADER = ("path", "rank", "class_index", "class_name", "probability")
 SUFFIXES = (".csv", ".jsonl")
@@ -58,22 +61,46 @@ class Arguments:
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, classify, print or write; returns the exit code."""
     arguments = cli.parse(Arguments, argv, door="predict", description=__doc__)
-    from cnn_jax.data.paths import expand  # JAX and TensorFlow load only once the flags are right
+    from cnn_jax.data.paths import everything  # JAX and TensorFlow load only once the flags are right
     from cnn_jax.training.logs import Reporter
 
-    paths, reporter = expand(arguments.paths), Reporter()
+    found, reporter = everything(arguments.paths), Reporter()
     classifier = inference.open_classifier(arguments.checkpoint, arguments.model, reporter.line)
+    refused = _refused(found, reporter)
     unreadable = 0
-    with _writer(arguments, classifier.classes) as write, reporter.bar("predict", len(paths), "images") as bar:
-        for result in classifier.files(paths):
+    with _writer(arguments, classifier.classes) as write, reporter.bar("predict", len(found), "images") as bar:
+        for result in _results(classifier, [path for path, _ in found], refused):
             unreadable += result.error is not None
             write(result)
             bar.advance(1)
     if arguments.output is not None:
-        reporter.line(f"written    {arguments.output}: {len(paths) - unreadable} images")
+        reporter.line(f"written    {arguments.output}: {len(found) - unreadable} images")
     if unreadable:
-        print(f"{unreadable} of {len(paths)} images could not be read", file=sys.stderr)
-    return cli.EXIT_FAILED if unreadable == len(paths) else 0
+        print(f"{unreadable} of {len(found)} images could not be read", file=sys.stderr)
+    return cli.EXIT_FAILED if unreadable == len(found) else 0
+
+
+def _refused(found: "Sequence[Found]", reporter: "Reporter") -> dict[str, str]:
+    """Why what is no image, by name and content, is none, by its path; how many there are is said."""
+    from cnn_jax.data.paths import why_no_image
+    from cnn_jax.data.sources import left_out
+
+    kinds = {path: kind for path, kind in found if kind}
+    reasons = {path: why_no_image(path, kind) for path, kind in kinds.items()}
+    refused = {path: reason for path, reason in reasons.items() if reason}
+    if refused:
+        count = left_out.summary({path: kinds[path] for path in refused})
+        reporter.line(f"files      {len(refused):,} are no images that are read: {count}; each has a row that says why")
+    return refused
+
+
+def _results(classifier: "Classifier", paths: Sequence[str], refused: dict[str, str]) -> "Iterator[FileResult]":
+    """A result for each path, in this order."""
+    from cnn_jax.evaluation.classifier import FileResult
+
+    results = classifier.files([path for path in paths if path not in refused])
+    for path in paths:
+        yield FileResult(path, None, refused[path]) if path in refused else next(results)
 
 
 def rows(result: "FileResult", classes: Sequence[str], count: int) -> list[dict[str, Any]]:

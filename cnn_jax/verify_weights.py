@@ -73,7 +73,7 @@ def _read(arguments: Arguments, size: int) -> "np.ndarray":
 
     assert arguments.images is not None
     paths = expand([arguments.images])[: arguments.count]
-    read = readable_batches(FileImages.of(paths), len(paths), Resize(size), len(paths))
+    read = readable_batches(FileImages.of(paths, "drop"), len(paths), Resize(size), len(paths))
     batches = [batch["image"][batch["mask"]] for batch in read]
     if not batches:
         raise DataError(f"--images={arguments.images}: none of the first {len(paths)} images can be read")

@@ -54,6 +54,8 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     "data.split": [(0.8, 0.2), (0.5, 0.2, 0.2), (0.0, 1.0, 0.0), (1.2, -0.2, 0.0), (NAN, 0.5, 0.5), ()],
     "data.classes": [(), ("cat",), ("cat", "dog", "cat")],
     "data.unreadable": ["ignore"],
+    "data.background": ["transparent"],
+    "data.class_order": ["alphabetical"],
     "data.exclude": [""],
     "data.separator": [""],
     "data.separator_at": ["end"],
@@ -373,6 +375,12 @@ def test_json_holds_every_field() -> None:
 def test_fields_left_out_of_json_take_their_defaults() -> None:
     assert from_json("{}", "config.json") == Config()
     assert from_json('{"model": {"alpha": 0.5}}', "config.json") == Config(model=ModelConfig(alpha=0.5))
+
+
+def test_what_was_written_before_there_was_a_background_dropped_transparency() -> None:
+    assert Config().data.background == "white"
+    assert from_json('{"data": {"batch_size": 8}}', "config.json").data.background == "drop"
+    assert from_json(to_json(Config()), "config.json").data.background == "white"
 
 
 def test_a_whole_number_in_json_is_fine_where_a_float_belongs() -> None:

@@ -76,6 +76,34 @@ def test_json_lines_hold_the_same_and_the_error_under_its_own_name(run: Path, ph
     assert set(rows[-1]) == {"path", "error"}
 
 
+def test_every_file_of_a_folder_is_a_row_read_or_not(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 8, 3), dtype=np.uint8)
+    write_image(tmp_path / "photos/deep/a.png", pixels)
+    (tmp_path / "photos/b").write_bytes((tmp_path / "photos/deep/a.png").read_bytes())
+    (tmp_path / "photos/linked").symlink_to(tmp_path / "photos/deep")
+    (tmp_path / "photos/gone.txt").symlink_to(tmp_path / "nowhere")
+    for name in ("c.mp4", ".d.png", "e.jpg", "f.txt"):
+        (tmp_path / "photos" / name).write_bytes(b"no image")
+    output = tmp_path / "out.jsonl"
+    assert predict.main([f"--checkpoint={run}", f"--output={output}", "--top=1", str(tmp_path / "photos")]) == 0
+    rows = {row["path"]: row for row in map(json.loads, output.read_text().splitlines())}
+    reasons = {str(Path(path).relative_to(tmp_path / "photos")): row.get("error") for path, row in rows.items()}
+    none = "its content is none of JPEG"
+    assert [reasons.pop(name) for name in ("b", "deep/a.png")] == [None, None]
+    assert [reasons.pop(name).startswith(none) for name in ("c.mp4", "e.jpg", "f.txt")] == [True, True, True]
+    assert reasons == {
+        ".d.png": "not looked at: hidden",
+        "linked": "not looked at: link to a folder",
+        "gone.txt": "not looked at: it is no regular file",
+    }
+    assert list(rows) == sorted(rows)
+    printed = capsys.readouterr()
+    assert "files      5 are no images that are read: .txt 2, " in printed.out
+    assert printed.err == "6 of 8 images could not be read\n"
+
+
 def test_without_an_output_the_classes_are_printed(run: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict.main([f"--checkpoint={run}", "--top=2", str(photos)]) == 0
     printed = capsys.readouterr()

@@ -7,6 +7,9 @@ from typing import Literal
 from cnn_jax.config.augment import AugmentConfig
 from cnn_jax.validation import check_types, require
 
+Background = Literal["white", "black", "drop"]
+"""What shows through transparent pixels: a colour, or with "drop" the one that is stored there, as in Keras."""
+
 DATASET_FORMS = "folder:DIR, flat:DIR, tfds:NAME, digits or shapes"
 
 
@@ -26,7 +29,9 @@ class DataConfig:
     split: tuple[float, float, float] = (0.8, 0.2, 0.0)
     """Shares of train, validation and test where the data set does not come split; drawn by `seed`, class by class."""
     classes: tuple[str, ...] | None = None
-    """The classes to use, in this order; None is all of them in alphabetical order."""
+    """The classes to use, in this order; None is all of them, in the order of `class_order`."""
+    class_order: Literal["characters", "natural"] = "characters"
+    """Of all classes: `characters` is Keras' order (1, 10, 2), `natural` counts the numbers in names (1, 2, 10)."""
     exclude: str | None = None
     """A text file that names an image a line, absolute or relative to the data set's folder: those are left out."""
     separator: str = "."
@@ -45,6 +50,8 @@ class DataConfig:
     """How pixels are made up in resizing."""
     antialias: bool = False
     """Average over all pixels that become one where an image gets smaller, as Pillow does; Keras' data sets do not."""
+    background: Background = "white"
+    """What shows through transparent pixels, as on a screen; `drop` shows what is stored there, as Keras does."""
     unreadable: Literal["error", "skip"] = "error"
     """What to do about image files that cannot be read: stop and name the first, or find all first and go on."""
     memory_megabytes: int = 2048

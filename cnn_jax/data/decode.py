@@ -1,88 +1,70 @@
-"""From the bytes of an image file to its pixels, as Pillow's `convert("RGB")` gives them, the right way up.
+"""From the bytes of an image file to its pixels inside a TensorFlow graph, as `cnn_jax.data.pillow` gives them.
 
-TensorFlow decodes JPEG and PNG on its own threads. With the accurate integer transform (libjpeg's `islow`), its JPEG
-pixels are Pillow's, bit for bit, and so those of Keras' `load_img`; TensorFlow's default, which Keras'
-`image_dataset_from_directory` takes, is a faster and coarser transform (up to some twenty steps of 255 away).
-Pillow decodes what TensorFlow gets wrong or has no decoder for: CMYK, BMP with a palette, GIF whose first picture is
-smaller than the canvas, WebP. `cnn_jax.data.pillow` decodes all of it in the same way without TensorFlow.
+TensorFlow decodes JPEG on its own threads, twice as fast as Pillow can be called from a graph. With the accurate
+integer transform (libjpeg's `islow`), its pixels are Pillow's, bit for bit, and so those of Keras' `load_img`;
+TensorFlow's default, which Keras' `image_dataset_from_directory` takes, is a faster and coarser transform (up to some
+twenty steps of 255 away). Everything else is decoded by Pillow, which lets go of Python's lock meanwhile and is as fast
+as TensorFlow at PNG. It also reads what TensorFlow refuses, so that whatever is read in one place is read in all.
 """
 
 from typing import Any
 
 import numpy as np
 
+from cnn_jax.config.data import Background
 from cnn_jax.data import pillow
-from cnn_jax.data.pillow import LOOKED_AT, MAX_PIXELS
+from cnn_jax.data.pillow import MAX_PIXELS
 from cnn_jax.data.tensorflow import tf
 from cnn_jax.errors import DataError
 
-PNG_HEADER = 24
-"""Bytes up to the end of width and height, which begin at byte 16."""
+ORIENTED = r"\C*(?:Exif|eXIf|tiff:Orientation)\C*"
+"""What a file has somewhere that says how to turn it: in EXIF, or in XMP."""
 
 
-def decode(encoded: Any, ratio: int = 1) -> Any:
-    """The bytes of an image file, string[], to uint8[h, w, 3], inside a TensorFlow graph.
+def decode(encoded: Any, background: Background, ratio: int = 1) -> Any:
+    """The bytes of an image file, string[], to uint8[h, w, 3], inside a TensorFlow graph; see `pillow.as_rgb`.
 
-    16-bit channels become their high byte, transparency is dropped, of an animation the first picture is taken, and
-    EXIF orientation is applied. Raises OpError for what cannot be read, and for more than `MAX_PIXELS`.
+    Raises OpError for what cannot be read, and for more than `MAX_PIXELS`.
 
     Args:
         ratio: 1, 2, 4 or 8. Most JPEG files give a picture so many times smaller, in less time: all of the file is
             read and the same files are refused, but fewer pixels are computed. Other files come as they are.
     """
-    signature = tf().strings.substr(encoded, 0, 8)
-    is_jpeg = tf().equal(tf().strings.substr(signature, 0, 3), b"\xff\xd8\xff")
-    is_png = tf().equal(signature, b"\x89PNG\r\n\x1a\n") & (tf().strings.length(encoded) >= PNG_HEADER)
+    encoded = tf().convert_to_tensor(encoded)  # NumPy would cut off zeros at the end of bytes
+    is_jpeg = tf().equal(tf().strings.substr(encoded, 0, 3), b"\xff\xd8\xff")
     pixels = tf().cond(
-        is_jpeg,
-        lambda: _decode_jpeg(encoded, ratio),
-        lambda: tf().cond(is_png, lambda: _decode_png(encoded), lambda: _pillow(encoded)),
+        is_jpeg, lambda: _decode_jpeg(encoded, background, ratio), lambda: _with_pillow(encoded, background)
     )
-    has_exif = tf().strings.regex_full_match(tf().strings.substr(encoded, 0, LOOKED_AT), r"\C*(?:Exif|eXIf)\C*")
-    pixels = tf().cond(has_exif, lambda: _turn_upright(pixels, encoded), lambda: pixels)
     return tf().ensure_shape(pixels, (None, None, 3))
 
 
-def _decode_jpeg(encoded: Any, ratio: int) -> Any:
+def _decode_jpeg(encoded: Any, background: Background, ratio: int) -> Any:
+    """In a data set of its own: no other graph goes on after an error. Then Pillow reads it, or refuses."""
+    data = tf().data.Dataset
+    one = data.from_tensors(encoded).map(lambda content: _by_tensorflow(content, ratio)).ignore_errors()
+    nothing = data.from_tensors(np.zeros((0, 0, 3), np.uint8))
+    pixels = one.concatenate(nothing).take(1).get_single_element()
+    return tf().cond(
+        tf().size(pixels) > 0, lambda: _upright(pixels, encoded), lambda: _with_pillow(encoded, background)
+    )
+
+
+def _by_tensorflow(encoded: Any, ratio: int) -> Any:
+    """The pixels as stored; none where Pillow is to decide: of CMYK, in one of its forms, and of what is too large."""
     height, width, channels = tf().unstack(tf().image.extract_jpeg_shape(encoded, tf().int64), num=3)
     return tf().cond(
-        (channels > 3) | (height * width > MAX_PIXELS),  # CMYK, in one of its forms; what is too large is refused there
-        lambda: _pillow(encoded),
+        (channels > 3) | (height * width > MAX_PIXELS),
+        lambda: tf().zeros((0, 0, 3), tf().uint8),
         lambda: tf().io.decode_jpeg(encoded, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE"),
     )
 
 
-def _decode_png(encoded: Any) -> Any:
-    header = tf().io.decode_raw(tf().strings.substr(encoded, PNG_HEADER - 8, 8), tf().int32, little_endian=False)
-    return tf().cond(
-        tf().reduce_prod(tf().cast(header, tf().int64)) > MAX_PIXELS,
-        lambda: _pillow(encoded),  # which refuses it
-        lambda: tf().io.decode_png(encoded, channels=3),
-    )
+def _upright(pixels: Any, encoded: Any) -> Any:
+    oriented = tf().strings.regex_full_match(encoded, ORIENTED)
+    return tf().cond(oriented, lambda: _turned(pixels, encoded), lambda: pixels)
 
 
-def _pillow(encoded: Any) -> Any:
-    pixels, reason = tf().numpy_function(_decode_with_pillow, [encoded], (tf().uint8, tf().string), stateful=False)
-    readable = tf().raw_ops.Assert(condition=tf().equal(reason, b""), data=[reason])
-    # None where it ran at once, outside of a graph
-    with tf().control_dependencies([] if readable is None else [readable]):
-        return tf().ensure_shape(tf().identity(pixels), (None, None, 3))
-
-
-def _decode_with_pillow(encoded: bytes | np.ndarray) -> tuple[np.ndarray, bytes]:
-    """Pixels, and why there are none: TensorFlow would print the traceback of an error that is raised in here."""
-    try:
-        return pillow.pixels(_content(encoded)), b""
-    except DataError as error:
-        return np.zeros((0, 0, 3), np.uint8), str(error).encode("utf-8", "replace")
-
-
-def _content(encoded: bytes | np.ndarray) -> bytes:
-    """The bytes, which TensorFlow gives as an array without axes when it runs outside of graphs."""
-    return encoded if isinstance(encoded, bytes) else encoded.item()
-
-
-def _turn_upright(pixels: Any, encoded: Any) -> Any:
+def _turned(pixels: Any, encoded: Any) -> Any:
     turns = tf().numpy_function(_turns, [encoded], tf().bool, stateful=False)
     transpose, flip_rows, flip_columns = tf().unstack(tf().ensure_shape(turns, (3,)))
     pixels = tf().cond(transpose, lambda: tf().transpose(pixels, (1, 0, 2)), lambda: pixels)
@@ -92,3 +74,29 @@ def _turn_upright(pixels: Any, encoded: Any) -> Any:
 
 def _turns(encoded: bytes | np.ndarray) -> np.ndarray:
     return np.asarray(pillow.turns(_content(encoded)))
+
+
+def _with_pillow(encoded: Any, background: Background) -> Any:
+    pixels, reason = tf().numpy_function(
+        lambda content: _pixels_or_reason(_content(content), background),
+        [encoded],
+        (tf().uint8, tf().string),
+        stateful=False,
+    )
+    readable = tf().raw_ops.Assert(condition=tf().equal(reason, b""), data=[reason])
+    # None where it ran at once, outside of a graph
+    with tf().control_dependencies([] if readable is None else [readable]):
+        return tf().ensure_shape(tf().identity(pixels), (None, None, 3))
+
+
+def _pixels_or_reason(encoded: bytes, background: Background) -> tuple[np.ndarray, bytes]:
+    """Pixels, and why there are none: TensorFlow would print the traceback of an error that is raised in here."""
+    try:
+        return pillow.decode(encoded, background), b""
+    except DataError as error:
+        return np.zeros((0, 0, 3), np.uint8), str(error).encode("utf-8", "replace")
+
+
+def _content(encoded: bytes | np.ndarray) -> bytes:
+    """The bytes, which TensorFlow gives as an array without axes when it runs outside of graphs."""
+    return encoded if isinstance(encoded, bytes) else encoded.item()

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from cnn_jax.data import pillow
 from cnn_jax.data.preprocess import Resize
-from cnn_jax.data.sources import IMAGE_SUFFIXES, FileImages, Images, image_files
+from cnn_jax.data.sources import IMAGE_SUFFIXES, FileImages, image_files, left_out
 from cnn_jax.data.sources.folders import require_file, subfolders
 from cnn_jax.data.stream import PARALLEL_CALLS, Batch
 from cnn_jax.data.tensorflow import first_line, read_errors, tf
@@ -29,32 +30,65 @@ AHEAD = 3
 """Batches of images that are read before they are asked for, so that the network does not wait."""
 
 
+Found = tuple[str, str]
+"""A file or folder, and of what kind it is where it is not taken for an image (see `left_out`), else nothing."""
+
+
 def expand(names: Sequence[str | Path]) -> list[str]:
     """The files that `names` stand for, in their order: files as they are, folders and patterns (`*`, `**`) sorted.
 
     Folders give their image files at any depth; patterns the image files and folders that match.
 
     Raises:
+        DataError: a name that stands for nothing or for no image, or a folder that cannot be read.
+    """
+    return [path for name in names for path in _images(name, _expand_one(os.path.expanduser(name)))]
+
+
+def everything(names: Sequence[str | Path]) -> list[Found]:
+    """As `expand`, with all else that lies in the folders or matches the patterns in its place among the images.
+
+    Raises:
         DataError: a name that stands for nothing, or a folder that cannot be read.
     """
-    return [path for name in names for path in _expand_one(os.path.expanduser(name))]
+    return [found for name in names for found in _expand_one(os.path.expanduser(name))]
 
 
-def _expand_one(name: str) -> list[str]:
+def why_no_image(path: str, kind: str) -> str:
+    """Why nothing can be read from what is no image by its name; empty where its content is one all the same."""
+    if os.path.isdir(path) or is_remote(path) or kind == left_out.HIDDEN:
+        return f"not looked at: {kind}"
+    if not os.path.isfile(path):
+        return "not looked at: it is no regular file"
+    try:
+        with open(path, "rb") as file:
+            return pillow.why_not(file)
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _images(name: str | Path, found: list[Found]) -> list[str]:
+    images = [path for path, kind in found if not kind]
+    if not images:
+        raise DataError(f"{name}: there are no images ({', '.join(IMAGE_SUFFIXES)})")
+    return images
+
+
+def _expand_one(name: str) -> list[Found]:
     if is_remote(name):
         return _expand_remote(name)
     if os.path.isfile(name):
-        return [name]
+        return [(name, "")]
     if os.path.isdir(name):
-        found = image_files(name)
+        found = _below(name)
     elif glob.has_magic(name):
         _require_folders(name)
         matches = sorted(glob.glob(name, recursive=True))
-        found = list(dict.fromkeys(path for match in matches for path in _images_at(match)))
+        found = list(dict.fromkeys(each for match in matches for each in _at(match)))
     else:
         raise DataError(f"{name}: there is no such file or folder")
     if not found:
-        raise DataError(f"{name}: there are no images ({', '.join(IMAGE_SUFFIXES)})")
+        raise DataError(f"{name}: there is nothing in it")
     return found
 
 
@@ -68,40 +102,59 @@ def _require_folders(pattern: str) -> None:
                 subfolders(Path(folder))
 
 
-def _expand_remote(name: str) -> list[str]:
-    """As `_expand_one`; there are no folders but the beginnings of names, so what has no images is not there either."""
+def _expand_remote(name: str) -> list[Found]:
+    """As `_expand_one`; there are no folders but the beginnings of names, so what has no files is not there either."""
     path = as_path(name)
     if path.is_file():
-        return [str(path)]
-    found = image_files(path)
+        return [(str(path), "")]
+    found = _below(str(path))
     if not found and "**" in name:
         raise DataError(f"{name}: ** is for patterns of this machine; name the folder, for all images below it")
     if not found and glob.has_magic(name):
         bucket, *rest = path.parts[2:]
         matches = sorted(str(match) for match in as_path(f"{REMOTE}{bucket}").glob("/".join(rest)))
-        found = list(dict.fromkeys(path for match in matches for path in _images_at(match)))
+        found = list(dict.fromkeys(each for match in matches for each in _at(match)))
     if not found:
         raise DataError(f"{name}: there is no such image, and there are no images below it")
     return found
 
 
-def _images_at(path: str) -> list[str]:
-    if os.path.isdir(path) or (is_remote(path) and not path.lower().endswith(IMAGE_SUFFIXES)):
-        return image_files(path)
-    if not path.lower().endswith(IMAGE_SUFFIXES):
-        return []
+def _below(folder: str) -> list[Found]:
+    """All that is found in a folder, sorted by path; of folders that are not looked into, the folder."""
+    others: list[Found] = []
+    images = image_files(folder, passed=lambda entry, kind: others.append((entry.path, kind)))
+    return sorted([*((path, "") for path in images), *others])
+
+
+def _at(path: str) -> list[Found]:
+    is_image = path.lower().endswith(IMAGE_SUFFIXES)
+    if os.path.isdir(path) or (is_remote(path) and not is_image):
+        return _below(path)
+    if not is_image:
+        return [(path, left_out.kind_of_file(os.path.basename(path)))]
     require_file(path, is_remote(path) or os.path.isfile(path))
-    return [path]
+    return [(path, "")]
 
 
-def readable_batches(images: Images, count: int, resize: Resize, batch_size: int) -> Generator[Batch, None, None]:
+class Readable(Protocol):
+    """Images by number, as far as they are read one by one."""
+
+    def array(self, index: int) -> np.ndarray:
+        """Uint8[h, w, 1 or 3]; raises DataError, with the reason, for an image that cannot be read."""
+
+
+def readable_batches(images: Readable, count: int, resize: Resize, batch_size: int) -> Generator[Batch, None, None]:
     """The first `count` images that can be read, in order, as `image`, `index` and `mask`.
 
     An image that cannot be read is left out: its index is missing. The last batch is filled up with zeros. Close it, to
     stop the threads that read.
     """
-    found = _readable if count <= HANDFUL else _readable_in_graph
-    with contextlib.closing(found(images, count, resize, AHEAD * batch_size)) as readable:
+    ahead = AHEAD * batch_size
+    if count > HANDFUL and isinstance(images, FileImages):
+        found = _readable_in_graph(images, count, resize, ahead)
+    else:
+        found = _readable(images, count, resize, ahead)
+    with contextlib.closing(found) as readable:
         while chosen := list(itertools.islice(readable, batch_size)):
             image = np.zeros((batch_size, resize.size, resize.size, 3), np.uint8)
             index = np.zeros(batch_size, np.int64)
@@ -110,7 +163,9 @@ def readable_batches(images: Images, count: int, resize: Resize, batch_size: int
             yield {"image": image, "index": index, "mask": np.arange(batch_size) < len(chosen)}
 
 
-def _readable(images: Images, count: int, resize: Resize, ahead: int) -> Generator[tuple[int, np.ndarray], None, None]:
+def _readable(
+    images: Readable, count: int, resize: Resize, ahead: int
+) -> Generator[tuple[int, np.ndarray], None, None]:
     """Number and pixels of each image that can be read; as many threads as there are cores read `ahead` of the user."""
 
     def load(index: int) -> np.ndarray | None:
@@ -136,7 +191,7 @@ def _readable(images: Images, count: int, resize: Resize, ahead: int) -> Generat
 
 
 def _readable_in_graph(
-    images: Images, count: int, resize: Resize, ahead: int
+    images: FileImages, count: int, resize: Resize, ahead: int
 ) -> Generator[tuple[int, np.ndarray], None, None]:
     """As `_readable`, on TensorFlow's threads."""
 
@@ -151,20 +206,11 @@ def _readable_in_graph(
         yield int(index), pixels
 
 
-def read(path: str, resize: Resize) -> np.ndarray:
-    """An image file as the network takes it, uint8[s, s, 3].
-
-    Raises:
-        DataError: why it cannot be read.
-    """
-    return resize.array(FileImages.of([path]).array(0))
-
-
-def why_unreadable(images: Images, index: int) -> str:
+def why_unreadable(images: Readable, index: int) -> str:
     """What is wrong with an image that cannot be read, in one line."""
     try:
         images.array(index)
-        if "tensorflow" in sys.modules:  # which may have read it, and refuses what Pillow reads
+        if "tensorflow" in sys.modules and isinstance(images, FileImages):  # which may refuse what Pillow reads
             images.load(index)
     except DataError as error:
         return str(error).splitlines()[0]

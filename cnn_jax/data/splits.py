@@ -87,7 +87,7 @@ def read(dataset: Dataset, path: Path) -> Dataset:
     """
     recorded = read_ids(path)
     place = {id_: (split, i) for split in dataset.splits.values() for i, id_ in enumerate(split.ids)}
-    splits = {}
+    splits, notes = {}, dataset.notes
     for name, ids in recorded.items():
         gone = [id_ for id_ in ids if id_ not in place]
         if gone:
@@ -97,7 +97,11 @@ def read(dataset: Dataset, path: Path) -> Dataset:
             )
         if ids:
             splits[name] = _gather([place[id_] for id_ in ids])
-    return replace(dataset, splits=splits)
+    others = len(place) - len({id_ for ids in recorded.values() for id_ in ids})
+    if others:
+        images, them = ("1 image is", "it") if others == 1 else (f"{others:,} images are", "them")
+        notes = (*notes, f"{images} left out: {path.name} does not list {them} (newer, or left out then too)")
+    return replace(dataset, splits=splits, notes=notes)
 
 
 def read_ids(path: Path) -> dict[str, list[str]]:

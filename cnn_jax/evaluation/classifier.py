@@ -1,6 +1,5 @@
 """A trained network, ready to name what is on images."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from cnn_jax.compiling import jit
-from cnn_jax.data.paths import expand, readable_batches, why_unreadable
+from cnn_jax.config.data import Background
+from cnn_jax.data.given import Image, are_paths, given
+from cnn_jax.data.paths import Readable, expand, readable_batches, why_unreadable
 from cnn_jax.data.preprocess import Resize
-from cnn_jax.data.sources import ArrayImages, FileImages, Images
+from cnn_jax.data.sources import FileImages
 from cnn_jax.errors import DataError
 from cnn_jax.evaluation.evaluator import run_ahead
 from cnn_jax.models.chain import Variables
@@ -50,26 +51,29 @@ class Classifier:
     variables: Variables
     classes: tuple[str, ...]
     resize: Resize
+    background: Background = "white"
+    """What shows through transparent pixels, as in training."""
 
-    def __call__(self, images: np.ndarray | str | Path | Sequence[str | Path]) -> Classified:
-        """Classify images of any size, resized as in training.
+    def __call__(self, images: Image | Sequence[Image]) -> Classified:
+        """Classify images of any size, with the right way up, background and resizing of training.
 
         Args:
-            images: uint8[n, h, w, 3 or 1], one image uint8[h, w, 3 or 1], or paths of files, folders and patterns.
+            images: a path of a file, a folder (the files at any depth that have an image's suffix) or a pattern; the
+                bytes of an image file or a file object opened in binary mode; a Pillow image; an array of 0 to 255,
+                uint8[h, w], uint8[h, w, 1 to 4] (2 and 4: with alpha) or uint8[n, h, w, 1 to 4]; or a list of those.
 
         Raises:
-            DataError: an array of another kind, a path that stands for nothing, or a file that cannot be read.
+            DataError: something else, an array of another kind, a path that stands for nothing, or an image that
+                cannot be read; the message names it.
         """
-        if isinstance(images, str | os.PathLike):
-            images = [images]
-        if not isinstance(images, np.ndarray):
-            results = list(self.stream(images))
-            for result in results:
-                if result.error is not None:
-                    raise DataError(f"{result.path} cannot be read as an image: {result.error}")
+        if are_paths(images):
+            results = list(self.stream(images if isinstance(images, list | tuple) else [images]))
         else:
-            pixels = _checked(images)
-            results = list(self._run(ArrayImages(pixels), [f"image {i}" for i in range(len(pixels))]))
+            found = given(images, self.background)
+            results = list(self._run(found, found.names))
+        for result in results:
+            if result.error is not None:
+                raise DataError(f"{result.path} cannot be read as an image: {result.error}")
         empty = np.zeros((0, len(self.classes)), np.float32)
         probabilities = (
             np.stack([r.probabilities for r in results if r.probabilities is not None]) if results else empty
@@ -86,9 +90,17 @@ class Classifier:
 
     def files(self, paths: Sequence[str]) -> Iterator[FileResult]:
         """The same for files alone; one that is gone is a result with an error too."""
-        return self._run(FileImages.of(paths), paths)
+        return self._run(FileImages.of(paths, self.background), paths)
 
-    def _run(self, images: Images, names: Sequence[str]) -> Iterator[FileResult]:
+    def pixels(self, path: str) -> np.ndarray:
+        """An image file as the network takes it, uint8[s, s, 3].
+
+        Raises:
+            DataError: why it cannot be read.
+        """
+        return self.resize.array(FileImages.of([path], self.background).array(0))
+
+    def _run(self, images: Readable, names: Sequence[str]) -> Iterator[FileResult]:
         """A result for each image, in order."""
         batch_size = min(LARGEST_BATCH, 1 << max(len(names) - 1, 0).bit_length())  # few sizes: each is compiled
         done = 0
@@ -100,7 +112,7 @@ class Classifier:
                 done = int(index) + 1
         yield from self._failures(images, names, done, len(names))
 
-    def _failures(self, images: Images, names: Sequence[str], start: int, stop: int) -> Iterator[FileResult]:
+    def _failures(self, images: Readable, names: Sequence[str], start: int, stop: int) -> Iterator[FileResult]:
         for index in range(start, stop):
             yield FileResult(names[index], None, why_unreadable(images, index))
 
@@ -119,13 +131,3 @@ def top(probabilities: np.ndarray, count: int) -> list[tuple[int, float]]:
     """The `count` most probable classes of float[classes], as index and probability, best first, ties by index."""
     best = np.argsort(-probabilities, kind="stable")[:count]
     return [(int(index), float(probabilities[index])) for index in best]
-
-
-def _checked(images: np.ndarray) -> np.ndarray:
-    pixels = images[None] if images.ndim == 3 else images
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] not in (1, 3):
-        raise DataError(
-            f"images must be uint8[n, h, w, 3], values of 0 to 255 and no normalisation; "
-            f"this is {images.dtype}{list(images.shape)}"
-        )
-    return pixels

@@ -11,7 +11,6 @@ import numpy as np
 
 from cnn_jax import html
 from cnn_jax.compiling import jit
-from cnn_jax.data.paths import read
 from cnn_jax.errors import DataError
 from cnn_jax.evaluation import chain_walk, feature_maps, saliency
 from cnn_jax.evaluation.album import Album, Picture, file_name
@@ -95,7 +94,7 @@ class Explainer:
     def _image(self, number: int, path: str) -> dict[str, Any]:
         """What the template needs for an image, or for one that cannot be read."""
         try:
-            pixels = read(path, self.classifier.resize)
+            pixels = self.classifier.pixels(path)
         except DataError as error:
             self.failed.append(path)
             return {"path": path, "error": str(error)}

@@ -50,6 +50,8 @@ class Sweep:
     seconds: float = 0.0
     """Wall time of this start."""
     shared: Shared = field(default_factory=Shared)
+    notes: tuple[str, ...] = ()
+    """What was found in the data and left out, a line each."""
 
     @property
     def rows(self) -> list[Row]:
@@ -88,6 +90,7 @@ def prepare(grid: Grid, workdir: Path, reporter: Reporter) -> Sweep:
         dataset.classes,
         [_before(run, supervision.lost()) for run in planned],
         shared=shared,
+        notes=dataset.notes,
     )
 
 
@@ -192,6 +195,8 @@ def _introduce(sweep: Sweep, reporter: Reporter) -> None:
     sizes = ", ".join(f"{count} {name}" for name, count in sweep.images.items())
     reporter.line(f"sweep      {sweep.workdir}: {factors}" + (f", {before} runs are complete" if before else ""))
     reporter.line(f"data       {printable(config.data.dataset)}: {sizes}; {len(sweep.classes)} classes")
+    for note in sweep.notes:
+        reporter.line(f"           {printable(note)}")
     reporter.line(f"model      {config.model.name}, {config.model.image_size} pixels, {_epochs(config)}")
 
 

@@ -20,6 +20,7 @@ KINDS = {
     "split.json": dict,
     "weights.json": dict,
     "keras_layers.json": dict,
+    "left_out.json": dict,
     "unreadable.json": dict,
     "result.json": dict,
 }

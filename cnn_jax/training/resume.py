@@ -62,6 +62,8 @@ def write_records(job: Job, workdir: Path, goes_on: bool, reporter: Reporter) ->
         contents[keras_description.RECORD] = job.keras_layers
     if job.transfer is not None:
         contents["weights.json"] = json.dumps(asdict(job.transfer), indent=1)
+    if job.dataset.left_out:
+        contents["left_out.json"] = json.dumps(job.dataset.left_out, indent=1)
     if job.left_out:
         contents["unreadable.json"] = json.dumps(job.left_out, indent=1)
     if goes_on and not splits.are_those(workdir / SPLITS, job.dataset):

@@ -45,6 +45,8 @@ def evaluate_run(
             weights that give no numbers.
     """
     dataset = sources.align_classes(_open(run, data), run.classes, str(run.directory))
+    for place, note in enumerate(dataset.notes):
+        reporter.line(f"{'' if place else 'data':<11}{note}")
     name = split or _measured_on(dataset, run, data)
     examples = _split(dataset, name)
     other_labels = None if other is None else _labels_in(other, run.classes, examples)
@@ -56,6 +58,8 @@ def evaluate_run(
     settings = Settings(data.batch_size, flip_averaging, recompute)
     predictions = predict(run, examples, reporter, f"evaluate {name}", settings)
     evaluation = summarised(run, dataset.name, name, examples, predictions, flip_averaging, left_out)
+    if dataset.left_out:
+        evaluation.record["left_out"] = dataset.left_out
     if other is not None and other_labels is not None:
         relabelled = replace(examples, labels=other_labels[examples.labels])
         others = predict(other, relabelled, reporter, f"compare {name}", settings)

@@ -179,7 +179,7 @@ class TrainedRun:
 
     def classifier(self) -> Classifier:
         """It, ready to name what is on images."""
-        return Classifier(self.model, self.variables, self.classes, self.resize)
+        return Classifier(self.model, self.variables, self.classes, self.resize, self.config.data.background)
 
 
 def load(path: Path) -> TrainedRun:

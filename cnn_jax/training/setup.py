@@ -15,7 +15,7 @@ from cnn_jax.data import splits
 from cnn_jax.data.augment.device import side
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import Dataset, check_data_within_reach, open_dataset
-from cnn_jax.data.sources.dataset import TRAINED_ON, unmeasured
+from cnn_jax.data.sources.dataset import TRAINED_ON, about_numbers, unmeasured
 from cnn_jax.data.stream import steps_per_pass, unreadable
 from cnn_jax.errors import ConfigError, DataError, FetchError
 from cnn_jax.models.chain import Variables, depthwise_layers
@@ -228,7 +228,7 @@ def open_splits(
         UserError: as `set_up`, whose arguments these are.
     """
     data = config.data if recorded is None else replace(config.data, exclude=None)  # a record has what exclude left
-    found = shared.once(("data set", data), lambda: open_dataset(data))
+    found = shared.once(("data set", data), lambda: _with_order(open_dataset(data)))
     dataset = splits.partition(found, data.split, config.seed) if recorded is None else splits.read(found, recorded)
     if "train" not in dataset.splits:
         raise DataError(f"data.dataset={data.dataset} has no train images: give them a share in data.split")
@@ -236,6 +236,12 @@ def open_splits(
         return dataset, {}
     drawn_by = None if dataset is found else config.seed
     return shared.once(("readable", data, drawn_by), lambda: _without_unreadable(dataset, reporter))
+
+
+def _with_order(dataset: Dataset) -> Dataset:
+    """The data set with the line that says in which order its classes are, where that may surprise."""
+    line = about_numbers(dataset.classes)
+    return replace(dataset, notes=(line, *dataset.notes)) if line else dataset
 
 
 def _initial_variables(

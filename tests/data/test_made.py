@@ -20,6 +20,14 @@ def open_flat(root: Path, **fields: Any):
     return open_dataset(DataConfig(dataset=f"flat:{root}", **fields))
 
 
+def test_flat_names_what_else_lies_in_the_folder(tmp_path: Path) -> None:
+    make(tmp_path, "cat.1.png", "dog.1.png", "more/cat.2.png")
+    (tmp_path / "list.csv").write_text("text")
+    dataset = open_flat(tmp_path)
+    assert dataset.left_out == {"list.csv": ".csv", "more": "folder"}
+    assert dataset.notes == ("2 files of other kinds are left out: .csv 1, folder 1",)
+
+
 def test_the_class_of_a_flat_file_is_the_start_of_its_name(tmp_path: Path) -> None:
     make(tmp_path, "dog.0.jpg", "cat.10.jpg", "cat.2.jpg", "dog.1.JPG", ".hidden.0.jpg", "test/cat.3.jpg")
     (tmp_path / "labels.csv").write_text("no image")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.data import paths
-from cnn_jax.data.paths import expand, readable_batches, why_unreadable
+from cnn_jax.data.paths import everything, expand, readable_batches, why_unreadable
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import ArrayImages, FileImages
 from cnn_jax.errors import DataError
@@ -35,6 +35,19 @@ def test_names_stand_for_files_folders_and_patterns_in_their_order(photos: Path)
     assert _expand(photos, "**/*") == ["a.jpg", "b.png", "deep/[1] x.png", "deep/er/c.JPG"]
     assert _expand(photos, "deep/[1] x.png") == ["deep/[1] x.png"]  # a file's own name is no pattern
     assert expand([photos / "b.png"]) == [str(photos / "b.png")]
+
+
+def test_everything_is_what_is_no_image_too_in_its_place(photos: Path) -> None:
+    found = [(str(Path(path).relative_to(photos)), kind) for path, kind in everything([photos, photos / "*.txt"])]
+    assert found == [
+        (".hidden", "hidden folder"),
+        ("a.jpg", ""),
+        ("b.png", ""),
+        ("deep/[1] x.png", ""),
+        ("deep/er/c.JPG", ""),
+        ("notes.txt", ".txt"),
+        ("notes.txt", ".txt"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["gone.png", "*.gif", "empty", "*.txt"])
@@ -96,7 +109,7 @@ def test_unreadable_files_are_left_out_and_say_why(tmp_path: Path) -> None:
             path.write_bytes(path.read_bytes()[:20] if i else b"")
         paths.append(str(path))
     paths.append(str(tmp_path / "gone.png"))
-    images = FileImages.of(paths)
+    images = FileImages.of(paths, "white")
     batches = list(readable_batches(images, len(paths), Resize(3), 2))
     indices = np.concatenate([batch["index"][batch["mask"]] for batch in batches])
     np.testing.assert_array_equal(indices, [1, 2, 3, 6, 7])

@@ -15,6 +15,7 @@ from urllib3.util.retry import Retry
 
 from cnn_jax.config import DataConfig
 from cnn_jax.data.sources import UNSPLIT, Dataset, Split, align_classes, check_data_within_reach, open_dataset
+from cnn_jax.data.sources.dataset import about_numbers
 from cnn_jax.errors import ConfigError, DataError, FetchError
 from tests.conftest import make_unlistable, write_image
 
@@ -92,12 +93,60 @@ def test_images_at_any_depth_below_a_class_are_found(tmp_path: Path) -> None:
     assert by_class(dataset, UNSPLIT) == {"a": ["a/2.png", "a/x/y/1.png"], "b": ["b/train/1.png"]}
 
 
-def test_files_that_are_no_images_are_ignored_and_suffixes_are_read_in_any_case(tmp_path: Path) -> None:
-    images = ["a/1.JPG", "a/2.Jpeg", "a/3.PNG", "a/4.bmp", "a/5.gif", "b/1.jpg"]
-    make(tmp_path, *images)
-    for name in ("a/labels.csv", "a/png", "b/1.jpg.txt", "b/1.json", "README.md", "notes.png"):
+def test_files_that_are_no_images_are_counted_by_kind_and_suffixes_are_read_in_any_case(tmp_path: Path) -> None:
+    images = ["a/1.JPG", "a/2.Jpeg", "a/3.PNG", "a/4.bmp", "a/5.gif", "a/6.webp", "a/7.Tiff", "b/1.jpg"]
+    make(tmp_path, *images, "a/.thumbs/1.png", "stray.png")
+    (tmp_path / "a/link").symlink_to(tmp_path / "b")
+    for name in ("a/labels.csv", "a/png", "b/1.jpg.txt", "b/2.CSV", "b/end. Of a sentence", "b/.3.png", "README.md"):
         (tmp_path / name).write_text("text")
-    assert open_folder(tmp_path).splits[UNSPLIT].ids == tuple(images)
+    dataset = open_folder(tmp_path)
+    assert dataset.splits[UNSPLIT].ids == tuple(images)
+    assert dataset.left_out == {
+        "a/labels.csv": ".csv",
+        "a/png": "no suffix",
+        "b/1.jpg.txt": ".txt",
+        "b/2.CSV": ".csv",
+        "b/end. Of a sentence": "no suffix",
+        "b/.3.png": "hidden",
+        "a/.thumbs": "hidden folder",
+        "a/link": "link to a folder",
+        "stray.png": "outside the class folders",
+    }
+    (note,) = dataset.notes
+    assert note.startswith("9 files of other kinds are left out: .csv 2, no suffix 2, ")
+    assert note.endswith(", others 1")  # no more than six kinds are named
+
+
+def test_one_file_and_folders_beside_the_splits_are_left_out_with_a_word(tmp_path: Path) -> None:
+    make(tmp_path, "train/a/1.png", "train/b/1.png", "val/a/1.png", "more/a/1.png")
+    assert open_folder(tmp_path).notes[-1] == "1 file of another kind is left out: folder 1"
+
+
+def test_where_photographs_of_phones_are_left_out_it_says_what_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnn_jax.data.sources.left_out.HAS_HEIF", False)
+    monkeypatch.setattr("cnn_jax.data.sources.folders.IMAGE_SUFFIXES", (".png",))
+    make(tmp_path, "a/1.png", "b/1.png")
+    (tmp_path / "a/2.heic").write_bytes(b"")
+    assert open_folder(tmp_path).notes[0].endswith("left out: .heic 1 (pip install 'cnn_jax[heic]' reads .heic)")
+
+
+def test_classes_can_be_in_the_order_of_the_numbers_in_their_names(tmp_path: Path) -> None:
+    make(tmp_path, *(f"{name}/1.png" for name in ("1", "2", "10", "a2", "a10", "a2b", "02")))
+    dataset = open_folder(tmp_path, class_order="natural")
+    assert dataset.classes == ("1", "02", "2", "10", "a2", "a2b", "a10")
+    assert by_class(dataset, UNSPLIT) == {name: [f"{name}/1.png"] for name in dataset.classes}
+    assert open_folder(tmp_path).classes == tuple(sorted(dataset.classes))
+    assert open_folder(tmp_path, class_order="natural", classes=("10", "2")).classes == ("10", "2")
+
+
+def test_that_numbers_come_in_the_order_of_characters_is_said() -> None:
+    assert about_numbers(("1", "10", "11", "2", "3")) == (
+        "classes are in Keras' order (1, 10, 11, 2, …); --data.class_order=natural counts"
+    )
+    for unsurprising in (("1", "2"), ("2", "1"), ("1", "2", "10"), ("a10", "a2")):
+        assert about_numbers(unsurprising) == ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems allow only Unicode in names")

@@ -1,13 +1,17 @@
 """The classifier as a library: arrays and files to classes and probabilities."""
 
+import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax._src import monitoring
 from jax._src.config import persistent_cache_min_compile_time_secs
+from PIL import Image, ImageOps
 
 import cnn_jax
 from cnn_jax.data.preprocess import Resize
@@ -16,6 +20,7 @@ from cnn_jax.errors import DataError, RunError
 from cnn_jax.evaluation.classifier import Classifier, top
 from cnn_jax.training import runs
 from tests.conftest import write_image
+from tests.data.pictures import encode, oriented, photograph, see_through
 from tests.training.helpers import SMALL_CNN, train, with_
 
 
@@ -108,14 +113,82 @@ def test_streaming_goes_on_past_files_that_cannot_be_read(classifier: Classifier
         classifier(tmp_path)
 
 
+def _bytes(image: Image.Image) -> bytes:
+    return encode(image, "PNG")
+
+
+@pytest.mark.parametrize("kind", ["path", "Path", "bytes", "file object", "Pillow", "array", "JAX"])
+def test_an_image_is_the_same_in_whatever_form_it_comes(classifier: Classifier, tmp_path: Path, kind: str) -> None:
+    image = photograph()
+    image.save(tmp_path / "a.png")
+    forms = {
+        "path": lambda: str(tmp_path / "a.png"),
+        "Path": lambda: tmp_path / "a.png",
+        "bytes": lambda: _bytes(image),
+        "file object": lambda: io.BytesIO(_bytes(image)),
+        "Pillow": lambda: Image.open(tmp_path / "a.png"),  # of which only the header is read
+        "array": lambda: np.asarray(image),
+        "JAX": lambda: jnp.asarray(np.asarray(image)),
+    }
+    expected = classifier(np.asarray(image)[None]).probabilities
+    np.testing.assert_array_equal(classifier(forms[kind]()).probabilities, expected)
+    several = classifier([forms[kind](), np.zeros((9, 9, 3), np.uint8), forms[kind]()]).probabilities
+    np.testing.assert_allclose(several[[0, 2]], np.repeat(expected, 2, 0), rtol=1e-5, atol=1e-7)
+    assert not np.allclose(several[1], expected[0], rtol=1e-5)
+
+
+def test_grey_and_see_through_arrays_are_what_their_pictures_are(classifier: Classifier) -> None:
+    for image in (photograph().convert("L"), see_through(), see_through().convert("LA")):
+        expected = classifier(_bytes(image)).probabilities
+        np.testing.assert_array_equal(classifier(np.asarray(image)).probabilities, expected)
+        np.testing.assert_array_equal(classifier(image).probabilities, expected)
+    white, black = (np.full((8, 8, 4), (value, value, value, 0), np.uint8) for value in (255, 0))
+    np.testing.assert_array_equal(classifier(white).probabilities, classifier(black).probabilities)
+
+
+def test_a_pillow_image_comes_the_right_way_up_and_stays_as_it_is(classifier: Classifier) -> None:
+    lying = Image.open(io.BytesIO(encode(photograph(), "JPEG", exif=oriented(6))))
+    upright = classifier(ImageOps.exif_transpose(lying)).probabilities
+    np.testing.assert_array_equal(classifier([lying]).probabilities, upright)
+    assert (lying.size, lying.getexif()[0x0112]) == ((53, 37), 6)
+
+
+def test_a_run_shows_through_what_it_was_trained_with(run: Path) -> None:
+    loaded = runs.load(run)
+    dropping = replace(loaded, config=with_(loaded.config, data={"background": "drop"})).classifier()
+    found = dropping([see_through(), _bytes(see_through())]).probabilities
+    hidden = np.asarray(see_through().convert("RGB"))
+    np.testing.assert_allclose(found, _expected(run, [hidden, hidden]), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
-    "images",
-    [np.zeros((2, 8, 8, 3)), np.zeros((8, 8), np.uint8), np.zeros((1, 8, 8, 4), np.uint8)],
-    ids=["float", "two axes", "four channels"],
+    ("images", "message"),
+    [
+        (np.zeros((2, 8, 8, 3)), r"float64\[2, 8, 8, 3\]. Of 0 to 1, give \(images \* 255\)"),
+        (np.zeros((8, 8), np.uint16), r"image must be uint8\[h, w\].* this is uint16\[8, 8\]"),
+        (np.zeros((5, 8, 8), np.uint8), r"need an axis for their channel"),
+        (np.zeros((8, 8, 0), np.uint8), r"image must be"),
+        (np.zeros((2, 0, 8, 3), np.uint8), r"image has no pixels"),
+        ([np.zeros((8, 8, 3), np.uint8), 7], r"image 1 is a int: give a path"),
+        (None, r"image is a NoneType: give a path"),
+        ([b"no image"], r"image 0 cannot be read as an image: its content is none of JPEG"),
+        (b"", r"image cannot be read as an image: it is empty"),
+        (io.StringIO("text"), r"opened as text: open it with mode 'rb'"),
+        (
+            [Image.fromarray(np.full((2, 2), 70_000, np.int32))],
+            r"image 0 cannot be read as an image: its integers go from",
+        ),
+        (["gone.png", b""], r"gone.png: there is no such file"),
+    ],
 )
-def test_arrays_of_another_kind_are_refused_with_what_they_are(classifier: Classifier, images: np.ndarray) -> None:
-    with pytest.raises(DataError, match=rf"uint8\[n, h, w, 3\].* {images.dtype}\["):
+def test_what_is_no_image_is_refused_with_what_it_is(classifier: Classifier, images: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         classifier(images)
+
+
+def test_no_images_are_no_results(classifier: Classifier) -> None:
+    for nothing in ([], np.zeros((0, 8, 8, 3), np.uint8)):
+        assert classifier(nothing).probabilities.shape == (0, 10)
 
 
 def test_the_top_classes_are_best_first_and_ties_by_index() -> None:
@@ -135,11 +208,14 @@ def test_importing_the_package_loads_neither_jax_nor_tensorflow() -> None:
 
 
 NEEDS_NONE = """
-import sys, numpy, cnn_jax
+import io, sys, numpy, PIL.Image, cnn_jax
 from cnn_jax import predict
 run, photo = sys.argv[1:]
 classifier = cnn_jax.load(run)
 classifier(numpy.zeros((2, 9, 9, 3), numpy.uint8)), classifier(photo)
+classifier(numpy.zeros((2001, 3, 3, 3), numpy.uint8))
+content = open(photo, "rb").read()
+classifier([photo, content, io.BytesIO(content), PIL.Image.open(photo), numpy.zeros((9, 9, 4), numpy.uint8)])
 predict.main([photo, f"--checkpoint={run}"])
 heavy = {"tensorflow", "tensorflow_datasets", "keras", "sklearn", "scipy", "matplotlib", "h5py", "pyfive"}
 heavy &= set(sys.modules)

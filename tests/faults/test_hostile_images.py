@@ -1,6 +1,7 @@
 """Images made to break the decoder: each is read, or named, and none fills the memory or runs anything."""
 
 import csv
+import io
 import json
 import struct
 import zipfile
@@ -41,6 +42,28 @@ def _webp(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
+def _tiff(width: int, height: int) -> bytes:
+    """Grey, in one strip of nothing."""
+    tags = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: 0}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+
+
+def _ico(content: bytes) -> bytes:
+    """An icon that holds a PNG file."""
+    return struct.pack("<HHH", 0, 1, 1) + struct.pack("<BBBBHHII", 0, 0, 0, 0, 1, 32, len(content), 22) + content
+
+
+def _avif(width: int, height: int) -> bytes:
+    """A picture whose size is changed in its header, ISO/IEC 23008-12's `ispe`."""
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(file, "AVIF")
+    good = bytearray(file.getvalue())
+    place = good.index(b"ispe") + 8
+    good[place : place + 8] = struct.pack(">II", width, height)
+    return bytes(good)
+
+
 def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
@@ -61,6 +84,10 @@ BROKEN: dict[str, tuple[str, bytes]] = {
     "BMP of 4.6 exapixels": ("bmp", _bmp(2**31 - 1, 2**31 - 1)),
     "BMP of negative size": ("bmp", _bmp(-5, -(2**31))),
     "WebP of 281 terapixels": ("jpg", _webp(2**24, 2**24)),
+    "TIFF of 4.2 gigapixels": ("tif", _tiff(65_500, 65_500)),
+    "AVIF of 4.2 gigapixels": ("avif", _avif(65_500, 65_500)),
+    "PPM of 10 gigapixels": ("ppm", b"P6 100000 100000 255\n"),
+    "icon of 3.6 gigapixels": ("ico", _ico(bomb(60_000, 60_000))),
     "PNG of no size": ("png", bomb(0, 0)),
     "PNG without rows": ("png", bomb(300, 300)),
     "PostScript": ("jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(touch owned) (w) file\n"),

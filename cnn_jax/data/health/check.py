@@ -103,7 +103,7 @@ def _inspect_all(listing: Listing) -> Iterator[Facts]:
 
     def look(index: int) -> Facts:
         suffix = None if listing.folder is None else suffix_of(listing.ids[index])
-        return inspect(partial(listing.read, index), suffix)
+        return inspect(partial(listing.read, index), suffix, listing.background)
 
     tf()  # once, before there are threads
     threads = os.cpu_count() or 1

@@ -17,6 +17,9 @@ HUGE = 20_000_000
 EXTREME_ASPECT = 4.0
 """Longer by shorter side, above which squashing to a square leaves little, and so does cropping."""
 
+DARK = 16
+"""Of 255: below it are the pixels of a picture of 12 bits in a file of 16."""
+
 IMBALANCE = 2.0
 SEVERE_IMBALANCE = 10.0
 """Images of the largest by those of the smallest class in training, above which they are out of balance."""
@@ -164,6 +167,12 @@ _ALL = (
         "Nothing can be learned from it. Look at it.",
     ),
     Kind(
+        "nearly_black",
+        "warning",
+        "Nearly black, of more bits than 8",
+        "Its values use a small part of what the file can hold, as 12 of 16 bits. Scale them to 8 bits once.",
+    ),
+    Kind(
         "tiny",
         "warning",
         f"Shorter side below {TINY} pixels",
@@ -188,11 +197,12 @@ _ALL = (
         "Training turns it upright. Programs that ignore the tag, Keras for one, do not.",
     ),
     Kind("cmyk", "note", "CMYK", "Becomes RGB."),
-    Kind("alpha", "note", "Transparency", "It is dropped: what was see-through shows the colour below it."),
-    Kind("sixteen_bit", "note", "16 bits a channel", "The high byte is used."),
+    Kind("alpha", "note", "Transparency", "White shows through, or what --data.background says."),
+    Kind("sixteen_bit", "note", "More than 8 bits a channel", "Scaled from the range of its type to 0 to 255."),
+    Kind("floating_point", "note", "Floating point", "Scaled from its own least to its own greatest value."),
     Kind("palette", "note", "Palette", "Becomes RGB."),
     Kind("greyscale", "note", "Greyscale", "Becomes RGB with three equal channels."),
-    Kind("animated", "note", "Animation", "The first picture is used."),
+    Kind("animated", "note", "Animation, or several pages", "The first picture is used."),
     Kind("symlink", "note", "Symbolic link", "Training follows it; a copy of the folder may not have what it names."),
     Kind("ignored_file", "note", "File that is no image", "Training does not see it."),
 )

@@ -11,17 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from cnn_jax.config.data import Background
 from cnn_jax.data.decode import decode
 from cnn_jax.data.health.duplicates import fingerprint
-from cnn_jax.data.health.findings import EXTREME_ASPECT, HUGE, TINY
-from cnn_jax.data.pillow import FORMATS, ORIENTATION
+from cnn_jax.data.health.findings import DARK, EXTREME_ASPECT, HUGE, TINY
+from cnn_jax.data.pillow import BITS, ORIENTATION, SUFFIXES, TooManyPixels, opened
 from cnn_jax.data.tensorflow import first_line, read_errors, tf
+from cnn_jax.errors import DataError
 
-RECOGNISED = (*FORMATS, "TIFF", "AVIF", "ICO", "PPM")
-"""Formats, as Pillow names them, whose headers are read: the ones that training reads, and those that a file with the
-suffix of one of them may turn out to have. No others: some of Pillow's decoders start programs."""
-
-SUFFIXES = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "BMP": (".bmp",), "GIF": (".gif",)}
 PNG_DEPTH = 24
 """Byte of a PNG file that holds the bits of a channel; Pillow says 16 of greyscale only."""
 
@@ -59,7 +56,7 @@ class Facts:
         return not {"unreadable", "empty_file", "too_many_pixels"} & {kind for kind, _ in self.found}
 
 
-def inspect(read: Callable[[], bytes], suffix: str | None) -> Facts:
+def inspect(read: Callable[[], bytes], suffix: str | None, background: Background) -> Facts:
     """The facts of the file whose content `read` gives; `suffix` is that of its name, None where it has no name."""
     try:
         content = read()
@@ -71,20 +68,21 @@ def inspect(read: Callable[[], bytes], suffix: str | None) -> Facts:
     try:
         header = read_header(content)
     except TooManyPixels as error:
-        return Facts(digest, 0, (("too_many_pixels", f"{error}; the file has {len(content):,} bytes"),), None)
+        claim = str(error.__cause__).partition(",")[0]
+        return Facts(digest, 0, (("too_many_pixels", f"{claim}; the file has {len(content):,} bytes"),), None)
     found = [] if header is None else _of_header(header, suffix)
     pixels = 0 if header is None else header.width * header.height
     try:
-        picture = small_picture(content, header)
+        picture = small_picture(content, header, background)
     except read_errors() as error:
         return Facts(digest, pixels, (*found, ("unreadable", first_line(error))), None)
     blank = bool((picture == picture[:1, :1]).all())
     mark = None if blank or (header and min(header.width, header.height) < TINY) else fingerprint(picture)
-    return Facts(digest, pixels, (*found, ("blank", "")) if blank else tuple(found), mark)
-
-
-class TooManyPixels(ValueError):  # noqa: N818  (named for what it says)
-    """More than `pillow.MAX_PIXELS`, where Pillow refuses as well."""
+    if blank:
+        found.append(("blank", ""))
+    elif header and "sixteen_bit" in header.traits and picture.max() < DARK:
+        found.append(("nearly_black", f"the brightest value is {picture.max()} of 255"))
+    return Facts(digest, pixels, tuple(found), mark)
 
 
 def read_header(content: bytes) -> Header | None:
@@ -93,28 +91,28 @@ def read_header(content: bytes) -> Header | None:
     Raises:
         TooManyPixels: the header claims more than training would decode.
     """
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(content), formats=RECOGNISED) as image:
+        with opened(io.BytesIO(content)) as image:
             kind = "JPEG" if image.format == "MPO" else str(image.format)  # JPEG with a second picture after the first
             return Header(kind, image.width, image.height, tuple(_traits(image, content)))
-    except Image.DecompressionBombError as error:
-        raise TooManyPixels(str(error).partition(",")[0]) from error
-    except Exception:  # Pillow's parsers let errors of many kinds through where a file is damaged
+    except TooManyPixels:
+        raise
+    except DataError:
         return None
 
 
 def _traits(image: Any, content: bytes) -> list[str]:
     mode = image.mode
-    deep = mode.startswith("I") or (image.format == "PNG" and content[PNG_DEPTH] == 16)
+    bits = getattr(image, "tag_v2", {}).get(BITS, (8,))
+    deep = mode.startswith("I") or (image.format == "PNG" and content[PNG_DEPTH] == 16) or max(bits) > 8
     has = {
         "exif_rotated": image.getexif().get(ORIENTATION, 1) in range(2, 9),
         "cmyk": mode == "CMYK",
-        "alpha": mode in ("RGBA", "LA", "PA") or "transparency" in image.info,
-        "sixteen_bit": deep,
+        "alpha": image.has_transparency_data,
+        "sixteen_bit": deep and mode != "F",
+        "floating_point": mode == "F",
         "palette": mode in ("P", "PA") and image.format != "GIF",
-        "greyscale": mode[:1] in ("L", "1", "I"),
+        "greyscale": mode in ("L", "LA", "1", "F") or mode.startswith("I"),
         "animated": getattr(image, "is_animated", False) and image.format != "MPO",
     }
     return [name for name, holds in has.items() if holds]
@@ -135,20 +133,22 @@ def _of_header(header: Header, suffix: str | None) -> list[tuple[str, str]]:
     return found
 
 
-def small_picture(content: bytes, header: Header | None, smallest: int = SMALLEST) -> np.ndarray:
+def small_picture(
+    content: bytes, header: Header | None, background: Background, smallest: int = SMALLEST
+) -> np.ndarray:
     """The picture as training reads it, uint8[h, w, 3]; a JPEG up to eight times smaller, but not below `smallest`.
 
     Raises:
         one of `read_errors()`: training cannot read it.
     """
     fits = 1 if header is None else min(header.width, header.height) // smallest
-    decoder = _decoder(max(ratio for ratio in (1, 2, 4, 8) if ratio <= max(fits, 1)))
+    decoder = _decoder(max(ratio for ratio in (1, 2, 4, 8) if ratio <= max(fits, 1)), background)
     return decoder(tf().constant(content)).numpy()
 
 
-def _decoder(ratio: int) -> Any:
+def _decoder(ratio: int, background: Background) -> Any:
     with _one_traces:
-        return _trace(ratio)
+        return _trace(ratio, background)
 
 
 _one_traces = threading.Lock()
@@ -156,9 +156,9 @@ _one_traces = threading.Lock()
 
 
 @functools.cache
-def _trace(ratio: int) -> Any:
+def _trace(ratio: int, background: Background) -> Any:
     """`decode` as a graph: the checks of the content are many small operations."""
-    graph = tf().function(lambda content: decode(content, ratio))
+    graph = tf().function(lambda content: decode(content, background, ratio))
     return graph.get_concrete_function(tf().TensorSpec((), tf().string))
 
 

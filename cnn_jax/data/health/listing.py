@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.config import DataConfig
+from cnn_jax.config.data import Background
 from cnn_jax.data.health.findings import Finding
-from cnn_jax.data.health.passed_by import below, passed_by, passed_by_flat
+from cnn_jax.data.health.passed_by import passed_by, passed_by_flat
 from cnn_jax.data.sources import UNSPLIT, EncodedImages, FileImages, Images, Names, image_files, open_dataset
-from cnn_jax.data.sources.dataset import TRAINED_ON, read_names
-from cnn_jax.data.sources.folders import is_folder, split_folders, subfolders
+from cnn_jax.data.sources.dataset import TRAINED_ON, in_order, read_names
+from cnn_jax.data.sources.folders import below, is_folder, split_folders, subfolders
 from cnn_jax.errors import ConfigError, DataError
 from cnn_jax.files import as_path, is_remote
 
@@ -38,6 +39,8 @@ class Listing:
     """The content of an image file; raises OSError."""
     folder: Path | None
     """What the ids are paths below, where they are paths."""
+    background: Background
+    """What shows through transparent pixels."""
     findings: tuple[Finding, ...] = ()
     """What is wrong with the folders, before any image is looked at."""
 
@@ -59,10 +62,12 @@ def list_images(config: DataConfig) -> Listing:
         ConfigError: a data set that has no files.
     """
     kind, _, rest = config.dataset.partition(":")
-    is_folder = kind == "folder" and bool(rest)
-    listing = _list_folder(config, as_path(rest)) if is_folder else _list_dataset(config)
+    if kind != "folder" or not rest:
+        return _list_dataset(config)
+    listing = _list_folder(config, as_path(rest))
     if not len(listing):
-        raise DataError(f"{config.dataset}: there are no images to check, at any depth")
+        open_dataset(config)  # which says what is wrong with the folder
+        raise DataError(f"{config.dataset}: data.exclude leaves no images to check")
     return listing
 
 
@@ -96,6 +101,7 @@ def _list_dataset(config: DataConfig) -> Listing:
         np.concatenate([split.labels for split in splits]),
         read,
         dataset.folder,
+        config.background,
         () if dataset.folder is None else tuple(passed_by_flat(dataset.folder)),
     )
 
@@ -115,7 +121,7 @@ def _list_folder(config: DataConfig, folder: Path) -> Listing:
     roots = _roots(folder)
     splits = tuple(dict.fromkeys(split for split, _ in roots))
     found = sorted({path.name for _, root in roots for path in subfolders(root)})
-    classes = tuple(found) if config.classes is None else config.classes
+    classes = in_order(found, config.class_order) if config.classes is None else config.classes
     files = [
         (splits.index(split), label, [below(folder, path) for path in image_files(root / class_name, on_error=_later)])
         for split, root in roots
@@ -131,6 +137,7 @@ def _list_folder(config: DataConfig, folder: Path) -> Listing:
         np.repeat(np.asarray([label for _, label, _ in files], np.int32), sizes),
         lambda index: read_file(os.path.join(folder, ids[index])),
         folder,
+        config.background,
         (*_class_findings(config, folder, roots, classes), *passed_by(folder, [root for _, root in roots], classes)),
     )
     return listing if config.exclude is None else _leave_out(listing, config.exclude)

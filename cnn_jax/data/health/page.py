@@ -96,6 +96,6 @@ def _thumbnail(listing: Listing, index: int) -> str | None:
     cannot: tuple[type[Exception], ...] = (OSError, TooManyPixels, *read_errors())
     try:
         content = listing.read(index)
-        return html.photograph(small_picture(content, read_header(content), SIDE), SIDE)
+        return html.photograph(small_picture(content, read_header(content), listing.background, SIDE), SIDE)
     except cannot:
         return None

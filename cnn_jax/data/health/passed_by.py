@@ -1,15 +1,14 @@
 """What lies in the folders of a data set and is not read: hidden, of another suffix, or in the wrong place."""
 
-import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from cnn_jax.data.health.findings import Finding
-from cnn_jax.data.sources import image_files
-from cnn_jax.data.sources.folders import is_image_name
+from cnn_jax.data.sources import image_files, left_out
+from cnn_jax.data.sources.folders import below, is_image_name
 from cnn_jax.files import Entry, entries
 
-OTHER_SUFFIXES = (".webp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jfif", ".jpe", ".ppm", ".svg")
+OTHER_SUFFIXES = (".heic", ".heif", ".jp2", ".jxl", ".svg", ".psd", ".tga", ".dcm", ".raw", ".dng")
 """Of pictures that are not taken for images."""
 
 
@@ -39,27 +38,24 @@ def passed_by_flat(folder: Path) -> Iterator[Finding]:
 
 
 def _in_class(folder: Path, path: str) -> Iterator[Finding]:
-    try:
-        for entry in entries(path):
-            if not entry.is_dir():
-                if not is_image_name(entry.name):
-                    yield _file(folder, entry)
-            elif entry.name.startswith("."):
-                yield _folder(folder, entry, "hidden")
-            elif entry.is_symlink():
-                yield _folder(folder, entry, "a link to a folder")
-            else:
-                yield from _in_class(folder, entry.path)
-    except OSError as error:
-        yield Finding("unreadable_folder", (below(folder, error.filename),), str(error.strerror))
+    found: list[Finding] = []
+
+    def passed(entry: Entry, kind: str) -> None:
+        found.append(_folder(folder, entry, f"a {kind}") if entry.is_dir() else _file(folder, entry))
+
+    def unread(error: OSError) -> None:
+        found.append(Finding("unreadable_folder", (below(folder, error.filename),), str(error.strerror)))
+
+    image_files(path, on_error=unread, passed=passed)
+    yield from found
 
 
 def _file(folder: Path, entry: Entry, place: str = "") -> Finding:
-    suffix = os.path.splitext(entry.name)[1].lower()
-    if entry.name.startswith("."):
-        return Finding("ignored_file", (below(folder, entry.path),), "hidden")
-    picture = suffix in OTHER_SUFFIXES or is_image_name(entry.name)
-    why = "outside the class folders" if place else f"suffix {suffix or 'none'}"
+    kind = left_out.kind_of_file(entry.name)
+    if kind == left_out.HIDDEN:
+        return Finding("ignored_file", (below(folder, entry.path),), kind)
+    picture = kind in OTHER_SUFFIXES or is_image_name(entry.name)
+    why = left_out.OUTSIDE if place else f"suffix {kind}" if kind != left_out.NO_SUFFIX else kind
     return Finding("ignored_image" if picture else "ignored_file", (below(folder, entry.path),), why)
 
 
@@ -72,8 +68,3 @@ def _folder(folder: Path, entry: Entry, why: str) -> Finding:
     if unread:
         detail += f", and what cannot be read: {below(folder, unread[0].filename)} ({unread[0].strerror})"
     return Finding(kind, (below(folder, entry.path) + "/",), detail)
-
-
-def below(folder: Path, path: str | Path) -> str:
-    """The path relative to the folder, with slashes."""
-    return os.path.relpath(path, folder).replace(os.sep, "/")

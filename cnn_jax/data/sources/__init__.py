@@ -1,12 +1,13 @@
 """Data sets by name, as labelled examples in a fixed order.
 
-`folder:DIR` and `flat:DIR` (`folders`), `tfds:NAME[:CONFIG]` (`tfds`), `digits` and `shapes` (`made`).
+`folder:DIR` (`folders`), `flat:DIR` (`flat`), `tfds:NAME[:CONFIG]` (`tfds`), `digits` and `shapes` (`made`).
 """
 
 from cnn_jax.config import DataConfig
 from cnn_jax.config.data import DATASET_FORMS
-from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split, align_classes, leave_out, select_classes
-from cnn_jax.data.sources.folders import IMAGE_SUFFIXES, image_files, open_flat, open_folder
+from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split, align_classes, in_order, leave_out, select_classes
+from cnn_jax.data.sources.flat import open_flat
+from cnn_jax.data.sources.folders import IMAGE_SUFFIXES, image_files, open_folder
 from cnn_jax.data.sources.images import ArrayImages, EncodedImages, FileImages, Images, ResizedImages
 from cnn_jax.data.sources.made import open_digits, open_shapes
 from cnn_jax.data.sources.names import Names
@@ -47,7 +48,10 @@ def open_dataset(config: DataConfig) -> Dataset:
         raise DataError(f"data.dataset={config.dataset} cannot be read: {error.strerror}") from error
     if config.exclude is not None:
         dataset = leave_out(dataset, as_path(config.exclude))
-    return dataset if config.classes is None else select_classes(dataset, config.classes, "data.classes")
+    classes = config.classes
+    if classes is None and config.class_order == "natural":
+        classes = in_order(dataset.classes, config.class_order)
+    return dataset if classes is None else select_classes(dataset, classes, "data.classes")
 
 
 def check_data_within_reach(config: DataConfig) -> None:
@@ -60,11 +64,11 @@ def check_data_within_reach(config: DataConfig) -> None:
 def _open(config: DataConfig) -> Dataset:
     kind, _, rest = config.dataset.partition(":")
     if kind == "folder" and rest:
-        return open_folder(config.dataset, as_path(rest), config.classes)
+        return open_folder(config, as_path(rest))
     if kind == "flat" and rest:
-        return open_flat(config.dataset, as_path(rest), config.separator, config.separator_at)
+        return open_flat(config, as_path(rest))
     if kind == "tfds" and rest:
-        return open_tfds(config.dataset, rest, config.data_dir)
+        return open_tfds(config, rest)
     if config.dataset == "digits":
         return open_digits()
     if config.dataset == "shapes":

@@ -2,9 +2,11 @@
 
 import os
 import posixpath
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -54,7 +56,9 @@ class Dataset:
     folder: Path | None = None
     """What the ids are paths below, where they are paths."""
     notes: tuple[str, ...] = ()
-    """What was found and left out."""
+    """What was found and left out, a line each."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Files and folders that are no examples, by path below the folder, and of what kind they are (see `left_out`)."""
 
 
 def unmeasured(where: str, classes: Sequence[str]) -> str:
@@ -62,6 +66,27 @@ def unmeasured(where: str, classes: Sequence[str]) -> str:
     names = ", ".join(classes[:NAMED_CLASSES])
     more = f" and {len(classes) - NAMED_CLASSES} more" if len(classes) > NAMED_CLASSES else ""
     return f"{where} no images of {names}{more}: nothing is measured for {'it' if len(classes) == 1 else 'them'} there"
+
+
+def in_order(classes: Sequence[str], order: Literal["characters", "natural"]) -> tuple[str, ...]:
+    """The classes by their characters, or with the numbers in their names counted: 2 before 10."""
+    if order == "characters":
+        return tuple(sorted(classes))
+
+    def parts(name: str) -> tuple[list[str | int], str]:
+        every_second = enumerate(re.split(r"([0-9]+)", name))  # is a number
+        return [int(part) if i % 2 else part for i, part in every_second], name
+
+    return tuple(sorted(classes, key=parts))
+
+
+def about_numbers(classes: tuple[str, ...]) -> str:
+    """The line that says in which order classes are whose names are numbers; empty where there is nothing to say."""
+    counted = in_order(classes, "natural")
+    if classes != in_order(classes, "characters") or classes == counted or not all(map(str.isdecimal, classes)):
+        return ""
+    shown = ", ".join(classes[:4]) + (", …" if len(classes) > 4 else "")
+    return f"classes are in Keras' order ({shown}); --data.class_order=natural counts"
 
 
 def select_classes(dataset: Dataset, classes: tuple[str, ...], field: str) -> Dataset:

@@ -1,20 +1,26 @@
-"""Folders of image files: a folder for each class, or the class in the name of each file."""
+"""Folders of image files: a folder for each class."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
+from cnn_jax.config import DataConfig
+from cnn_jax.data.pillow import SUFFIXES
+from cnn_jax.data.sources import left_out
 from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split, unmeasured
 from cnn_jax.data.sources.images import FileImages
 from cnn_jax.data.sources.names import Names
 from cnn_jax.errors import DataError, RemoteError
-from cnn_jax.files import entries
+from cnn_jax.files import Entry, entries
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-"""Those of Keras' `image_dataset_from_directory`."""
+IMAGE_SUFFIXES = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+"""Of the files that are taken for images; what they are is told by their content."""
+
+Passed = Callable[[Entry, str], None]
+"""Told of a file or folder that is passed by, and of what kind it is (see `left_out`)."""
 
 SPLIT_FOLDERS = {
     "train": ("train", "training"),
@@ -24,20 +30,19 @@ SPLIT_FOLDERS = {
 """Names of folders, in any case, that hold a split."""
 
 
-def open_folder(name: str, folder: Path, wanted: tuple[str, ...] | None) -> Dataset:
+def open_folder(config: DataConfig, folder: Path) -> Dataset:
     """`DIR/<class>/*`, or the same below `DIR/train`, `DIR/validation` and `DIR/test` (see `SPLIT_FOLDERS`).
 
-    Args:
-        wanted: where all of these classes are there, the other folders are left alone: they may be empty.
+    Where all of `config.classes` are there, the other folders are left alone: they may be empty.
 
     Raises:
         DataError: the folder is missing or cannot be read, has fewer than two classes or an empty one; or a split has a
             class that training lacks, or no images.
     """
-    _check_exists(name, folder)
+    check_exists(config, folder)
     found = split_folders(folder)
     if not found:
-        return _scan_splits(name, folder, {UNSPLIT: folder}, wanted)
+        return _scan_splits(config, folder, {UNSPLIT: folder})
     for split, folders in found.items():
         if len(folders) > 1:
             names = ", ".join(f.name for f in folders)
@@ -45,7 +50,7 @@ def open_folder(name: str, folder: Path, wanted: tuple[str, ...] | None) -> Data
     splits, notes = {split: folders[0] for split, folders in found.items() if folders}, []
     if "test" in splits and not subfolders(splits["test"]):
         notes.append(f"{splits.pop('test')} has no class folders: it is left out")
-    return _scan_splits(name, folder, splits, wanted, notes)
+    return _scan_splits(config, folder, splits, notes)
 
 
 def split_folders(folder: Path) -> dict[str, list[Path]]:
@@ -56,9 +61,10 @@ def split_folders(folder: Path) -> dict[str, list[Path]]:
     return {} if not found["train"] or _is_a_class(found["train"], others) else found
 
 
-def _check_exists(name: str, folder: Path) -> None:
+def check_exists(config: DataConfig, folder: Path) -> None:
+    """Raise DataError for a folder that is not there."""
     if not is_folder(folder):
-        raise DataError(f"data.dataset={name}: there is no folder {folder}")
+        raise DataError(f"data.dataset={config.dataset}: there is no folder {folder}")
 
 
 def is_folder(folder: Path) -> bool:
@@ -82,14 +88,13 @@ def _is_a_class(train: list[Path], others: list[Path]) -> bool:
     return bool(others) and not any(subfolders(folder) for folder in train)
 
 
-def _scan_splits(
-    name: str, root: Path, folders: dict[str, Path], wanted: tuple[str, ...] | None, notes: Sequence[str] = ()
-) -> Dataset:
+def _scan_splits(config: DataConfig, root: Path, folders: dict[str, Path], notes: Sequence[str] = ()) -> Dataset:
     """Read the class folders of each split. Those of the first, which is trained on, are the classes.
 
     Another split may have fewer, and a note says which it lacks; it may not have others.
     """
     first, *others = folders.values()
+    wanted = config.classes
     classes = _classes_in(first, wanted)
     for folder in others:
         unknown = [p.name for p in subfolders(folder) if p.name not in classes]
@@ -99,15 +104,28 @@ def _scan_splits(
                 "them to training, or name the classes to use with --data.classes"
             )
     splits, notes = {}, list(notes)
+    outside = _outside(root, list(folders.values()))
     for split, folder in folders.items():
-        splits[split], empty = _scan_classes(root, folder, classes)
+        splits[split], empty = _scan_classes(config, root, folder, classes, outside)
         if empty and folder is first:
             raise _without_images(folder / empty[0], "fill it, remove it, or leave the class out with --data.classes")
         if not len(splits[split]):
             raise _without_images(folder, "fill it or remove it")
         if empty:
             notes.append(unmeasured(f"{folder} has", empty))
-    return Dataset(name, classes, splits, root, tuple(notes))
+    return Dataset(config.dataset, classes, splits, root, (*notes, *left_out.lines(outside)), outside)
+
+
+def _outside(root: Path, folders: Sequence[Path]) -> dict[str, str]:
+    """Pictures beside the class folders, and folders beside those of the splits, by their path below the root."""
+    found, of_splits = {}, {name for names in SPLIT_FOLDERS.values() for name in names}
+    for place in dict.fromkeys([root, *folders]):
+        for entry in entries(place):
+            if entry.is_dir() and place not in folders and entry.name.lower() not in of_splits:
+                found[below(root, entry.path)] = left_out.kind_of_folder(entry) or left_out.FOLDER
+            elif is_image_name(entry.name) and not entry.is_dir():
+                found[below(root, entry.path)] = left_out.OUTSIDE
+    return found
 
 
 def _without_images(folder: Path, fix: str) -> DataError:
@@ -136,14 +154,18 @@ def _hint(folder: Path, here: tuple[str, ...]) -> str:
     return ""
 
 
-def _scan_classes(root: Path, folder: Path, classes: tuple[str, ...]) -> tuple[Split, list[str]]:
-    """The images below the class folders of a split, and the classes without any."""
+def _scan_classes(
+    config: DataConfig, root: Path, folder: Path, classes: tuple[str, ...], outside: dict[str, str]
+) -> tuple[Split, list[str]]:
+    """The images below the class folders of a split, and the classes without any; `outside` gets what is no image."""
     counts: list[int] = []
     skipped = len(os.path.join(root, ""))
 
     def names() -> Iterator[str]:
         for class_name in classes:
-            images = image_files(folder / class_name)
+            images = image_files(
+                folder / class_name, passed=lambda entry, kind: outside.update({below(root, entry.path): kind})
+            )
             counts.append(len(images))
             for path in images:
                 yield path[skipped:].replace(os.sep, "/")
@@ -151,30 +173,43 @@ def _scan_classes(root: Path, folder: Path, classes: tuple[str, ...]) -> tuple[S
     ids = Names.of(names())
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), counts)
     empty = [class_name for class_name, count in zip(classes, counts, strict=True) if not count]
-    return Split(ids, labels, FileImages(ids, str(root))), empty
+    return Split(ids, labels, FileImages(ids, str(root), config.background)), empty
 
 
-def image_files(folder: Path | str, *, on_error: Callable[[OSError], None] | None = None) -> list[str]:
+def below(folder: Path, path: str | Path) -> str:
+    """The path relative to the folder, with slashes."""
+    return os.path.relpath(path, folder).replace(os.sep, "/")
+
+
+def image_files(
+    folder: Path | str, *, on_error: Callable[[OSError], None] | None = None, passed: Passed | None = None
+) -> list[str]:
     """Image files at any depth, sorted by path; none of a folder that is not there. Hidden ones are skipped.
 
     Args:
         on_error: where given, it is told of each folder that cannot be read, and what has the name of an image may be a
             pipe, socket or device (reading one never ends). By default both are errors.
+        passed: told of each file that is no image, and of each folder that is not looked into.
 
     Raises:
         DataError: one of both.
     """
     found, folders = [], [str(folder)]
+    pass_by = passed or (lambda entry, kind: None)
     while folders:
         try:
             for entry in entries(folders.pop()):
                 if entry.is_dir():
-                    if not entry.name.startswith(".") and not entry.is_symlink():
+                    if kind := left_out.kind_of_folder(entry):
+                        pass_by(entry, kind)
+                    else:
                         folders.append(entry.path)
                 elif is_image_name(entry.name):
                     if on_error is None:
                         require_file(entry.path, entry.is_file())
                     found.append(entry.path)
+                else:
+                    pass_by(entry, left_out.kind_of_file(entry.name))
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
@@ -200,64 +235,3 @@ def require_file(path: str, is_file: bool) -> None:
 def is_image_name(name: str) -> bool:
     """Whether a file of this name is taken for an image."""
     return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
-
-
-def open_flat(name: str, folder: Path, separator: str, at: Literal["first", "last"] = "first") -> Dataset:
-    """Files of one folder whose class is the text before a separator in their name: Kaggle's `cat.0.jpg`.
-
-    Args:
-        at: which separator that is, where a name has several.
-
-    Raises:
-        DataError: the folder is missing or has no images, a name has no class, or there is only one class.
-    """
-    _check_exists(name, folder)
-    files = _flat_files(folder)
-    if not files:
-        raise DataError(f"{folder} has no images ({', '.join(IMAGE_SUFFIXES)}); flat: does not look into its folders")
-    of = [_class_of(file, separator, at) for file in files]
-    nameless = [file for file, class_name in zip(files, of, strict=True) if not class_name]
-    if nameless:
-        raise DataError(
-            f"{folder}: {len(nameless)} names have no class before a {separator!r}, the first is {nameless[0]}: "
-            "rename or remove them, or say what ends the class with --data.separator"
-        )
-    classes = tuple(sorted(set(of)))
-    note = _at_the_last(files, separator, len(classes)) if at == "first" else ""
-    if len(classes) < 2:
-        before = f"before the {at} {separator!r}"
-        raise DataError(f"{folder} needs images of two classes; {before}, all names say {classes[0]!r}. {note}".strip())
-    label = {class_name: i for i, class_name in enumerate(classes)}
-    ids = Names.of(files)
-    labels = np.asarray([label[class_name] for class_name in of], np.int32)
-    split = Split(ids, labels, FileImages(ids, str(folder)))
-    return Dataset(name, classes, {UNSPLIT: split}, folder, (note,) if note else ())
-
-
-def _at_the_last(files: Sequence[str], separator: str, classes: int) -> str:
-    """What to say where names have several separators, and the last gives more classes, with two images each or more.
-
-    Where it gives more than that, what follows the first is no part of a class: `cat.0.mirrored.jpg`.
-    """
-    others = len({_class_of(file, separator, "last") for file in files})
-    if not classes < others <= len(files) / 2:
-        return ""
-    return f"Classes end at the first {separator!r}; at the last, there are {others}: --data.separator_at=last"
-
-
-def _flat_files(folder: Path) -> list[str]:
-    """The names of the image files in the folder itself."""
-    try:
-        found = [entry for entry in entries(folder) if is_image_name(entry.name) and not entry.is_dir()]
-        for entry in found:
-            require_file(entry.path, entry.is_file())
-    except OSError as error:
-        refuse_unlisted(error)
-    return [entry.name for entry in found]
-
-
-def _class_of(file: str, separator: str, at: Literal["first", "last"]) -> str:
-    """Empty where the name, without its suffix, has no separator."""
-    stem = os.path.splitext(file)[0]
-    class_name, found, _ = stem.partition(separator) if at == "first" else stem.rpartition(separator)
-    return class_name if found else ""

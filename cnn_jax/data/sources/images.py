@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cnn_jax.config.data import Background
 from cnn_jax.data import pillow
 from cnn_jax.data.decode import decode
 from cnn_jax.data.sources.content import as_array, hashes_of_files, sha256
@@ -38,17 +39,18 @@ class FileImages:
     """Image files, by paths below `folder` or, where that is empty, as they are."""
 
     paths: Names
-    folder: str = ""
+    folder: str
+    background: Background
 
     @classmethod
-    def of(cls, paths: Sequence[str]) -> "FileImages":
+    def of(cls, paths: Sequence[str], background: Background) -> "FileImages":
         """The files at these paths."""
-        return cls(Names.of(paths))
+        return cls(Names.of(paths), "", background)
 
     def load(self, index: Any) -> Any:
         prefix, block, starts, lengths = self._tensors
         path = tf().strings.substr(block, tf().gather(starts, index), tf().gather(lengths, index))
-        return decode(tf().io.read_file(tf().strings.join([prefix, path])))
+        return decode(tf().io.read_file(tf().strings.join([prefix, path])), self.background)
 
     def array(self, index: int) -> np.ndarray:
         path = os.path.join(self.folder, self.paths[index])
@@ -56,7 +58,7 @@ class FileImages:
             encoded = as_path(path).read_bytes()
         except OSError as error:
             raise DataError(f"{path}: {error.strerror or error}") from error
-        return pillow.decode(encoded)
+        return pillow.decode(encoded, self.background)
 
     @cached_property
     def _tensors(self) -> tuple[Any, ...]:
@@ -65,10 +67,10 @@ class FileImages:
         return tuple(outside_of_graph(part) for part in parts)
 
     def take(self, indices: np.ndarray) -> "FileImages":
-        return FileImages(self.paths.take(indices), self.folder)
+        return FileImages(self.paths.take(indices), self.folder, self.background)
 
     def hashes(self) -> np.ndarray:
-        return hashes_of_files(self.folder, self.paths)
+        return _over(self.background, hashes_of_files(self.folder, self.paths))
 
 
 @dataclass(frozen=True)
@@ -116,19 +118,22 @@ class EncodedImages:
     indices: np.ndarray
     name: str
     """Of the data set, its version and split: prepared data sets do not change."""
+    background: Background
 
     def load(self, index: Any) -> Any:
         position = tf().gather(outside_of_graph(self.indices), index)
-        return decode(tf().numpy_function(lambda i: self.read(int(i)), [position], tf().string))
+        content = tf().numpy_function(lambda i: self.read(int(i)), [position], tf().string)
+        return decode(content, self.background)
 
     def array(self, index: int) -> np.ndarray:
-        return pillow.decode(self.read(int(self.indices[index])))
+        return pillow.decode(self.read(int(self.indices[index])), self.background)
 
     def take(self, indices: np.ndarray) -> "EncodedImages":
-        return EncodedImages(self.read, self.indices[indices], self.name)
+        return EncodedImages(self.read, self.indices[indices], self.name, self.background)
 
     def hashes(self) -> np.ndarray:
-        return as_array([sha256(repr((self.name, index)).encode()) for index in self.indices.tolist()])
+        named = as_array([sha256(repr((self.name, index)).encode()) for index in self.indices.tolist()])
+        return _over(self.background, named)
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,11 @@ class DrawnImages:
 
     def hashes(self) -> np.ndarray:
         return as_array([sha256(repr((self.name, self.size, index)).encode()) for index in self.indices.tolist()])
+
+
+def _over(background: Background, hashes: np.ndarray) -> np.ndarray:
+    """The hashes of the same files for this background, uint8[n, 32]: others for each."""
+    return hashes ^ np.frombuffer(sha256(background.encode()), np.uint8)
 
 
 def outside_of_graph(value: Any) -> Any:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from cnn_jax.config import DataConfig
+from cnn_jax.config.data import Background
 from cnn_jax.console_text import as_it_is
 from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split
 from cnn_jax.data.sources.images import EncodedImages
@@ -21,21 +23,21 @@ from cnn_jax.files import as_path, cache_folder, is_remote
 SPLITS = ("train", "validation", "test")
 
 
-def open_tfds(name: str, spec: str, data_dir: str | None) -> Dataset:
+def open_tfds(config: DataConfig, spec: str) -> Dataset:
     """A prepared data set, or one that is downloaded and prepared now.
 
     New ones are written as ArrayRecord files, which can be read in any order; of ones that were prepared as TFRecord
     files, TFDS' own default, the places of the records are found first.
 
     Args:
-        name: what an error calls it.
-        spec: NAME or NAME:CONFIG, as TFDS knows it or finds it below `data_dir`.
+        spec: NAME or NAME:CONFIG, as TFDS knows it or finds it below `config.data_dir`.
 
     Raises:
         DataError: it is unknown, or has no images with labels.
         FetchError: it is not here and cannot be fetched or prepared.
     """
-    builder = _prepared(name, spec.replace(":", "/"), data_dir)
+    name, background = config.dataset, config.background
+    builder = _prepared(name, spec.replace(":", "/"), config.data_dir)
     if not {"image", "label"} <= set(builder.info.features or {}):
         raise DataError(
             f"data.dataset={name}: its examples have no `image` and `label`, so it is no classification set"
@@ -45,8 +47,9 @@ def open_tfds(name: str, spec: str, data_dir: str | None) -> Dataset:
     if "train" not in found and not {"validation", "test"} & set(found):
         raise DataError(f"data.dataset={name} has no train split; it has: {', '.join(found)}")
     if {"validation", "test"} & set(found):
-        return Dataset(name, classes, {split: _open_split(builder, split) for split in found if split in SPLITS})
-    return Dataset(name, classes, {UNSPLIT: _open_split(builder, "train")})
+        chosen = [split for split in found if split in SPLITS]
+        return Dataset(name, classes, {split: _open_split(builder, split, background) for split in chosen})
+    return Dataset(name, classes, {UNSPLIT: _open_split(builder, "train", background)})
 
 
 def check_within_reach(name: str, spec: str, data_dir: str | None) -> None:
@@ -116,12 +119,13 @@ def _copied(prepared: Path, data_dir: str) -> Path:
     return copy
 
 
-def _open_split(builder: Any, split: str) -> Split:
+def _open_split(builder: Any, split: str, background: Background) -> Split:
     source = _examples(builder, split)
     labels = np.fromiter((example["label"] for example in source), np.int32, len(source))
     name = f"{builder.info.full_name}/{split}"
     ids = Names.of(f"{name}/{i}" for i in range(len(source)))
-    return Split(ids, labels, EncodedImages(lambda i: source[i]["image"], np.arange(len(source)), name))
+    images = EncodedImages(lambda i: source[i]["image"], np.arange(len(source)), name, background)
+    return Split(ids, labels, images)
 
 
 def _examples(builder: Any, split: str) -> Sequence[dict[str, Any]]:

@@ -99,11 +99,25 @@ def defective(root: Path) -> dict[str, set[tuple[str, ...]]]:
     plant("near_duplicate", cat / "2.jpg", save(cat / "near.jpg", _open(cat / "2.jpg").resize((60, 54)), quality=60))
     plant("leak", cat / "3.jpg", _copy(cat / "3.jpg", valid / "cat/leak.jpg"))
     plant("two_labels", cat / "4.jpg", save(dog / "twin.jpg", _open(cat / "4.jpg"), quality=50))
-    plant("ignored_image", save(cat / "modern.webp", photograph(1012)))
+    (cat / "phone.svg").write_bytes(b"<svg/>")
+    plant("ignored_image", cat / "phone.svg")
+    plant("floating_point", save(dog / "float.tif", _floats(1012)))
+    plant("greyscale", dog / "float.tif")
+    plant("nearly_black", save(dog / "dark.png", _twelve_bits(1016)))
+    plant("sixteen_bit", dog / "dark.png")
+    plant("greyscale", dog / "dark.png")
     plant("ignored_image", save(root / "train/stray.jpg", photograph(1013)))
     plant("hidden_folder", save(root / "train/.old/1.jpg", photograph(1014)).parent)
     plant("alpha", save(dog / f"{STRANGE}.png", photograph(1015).convert("RGBA")))
     return planted
+
+
+def _floats(seed: int) -> Image.Image:
+    return Image.fromarray(np.asarray(photograph(seed).convert("L")) / np.float32(7))
+
+
+def _twelve_bits(seed: int) -> Image.Image:
+    return Image.fromarray(np.asarray(photograph(seed).convert("L")).astype(np.uint16) << 4)
 
 
 def _open(path: Path) -> Image.Image:

@@ -204,8 +204,18 @@ def test_no_folder_and_no_images(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no folder"):
         listed(tmp_path / "gone")
     (tmp_path / "cat").mkdir()
-    with pytest.raises(DataError, match="no images"):
+    with pytest.raises(DataError, match="at least two, with the images inside"):
         listed(tmp_path)
+
+
+def test_pictures_without_class_folders_are_refused_as_training_refuses_them(tmp_path: Path) -> None:
+    save(tmp_path / "cat.1.jpg", photograph(1))
+    with pytest.raises(DataError) as training:
+        open_dataset(DataConfig(dataset=f"folder:{tmp_path}"))
+    with pytest.raises(DataError) as checking:
+        listed(tmp_path)
+    assert str(checking.value) == str(training.value)
+    assert "say flat:" in str(checking.value)
 
 
 def test_kinds_come_worst_first() -> None:

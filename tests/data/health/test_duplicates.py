@@ -44,7 +44,7 @@ def as_jpeg(image: Image.Image, quality: int) -> bytes:
 
 
 def mark_of(content: bytes) -> bytes:
-    return fingerprint(small_picture(content, read_header(content)))
+    return fingerprint(small_picture(content, read_header(content), "white"))
 
 
 def test_the_hash_is_the_sign_against_the_median_of_the_lowest_frequencies() -> None:

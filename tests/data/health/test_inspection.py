@@ -15,20 +15,20 @@ PHOTOGRAPH = as_jpeg(photograph(0, (1030, 1024)), 85)
 
 
 def facts(content: bytes, suffix: str = ".jpg") -> Facts:
-    return inspect(lambda: content, suffix)
+    return inspect(lambda: content, suffix, "white")
 
 
 def reader_takes(content: bytes) -> bool:
     try:
-        decode(content)
+        decode(content, "white")
     except read_errors():
         return False
     return True
 
 
 def test_the_small_picture_is_the_picture() -> None:
-    small = inspection.small_picture(PHOTOGRAPH, inspection.read_header(PHOTOGRAPH))
-    whole = decode(PHOTOGRAPH).numpy()[:1024, :1024].reshape(128, 8, 128, 8, 3).mean((1, 3))
+    small = inspection.small_picture(PHOTOGRAPH, inspection.read_header(PHOTOGRAPH), "white")
+    whole = decode(PHOTOGRAPH, "white").numpy()[:1024, :1024].reshape(128, 8, 128, 8, 3).mean((1, 3))
     assert small.shape == (128, 129, 3)
     assert np.abs(small[:, :128].astype(float) - whole).mean() < 2
 
@@ -68,10 +68,10 @@ def test_a_file_that_cannot_be_opened_says_why() -> None:
     def read() -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    assert inspect(read, ".jpg").found == (("unreadable", "Permission denied"),)
+    assert inspect(read, ".jpg", "white").found == (("unreadable", "Permission denied"),)
 
 
 def test_the_format_counts_and_not_the_case_of_the_suffix() -> None:
     assert facts(PHOTOGRAPH, ".JPEG").found == ()
     assert facts(PHOTOGRAPH, ".png").found == (("extension_lies", "it is JPEG"),)
-    assert inspect(lambda: PHOTOGRAPH, None).found == ()
+    assert inspect(lambda: PHOTOGRAPH, None, "white").found == ()
