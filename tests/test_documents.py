@@ -208,6 +208,7 @@ def beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_the_commands_of_the_readme_run_in_their_order_and_do_what_it_says(
     beginning: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,6 +68,7 @@ def test_the_numbers_are_those_of_training_and_of_a_plain_loop_over_the_images(r
     assert measured["loss"] == pytest.approx(-np.log(probabilities[np.arange(359), labels]).mean(), rel=1e-6)
 
 
+@pytest.mark.long
 def test_the_numbers_do_not_depend_on_the_batch_size(run: Path) -> None:
     results = [_evaluate(run, f"--data.batch_size={size}") for size in (1, 7, 32, 359)]
     exact = ("n", "accuracy", "accuracy_ci95", "top5_accuracy", "macro", "weighted", "confusion_matrix")

@@ -44,6 +44,7 @@ def test_a_small_split_gives_fewer_rows(count: int, rows: int) -> None:
     assert len(picture) == rows * (SIZE + GAP) - GAP
 
 
+@pytest.mark.long
 def test_mixed_images_are_shown_mixed() -> None:
     picture = preview(split(2), Resize(SIZE), AugmentConfig(mixup=100.0), seed=0, rows=2, columns=1)
     half = (cell(picture, 0, 0).astype(float) + cell(picture, 1, 0)) / 2

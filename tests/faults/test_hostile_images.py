@@ -167,6 +167,7 @@ def _megabytes(field: str) -> float:
     return int(Path("/proc/self/status").read_text().partition(field)[2].split()[0]) / 1024
 
 
+@pytest.mark.long
 def test_training_names_the_first_or_leaves_all_out(
     images: tuple[Path, Payload], tmp_path: Path, ended: Callable[..., None]
 ) -> None:

@@ -56,6 +56,7 @@ def test_exit_code_143_starts_training_again_on_the_tpu_that_is_still_there(
     ]
 
 
+@pytest.mark.long
 def test_a_tpu_that_is_taken_away_is_asked_for_again_and_set_up_from_the_beginning(
     cloud: Cloud, repository: Repository
 ) -> None:

@@ -102,6 +102,7 @@ def test_when_it_is_enough() -> None:
 # ---- checkpoints ----
 
 
+@pytest.mark.long
 def test_checkpoints_by_steps_and_epochs(tmp_path: Path) -> None:
     config = replace(
         with_(SMALL_CNN, train={"epochs": 2}), checkpoint=CheckpointConfig(every_epochs=2, every_steps=2, keep=9)
@@ -150,7 +151,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_goes_on(
 
 @pytest.mark.usefixtures("leftovers_collected")
 @pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning"
+    "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning" @ pytest.mark.long
 )  # a closed loop is told
 def test_where_every_checkpoint_is_damaged_nothing_is_thrown_away(tmp_path: Path) -> None:
     train(SMALL_CNN, tmp_path / "run")

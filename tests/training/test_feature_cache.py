@@ -134,7 +134,7 @@ def test_added_images_alone_are_computed_to_the_same_bits(
     assert_identical(final_state(more, tmp_path / "alone"), final_state(more, tmp_path / "more"))
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_later_freeze_point_goes_on_from_what_is_kept_where_that_is_exact(
     dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -372,6 +372,7 @@ def test_features_are_what_the_layers_give(tmp_path: Path) -> None:
     np.testing.assert_allclose(logits, job.model.logits(job.variables, batch["image"]), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_result_json_is_the_result(tmp_path: Path) -> None:
     result = train(CACHED, tmp_path / "run").result
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == json.loads(json.dumps(result))

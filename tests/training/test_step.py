@@ -264,6 +264,7 @@ def test_a_checkpoint_holds_all_that_it_takes_to_go_on_bit_by_bit(decay: float |
     assert_same(copied((other, report)), copied((state, expected)))
 
 
+@pytest.mark.long
 def test_entering_another_partition_begins_the_optimizer_anew_and_keeps_steps_and_running_means() -> None:
     model = mobilenet()
     head = Freezing.until(model, HEAD)

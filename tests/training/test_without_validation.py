@@ -74,7 +74,7 @@ def test_training_is_what_it_is_with_a_validation(config: Config, image_folder: 
     assert metrics(tmp_path / "run") == metrics(tmp_path / "validated", "train")
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("steps", [9, 12])
 def test_a_run_that_is_stopped_goes_on_bit_exactly(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int

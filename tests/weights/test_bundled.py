@@ -103,6 +103,7 @@ def _accuracies(split: Split, weights: bool, layers: Sequence[str]) -> list[floa
     return found
 
 
+@pytest.mark.long
 def test_frozen_features_tell_shapes_apart_that_they_were_not_learned_from() -> None:
     config = load_experiment("mobilenet_shapes").data
     fresh = replace(config, shapes_examples=300, shapes_seed=config.shapes_seed + 1)
