@@ -4,7 +4,7 @@ TensorFlow decodes JPEG on its own threads, twice as fast as Pillow can be calle
 integer transform (libjpeg's `islow`), its pixels are Pillow's, bit for bit, and so those of Keras' `load_img`;
 TensorFlow's default, which Keras' `image_dataset_from_directory` takes, is a faster and coarser transform (up to some
 twenty steps of 255 away). Everything else is decoded by Pillow, which lets go of Python's lock meanwhile and is as fast
-as TensorFlow at PNG. It also reads what TensorFlow refuses, so that whatever is read in one place is read in all.
+as TensorFlow at PNG, and reads JPEG files without an end, which TensorFlow may refuse: both read the same files.
 """
 
 from typing import Any
@@ -16,6 +16,8 @@ from cnn_jax.data import pillow
 from cnn_jax.data.pillow import MAX_PIXELS
 from cnn_jax.data.tensorflow import tf
 from cnn_jax.errors import DataError
+
+END_OF_JPEG = b"\xff\xd9"
 
 ORIENTED = r"\C*(?:Exif|eXIf|tiff:Orientation)\C*"
 """What a file has somewhere that says how to turn it: in EXIF, or in XMP."""
@@ -39,23 +41,13 @@ def decode(encoded: Any, background: Background, ratio: int = 1) -> Any:
 
 
 def _decode_jpeg(encoded: Any, background: Background, ratio: int) -> Any:
-    """In a data set of its own: no other graph goes on after an error. Then Pillow reads it, or refuses."""
-    data = tf().data.Dataset
-    one = data.from_tensors(encoded).map(lambda content: _by_tensorflow(content, ratio)).ignore_errors()
-    nothing = data.from_tensors(np.zeros((0, 0, 3), np.uint8))
-    pixels = one.concatenate(nothing).take(1).get_single_element()
-    return tf().cond(
-        tf().size(pixels) > 0, lambda: _upright(pixels, encoded), lambda: _with_pillow(encoded, background)
-    )
-
-
-def _by_tensorflow(encoded: Any, ratio: int) -> Any:
-    """The pixels as stored; none where Pillow is to decide: of CMYK, in one of its forms, and of what is too large."""
     height, width, channels = tf().unstack(tf().image.extract_jpeg_shape(encoded, tf().int64), num=3)
+    is_whole = tf().equal(tf().strings.substr(encoded, -2, 2), END_OF_JPEG)
     return tf().cond(
-        (channels > 3) | (height * width > MAX_PIXELS),
-        lambda: tf().zeros((0, 0, 3), tf().uint8),
-        lambda: tf().io.decode_jpeg(encoded, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE"),
+        is_whole & (channels <= 3) & (height * width <= MAX_PIXELS),
+        lambda: _upright(tf().io.decode_jpeg(encoded, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE"), encoded),
+        # CMYK, in one of its forms; what is too large is refused there; after the pixels, TensorFlow minds what follows
+        lambda: _with_pillow(encoded, background),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, TypeGuard
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -19,7 +19,6 @@ Image: TypeAlias = str | Path | bytes | BinaryIO | np.ndarray | Any
 """Any of them; the last is a Pillow image, or what becomes an array (of JAX, of PyTorch on the CPU)."""
 
 ARRAYS = "uint8[h, w], uint8[h, w, 1 to 4] or uint8[n, h, w, 1 to 4], values of 0 to 255 and no normalisation"
-
 
 Reader = Callable[[], np.ndarray]
 """Gives an image, uint8[h, w, 1 or 3]; DataError where it cannot be read."""
@@ -37,7 +36,7 @@ class GivenImages:
         return self.readers[index]()
 
 
-def are_paths(images: Any) -> TypeGuard[Any]:
+def are_paths(images: Any) -> bool:
     """Whether it is a path, or a list of nothing else."""
     one_or_more = images if isinstance(images, list | tuple) else [images]
     return all(isinstance(image, str | os.PathLike) for image in one_or_more)

@@ -67,7 +67,7 @@ class Classifier:
                 cannot be read; the message names it.
         """
         if are_paths(images):
-            results = list(self.stream(images if isinstance(images, list | tuple) else [images]))
+            results = list(self.stream([*images] if isinstance(images, list | tuple) else [images]))  # type: ignore[list-item]
         else:
             found = given(images, self.background)
             results = list(self._run(found, found.names))
