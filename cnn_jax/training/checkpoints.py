@@ -62,16 +62,20 @@ class Checkpoints:
         self._unrated = sorted({_step_of(self._directory, path) for path in damaged}) if reading else []
         self.moved: dict[Path, Path] = {}
         """What was damaged among the files that Orbax reads of all checkpoints at once, and where it is now."""
-        with together():
-            if is_main() and not reading:
-                for path in damaged:
-                    name = f"{_step_of(self._directory, path)}-{path.name}"
-                    self.moved[path] = path.rename(damage.new_place(self._directory, name))
+        if damaged and not reading:
+            with together():
+                if is_main():
+                    self._move(damaged)
         self._checkpointer: Any = None  # while an accuracy cannot be read: Orbax would read them all
         if not self._unrated:
             self._checkpointer = self._open(keep, reading)
         if damaged and not reading:
             self._rate([path for path in damaged if path.name == METRICS])
+
+    def _move(self, paths: list[Path]) -> None:
+        for path in paths:
+            place = damage.new_place(self._directory, f"{_step_of(self._directory, path)}-{path.name}")
+            self.moved[path] = path.rename(place)
 
     def _open(self, keep: int, reading: bool) -> Any:
         policies = ocp.training.preservation_policies
