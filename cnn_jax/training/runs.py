@@ -59,13 +59,18 @@ def check(workdir: Path, config: Config) -> bool:
         changed = differences(recorded_config(workdir, config), config)
     except OSError as error:
         raise _unreadable(workdir, error) from error
+    _refuse(workdir, changed)
+    return True
+
+
+def _refuse(workdir: Path, changed: list[str]) -> None:
+    """Raise RunError for a run with another configuration, if there are differences."""
     if changed:
         raise RunError(
             f"{workdir} holds a run with another configuration (old -> new):\n"
             + "".join(f"    {line}\n" for line in changed)
             + "  Give another --workdir, or the flags of that run to go on with it"
         )
-    return True
 
 
 def _can_go_on(workdir: Path) -> bool:
@@ -136,7 +141,8 @@ def create(workdir: Path, config: Config, goes_on: bool, held: Lock, say: Callab
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         held.take()
-        if _can_go_on(workdir) != goes_on:  # `check` would ask all processes
+        if _can_go_on(workdir) != goes_on:  # `check` may ask all processes
+            _refuse(workdir, differences(damage.require_whole(workdir / "config.json"), config))
             raise RunError(f"--workdir={workdir}: another run began there a moment ago; start again to go on with it")
         damage.mend(workdir, say)
         path = workdir / "config.json"
