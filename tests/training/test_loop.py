@@ -216,7 +216,7 @@ def test_checkpoints_that_cannot_be_listed_are_not_taken_for_none(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_unlistable(monkeypatch, finished / "checkpoints", PermissionError(13, "Permission denied"))
-    with pytest.raises(RunError, match=r"--workdir=.* cannot be read: Permission denied"):
+    with pytest.raises(RunError, match=r"--workdir=.* cannot be read: checkpoints: Permission denied"):
         runs.check(finished, with_(SMALL_CNN, optimizer={"learning_rate": 0.1}))
 
 
