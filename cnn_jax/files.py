@@ -110,7 +110,7 @@ def read_text(path: Path) -> str:
         OSError: it is not there, or cannot be read.
         ValueError: it is a pipe, which would be waited for, or another thing than a file; or it is no text.
     """
-    if path.exists() and not path.is_file():
+    if not path.is_file() and path.exists():
         raise ValueError("it is no file")
     return path.read_bytes().decode()
 

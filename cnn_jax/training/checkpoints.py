@@ -58,22 +58,13 @@ class Checkpoints:
             from cnn_jax.remote import require_checkpoint_client
 
             require_checkpoint_client(directory.parent)
-        damaged = damage.in_checkpoints(self._directory)
-        self._unrated = sorted({_step_of(self._directory, path) for path in damaged}) if reading else []
-        self.moved: dict[Path, Path] = {}
-        """What was damaged among the files that Orbax reads of all checkpoints at once, and where it is now."""
-        with together():
-            if is_main() and not reading:
-                for path in damaged:
-                    name = f"{_step_of(self._directory, path)}-{path.name}"
-                    self.moved[path] = path.rename(damage.new_place(self._directory, name))
-        self._checkpointer: Any = None  # while an accuracy cannot be read: Orbax would read them all
+        self._keep, self._reading = keep, reading
+        self._unrated = damage.in_checkpoints(self._directory)
+        self._checkpointer: Any = None  # Orbax would read the accuracies of all of them
         if not self._unrated:
-            self._checkpointer = self._open(keep, reading)
-        if damaged and not reading:
-            self._rate([path for path in damaged if path.name == METRICS])
+            self._checkpointer = self._open()
 
-    def _open(self, keep: int, reading: bool) -> Any:
+    def _open(self) -> Any:
         policies = ocp.training.preservation_policies
         try:
             return ocp.training.Checkpointer(
@@ -81,27 +72,46 @@ class Checkpoints:
                 save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
                 preservation_policy=policies.AnyPreservationPolicy(
                     [
-                        policies.LatestN(keep),
+                        policies.LatestN(self._keep),
                         policies.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False),
                     ]
                 ),
-                cleanup_tmp_directories=not reading,
+                cleanup_tmp_directories=not self._reading,
             )
         except Exception as error:  # storages have errors of their own
             if not isinstance(error, OSError | ValueError) and not is_remote(self._directory):
                 raise
             raise RunError(f"the checkpoints in {self._directory} cannot be read: {_reason(error)}") from error
 
-    def _rate(self, paths: list[Path]) -> None:
-        """Write these records of accuracies anew: the metadata of their checkpoints have them too."""
-        for path in paths:
+    def mend(self) -> dict[Path, Path]:
+        """Move what is damaged among the files that Orbax reads of all checkpoints at once; until then none is saved.
+
+        Accuracies are written anew: the metadata of their checkpoints have them too.
+
+        Returns:
+            What was moved, and where it is.
+        """
+        if self._checkpointer is not None:
+            return {}
+        steps, moved = self.steps(), dict[Path, Path]()
+        damaged = [path for path in self._unrated if self._step_of(path) in steps]
+        accuracies = {}
+        for path in damaged:
             with contextlib.suppress(RunError, KeyError, TypeError):  # not to be read either: it is met in its turn
-                last = self.meta(_step_of(self._directory, path))["progress"]["last"]
-                if is_main():
-                    write_atomically(path, json.dumps(last))
+                last = self.meta(self._step_of(path))["progress"]["last"]
+                accuracies.update({path: json.dumps(last)} if path.name == METRICS and last else {})
         with together():
-            pass  # until process 0 has written them
-        self._checkpointer.reload()
+            for path in damaged if is_main() else ():
+                place = damage.new_place(self._directory, f"{self._step_of(path)}-{path.name}")
+                moved[path] = path.rename(place)
+                if path in accuracies:
+                    write_atomically(path, accuracies[path])
+        self._checkpointer = self._open()
+        return moved
+
+    def _step_of(self, path: Path) -> int:
+        """The step of the checkpoint that the file belongs to."""
+        return int(path.relative_to(self._directory).parts[0])
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -135,12 +145,13 @@ class Checkpoints:
         Raises:
             RunError: of one of them it cannot be read.
         """
-        if self._unrated:
-            whole = ", ".join(f"{self._directory}/{step}" for step in self.steps() if step not in self._unrated)
+        if self._checkpointer is None:
+            bad = sorted({self._step_of(path) for path in self._unrated})
+            whole = ", ".join(f"{self._directory}/{step}" for step in self.steps() if step not in bad)
             raise RunError(
                 f"which checkpoint in {self._directory} is the best cannot be known: the record of the accuracy is "
-                f"damaged in {', '.join(map(str, self._unrated))}. The command that trained the run mends it; or name "
-                f"a checkpoint with --checkpoint" + (f": {whole}" if whole else "")
+                f"damaged in {', '.join(map(str, bad))}. The command that trained the run mends it; or name a "
+                "checkpoint with --checkpoint" + (f": {whole}" if whole else "")
             )
         rated = [c for c in self._checkpointer.checkpoints if c.metrics]
         return max(rated, key=lambda c: (*_rank(c.metrics), c.step)).step if rated else self.latest()
@@ -187,7 +198,8 @@ class Checkpoints:
             if is_main():
                 for step in steps:
                     (self._directory / str(step)).rename(damage.new_place(self._directory, str(step)))
-        self._checkpointer.reload()
+        if self._checkpointer is not None:
+            self._checkpointer.reload()
         return self._directory.parent / damage.FOLDER
 
     def restore(self, step: int, like: dict[str, Any]) -> dict[str, Any]:
@@ -273,11 +285,6 @@ def whole_steps(directory: Path) -> list[int]:
     if is_remote(directory):
         found = [path for path in found if (path / COMMITTED).exists()]
     return sorted(int(path.name) for path in found)
-
-
-def _step_of(directory: Path, path: Path) -> int:
-    """The step of the checkpoint in `directory` that the file belongs to."""
-    return int(path.relative_to(directory).parts[0])
 
 
 def _reason(error: BaseException) -> str:

@@ -25,6 +25,7 @@ KINDS = {
     "result.json": dict,
 }
 """Records and what their JSON is."""
+METRICS = "metrics.jsonl"
 SUFFIXES = (".json", ".jsonl", ".html", ".npz")
 """Of the files that a run writes beside its folders."""
 FOLDERS = ("tensorboard",)
@@ -83,6 +84,11 @@ def _reason(path: Path, entry: Entry) -> str:
         return "it is no folder"
     elif path.suffix in SUFFIXES and not entry.is_file():
         return "it is no file"
+    elif path.name == METRICS:  # whose lines `MetricsLog` looks at
+        try:
+            path.read_bytes()
+        except OSError as error:
+            return str(error.strerror)
     return ""
 
 

@@ -16,8 +16,8 @@ from rich.table import Table
 from cnn_jax.console_text import console, printable
 from cnn_jax.files import append, parse_json, write_atomically
 from cnn_jax.training import damage
+from cnn_jax.training.damage import METRICS
 
-METRICS = "metrics.jsonl"
 NUMBERS = ("step", "epoch", "loss", "accuracy", "images_per_second")
 """What each of its lines has, beside the name of the split."""
 

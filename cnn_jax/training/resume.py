@@ -84,8 +84,6 @@ def newest_state(job: Job, checkpoints: Checkpoints, reporter: Reporter) -> tupl
     Raises:
         RunError: there are checkpoints, but none of them can be read; or split.json is not that of the run.
     """
-    for path, place in checkpoints.moved.items():
-        reporter.line(f"damaged    {path}, moved to {place}")
     bad: dict[int, RunError] = {}
     for step in reversed(checkpoints.steps()):
         try:
@@ -106,6 +104,8 @@ def newest_state(job: Job, checkpoints: Checkpoints, reporter: Reporter) -> tupl
                 f"{SPLITS} in the run directory is not what the run began with: put the right one back; or move it "
                 "away, and the splits are drawn anew, if the images are still the same"
             )
+        for path, place in checkpoints.mend().items():
+            reporter.line(f"damaged    {path}, moved to {place}")
         return state, progress, step
     if bad:
         raise RunError(f"no checkpoint can be read; give another --workdir to begin anew. The newest: {bad[max(bad)]}")

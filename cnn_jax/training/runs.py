@@ -54,40 +54,61 @@ def check(workdir: Path, config: Config) -> bool:
 
         require_checkpoint_client(workdir)
     try:
-        if whole_steps(workdir / "checkpoints"):
-            changed = differences(recorded_config(workdir), config)
-            if changed:
-                raise RunError(
-                    f"{workdir} holds a run with another configuration (old -> new):\n"
-                    + "".join(f"    {line}\n" for line in changed)
-                    + "  Give another --workdir, or the flags of that run to go on with it"
-                )
-            return True
-        foreign = not (workdir / "config.json").exists() and workdir.exists()
-        if foreign and (not workdir.is_dir() or any(_is_foreign(item.name) for item in workdir.iterdir())):
-            raise RunError(f"--workdir={workdir} exists and is not a run directory: give another")
+        if not _can_go_on(workdir):
+            return False
+        changed = differences(recorded_config(workdir, config), config)
     except OSError as error:
         raise _unreadable(workdir, error) from error
+    _refuse(workdir, changed)
+    return True
+
+
+def _refuse(workdir: Path, changed: list[str]) -> None:
+    """Raise RunError for a run with another configuration, if there are differences."""
+    if changed:
+        raise RunError(
+            f"{workdir} holds a run with another configuration (old -> new):\n"
+            + "".join(f"    {line}\n" for line in changed)
+            + "  Give another --workdir, or the flags of that run to go on with it"
+        )
+
+
+def _can_go_on(workdir: Path) -> bool:
+    """Whether there is a run with checkpoints; RunError where there are other files."""
+    if whole_steps(workdir / "checkpoints"):
+        return True
+    foreign = not (workdir / "config.json").exists() and workdir.exists()
+    if foreign and (not workdir.is_dir() or any(_is_foreign(item.name) for item in workdir.iterdir())):
+        raise RunError(f"--workdir={workdir} exists and is not a run directory: give another")
     return False
 
 
 def _unreadable(workdir: Path, error: OSError) -> RunError:
-    inside = isinstance(error, NotADirectoryError) and error.filename  # a file in the place of `checkpoints`
-    what = f"{Path(inside).name}: " if inside else ""
+    about_a_part = isinstance(error, NotADirectoryError | PermissionError) and error.filename
+    part = Path(error.filename) if about_a_part else workdir
+    what = "" if part == workdir else f"{part.name}: "
     return RunError(f"--workdir={workdir} cannot be read: {what}{error.strerror}")
 
 
-def recorded_config(workdir: Path) -> Config:
-    """The configuration of a run with checkpoints: of config.json, or of a checkpoint where that is damaged.
+def recorded_config(workdir: Path, expected: Config) -> Config:
+    """The configuration of a run with checkpoints: of a checkpoint where config.json is damaged, or not as expected.
 
     Raises:
         RunError: it is nowhere to be read.
     """
+    found = None
     try:
-        return damage.require_whole(workdir / "config.json")
+        found = damage.require_whole(workdir / "config.json")
+        if not differences(found, expected):
+            return found
     except (OSError, ValueError, ConfigError):
-        meta = recorded_meta(workdir)
-        return from_json(json.dumps(meta.get("config")), f"the newest checkpoint of {workdir}")
+        pass  # `mend` moves it away, and says why
+    try:
+        return from_json(json.dumps(recorded_meta(workdir).get("config")), f"the newest checkpoint of {workdir}")
+    except RunError:
+        if found is None:
+            raise
+        return found
 
 
 def recorded_meta(workdir: Path) -> Meta:
@@ -120,9 +141,13 @@ def create(workdir: Path, config: Config, goes_on: bool, held: Lock, say: Callab
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         held.take()
-        if check(workdir, config) != goes_on:
+        if _can_go_on(workdir) != goes_on:  # `check` may ask all processes
+            _refuse(workdir, differences(damage.require_whole(workdir / "config.json"), config))
             raise RunError(f"--workdir={workdir}: another run began there a moment ago; start again to go on with it")
         damage.mend(workdir, say)
+        path = workdir / "config.json"
+        if goes_on and path.exists() and differences(damage.require_whole(path), config):
+            damage.move(path, "it is not the configuration that the checkpoints have", say)
         write_atomically(workdir / "config.json", to_json(config))
     except OSError as error:
         raise RunError(f"--workdir={workdir} cannot be written: {error.strerror}") from error

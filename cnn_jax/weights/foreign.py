@@ -118,7 +118,7 @@ def _of_folder(path: Path) -> tuple[str, str] | None:
         return "a SavedModel of Keras 2", f'`pip install tf_keras`, then `python -c "{convert}"`, and give model.h5'
     if "saved_model.pb" in names:
         return "a SavedModel, which runs a network and does not say of which layer its weights are", SOURCE
-    if "model.json" in names and (found := _of_file(path / "model.json")):
+    if "model.json" in names and not is_remote(path) and (found := _of_file(path / "model.json")):
         return found
     inside = [name for name in names if name.endswith(KERAS)]
     if inside:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cnn_jax.training import loop, run_evaluation
+from cnn_jax.training import resume, run_evaluation
 from tests.faults.doors import attempt, error_of, nothing_changed, run, train
 from tests.faults.strange import picture
 from tests.training.helpers import SMALL_CNN, assert_identical, final_state, flags, metrics, with_
@@ -83,7 +83,7 @@ def test_an_image_that_changes_after_it_was_listed(
 ) -> None:
     config, copy = _config(data), tmp_path / "copy"
     shutil.copytree(data, copy)
-    with after(loop, "set_up", lambda: CHANGES[kind](data / "cat" / "3.png")):
+    with after(resume, "set_up", lambda: CHANGES[kind](data / "cat" / "3.png")):
         message = error_of("train", *flags(config, tmp_path / "run"))
     assert message.startswith("cat/3.png cannot be read as an image: ")
     assert "Mend or remove the file" in message
@@ -98,7 +98,7 @@ def test_an_image_that_changes_after_it_was_listed(
 
 @pytest.mark.long
 def test_images_that_come_while_a_run_trains(data: Path, tmp_path: Path, ended: Callable[..., None]) -> None:
-    with after(loop, "set_up", lambda: picture(data / "cat" / "new.png", 9)):
+    with after(resume, "set_up", lambda: picture(data / "cat" / "new.png", 9)):
         assert train(_config(data), tmp_path / "run") == 0
     assert train(_config(data), tmp_path / "run") == 0
     assert "cat/new.png" not in (tmp_path / "run" / "split.json").read_text()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cnn_jax.errors import RunError
-from cnn_jax.training import lock, loop
+from cnn_jax.training import lock, resume
 from tests.faults.doors import error_of, nothing_changed, run, train
 from tests.faults.processes import Marked
 from tests.training.helpers import SMALL_CNN, assert_identical, final_state, flags, metrics, with_
@@ -52,15 +52,15 @@ def test_of_two_that_begin_at_once_the_slower_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: Callable[..., None]
 ) -> None:
     """The other trains while this one reads its data: when this one looked, there was no directory yet."""
-    workdir, set_up = tmp_path / "run", loop.set_up
+    workdir, set_up = tmp_path / "run", resume.set_up
     fast = replace(SMALL_CNN, seed=5)
 
     def overtaken(*arguments):
-        monkeypatch.setattr(loop, "set_up", set_up)
+        monkeypatch.setattr(resume, "set_up", set_up)
         assert train(fast, workdir) == 0
         return set_up(*arguments)
 
-    monkeypatch.setattr(loop, "set_up", overtaken)
+    monkeypatch.setattr(resume, "set_up", overtaken)
     message = error_of("train", *flags(SMALL_CNN, workdir))
     assert "holds a run with another configuration" in message
     assert "seed: 5 -> 0" in message
@@ -71,14 +71,14 @@ def test_of_two_that_begin_at_once_the_slower_is_refused(
 def test_the_same_run_begun_twice_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: Callable[..., None]
 ) -> None:
-    workdir, set_up = tmp_path / "run", loop.set_up
+    workdir, set_up = tmp_path / "run", resume.set_up
 
     def overtaken(*arguments):
-        monkeypatch.setattr(loop, "set_up", set_up)
+        monkeypatch.setattr(resume, "set_up", set_up)
         assert train(SMALL_CNN, workdir) == 0
         return set_up(*arguments)
 
-    monkeypatch.setattr(loop, "set_up", overtaken)
+    monkeypatch.setattr(resume, "set_up", overtaken)
     assert "another run began there a moment ago" in error_of("train", *flags(SMALL_CNN, workdir))
     ended("two first starts at once", "one clear error")
 
