@@ -72,8 +72,10 @@ def test_branches_come_one_after_the_other_each_in_one_piece(form) -> None:
 
 def test_a_model_inside_is_unfolded_and_known_by_its_path() -> None:
     inner = functional(layer("InputLayer", "x"), layer("Conv2D", "a", "x", **CONV), name="inner")
-    outer = {"class_name": "Sequential", "config": [IN, inner | {"name": "inner"}, layer("Flatten", "flat")]}
+    inner["config"]["layers"][0]["config"] = IN["config"]  # the first versions of Keras say the size there alone
+    outer = {"class_name": "Sequential", "config": [inner | {"name": "inner"}, layer("Flatten", "flat")]}
     found = parse(json.dumps(outer))
+    assert found.image_shape == (8, 8, 3)
     assert [(node.name, node.path, node.group) for node in found.nodes] == [
         ("a", ("inner", "a"), "layers/functional/layers/conv2d"),
         ("flat", ("flat",), "layers/flatten"),
