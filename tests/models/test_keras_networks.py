@@ -86,6 +86,16 @@ def test_one_value_without_a_sigmoid_is_a_logit_and_that_is_said(tmp_path: Path)
     assert "one value without a sigmoid is taken for the logit of the second class" in network.notes
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_network_that_learned_its_size_from_its_first_images_is_read(suffix: str, tmp_path: Path) -> None:
+    keras.utils.clear_session()
+    model = keras.Sequential([layers.Conv2D(4, 3, activation="relu"), layers.Flatten(), layers.Dense(2, "softmax")])
+    pixels = images(size=8)
+    in_keras(model, pixels)
+    network = loaded(saved(randomise(model), tmp_path / f"mine{suffix}"), normalisation="unit")
+    np.testing.assert_allclose(probabilities(network, pixels), in_keras(model, pixels / np.float32(255)), atol=1e-5)
+
+
 def test_a_network_for_grey_images_sees_what_pillow_makes_of_colours(tmp_path: Path) -> None:
     from PIL import Image
 

@@ -72,8 +72,10 @@ def test_branches_come_one_after_the_other_each_in_one_piece(form) -> None:
 
 def test_a_model_inside_is_unfolded_and_known_by_its_path() -> None:
     inner = functional(layer("InputLayer", "x"), layer("Conv2D", "a", "x", **CONV), name="inner")
-    outer = {"class_name": "Sequential", "config": [IN, inner | {"name": "inner"}, layer("Flatten", "flat")]}
+    inner["config"]["layers"][0]["config"] = IN["config"]  # the first versions of Keras say the size there alone
+    outer = {"class_name": "Sequential", "config": [inner | {"name": "inner"}, layer("Flatten", "flat")]}
     found = parse(json.dumps(outer))
+    assert found.image_shape == (8, 8, 3)
     assert [(node.name, node.path, node.group) for node in found.nodes] == [
         ("a", ("inner", "a"), "layers/functional/layers/conv2d"),
         ("flat", ("flat",), "layers/flatten"),
@@ -87,6 +89,24 @@ def changed(**fields: Any) -> dict[str, Any]:
     for key, value in fields.items():
         (item if key in item else item["config"])[key] = value
     return model
+
+
+def with_norm(**fields: Any) -> dict[str, Any]:
+    """NET with other fields of its layer `b`."""
+    model = copy.deepcopy(NET)
+    model["config"]["layers"][3]["config"] |= fields
+    return model
+
+
+def test_the_axis_of_the_channels_may_be_counted_from_the_first() -> None:
+    assert read(json.dumps(with_norm(axis=[3]))).classes == 3
+    vectors = functional(
+        IN,
+        layer("Flatten", "flat", "in"),
+        layer("BatchNormalization", "b", "flat", axis=[1]),
+        layer("Dense", "top", "b", units=3),
+    )
+    assert read(json.dumps(vectors)).classes == 3
 
 
 @pytest.mark.parametrize(
@@ -112,6 +132,8 @@ def changed(**fields: Any) -> dict[str, Any]:
         (changed(activation="mine"), "the activation 'mine' is not known; those that are: relu"),
         (changed(activation={"class_name": "Lambda", "config": ["code"]}), r"the activation \"\['code'\]\" is not"),
         (changed(data_format="channels_first"), "it has the channels first"),
+        (with_norm(axis=[1]), r"the layer b \(BatchNormalization\): axis=1, and only the last axis, 3, can be read"),
+        (with_norm(axis=0), "axis=0: only the last axis"),
         (changed(groups=3), "filters=4 in groups=3"),
         (changed(name="a\nb"), "is no name"),
         (changed(kernel_size=[1000, 1000], padding="valid"), "its layers do not fit one another, or images of 8"),

@@ -40,6 +40,8 @@ class Converted:
     """In order; none where it does nothing in inference."""
     slots: tuple[Slot, ...] = ()
     """Its arrays, in the order in which Keras keeps them."""
+    axis: int | None = None
+    """What has to be the last axis of its output, where the description counts from the first."""
     note: str = ""
     """What is left out."""
 

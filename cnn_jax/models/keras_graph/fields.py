@@ -82,12 +82,17 @@ class Fields:
         if self.value("data_format", "channels_last") != "channels_last":
             self.fail("it has the channels first; save the model anew with data_format='channels_last'")
 
-    def last_axis(self, default: int = -1) -> None:
-        """Raise the error of a layer that works along another axis than that of the channels."""
-        given = self.value("axis", default)
+    def last_axis(self) -> int | None:
+        """The axis that a layer works along, which has to be the last one; None where it counts from the end.
+
+        Raises:
+            WeightsError: another one, as far as that can be known without the shapes.
+        """
+        given = self.value("axis", -1)
         (axis,) = given if isinstance(given, list) and len(given) == 1 else (given,)
-        if axis not in (-1, 3):
+        if axis not in (-1, 1, 2, 3) or isinstance(axis, bool):
             self.fail(f"axis={str(given)[:40]}: only the last axis, that of the channels, can be read")
+        return None if axis == -1 else int(axis)
 
     def activation(self, name: str = "activation") -> Any:
         """The name of a function, as `activations.activate` knows it; None is the linear one."""

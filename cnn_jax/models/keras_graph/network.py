@@ -150,7 +150,14 @@ def read(description: str | bytes, image_size: int | None = None) -> Network:
         raise WeightsError("it has no layers")
     places = tuple(Place(node.path, node.group, found.slots) for node, found in converted if found.slots)
     notes = tuple(found.note for _, found in converted if found.note)
-    return _as_classifier(Network(layers, places, size, channels, "features", notes))
+    network = Network(layers, places, size, channels, "features", notes)
+    for node, found in converted:
+        last = len(network.output_shapes[str(found.layers[-1].name)]) - 1 if found.layers else None
+        if found.axis not in (None, last):
+            raise WeightsError(
+                f"the layer {node.name} ({node.kind}): axis={found.axis}, and only the last axis, {last}, can be read"
+            )
+    return _as_classifier(network)
 
 
 def _chained(converted: Sequence[tuple[Node, Converted]]) -> tuple[Layer, ...]:

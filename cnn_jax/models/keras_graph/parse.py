@@ -6,6 +6,7 @@ description ends in an error within seconds.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from cnn_jax.errors import WeightsError
 from cnn_jax.files import parse_json
@@ -73,6 +74,8 @@ def parse(description: str | bytes) -> Description:
     model = at(model, dict, "the description of its layers")
     reader = _Reader()
     output = reader.model(model, [IMAGES], (), "", 0)
+    if reader.image_shape is None:  # of a Sequential that learned it from its first images
+        reader.take_built_shape(model)
     if reader.image_shape is None:
         raise WeightsError("the description of its layers does not say what images it takes: build it in Keras first")
     version = str(model.get("keras_version") or ("3" if reader.seen_keras_3 else "2"))
@@ -117,7 +120,7 @@ class _Reader:
             raise WeightsError(f"{path[-1]}, a Sequential, is called with {len(inputs)} inputs")
         (output,) = inputs
         for layer, where in zip(layers, _groups(layers, group), strict=True):
-            if not depth:
+            if output == IMAGES:
                 self._take_shape(layer)
             if layer.get("class_name") != "InputLayer":
                 output = self._add(layer, [output], path, where, depth)
@@ -147,7 +150,7 @@ class _Reader:
             if name in calls:
                 raise WeightsError(f"two layers of {where} are called {name}")
             calls[name] = layer, place
-            if name in names and not depth:
+            if known.get(name) == IMAGES:
                 self._take_shape(layer)
         return self._called(outputs[0], calls, known, path, depth)
 
@@ -205,10 +208,18 @@ class _Reader:
         self.nodes[key] = Node(name, kind, config, tuple(arguments), own, group)
         return key
 
+    def take_built_shape(self, model: Config) -> None:
+        """The size of the images, as Keras 3 keeps it of a model that was built by what it was given."""
+        config, built = model["config"], model.get("build_config")
+        given = config.get("build_input_shape") if isinstance(config, dict) else None
+        self._take(given or (built.get("input_shape") if isinstance(built, dict) else None))
+
     def _take_shape(self, layer: Config) -> None:
         """The size of the images, from the layer that takes them."""
         config = at(layer.get("config"), dict, "the config of a layer")
-        given = config.get("batch_shape") or config.get("batch_input_shape")
+        self._take(config.get("batch_shape") or config.get("batch_input_shape"))
+
+    def _take(self, given: Any) -> None:
         if given is None or self.image_shape is not None:
             return
         _, *size = shape(given, "the shape of its images")

@@ -18,8 +18,8 @@ def activation(fields: Fields) -> Converted:
 
 def softmax(fields: Fields) -> Converted:
     """`Softmax`."""
-    fields.last_axis()
-    return Converted((Activation("softmax", name=fields.node.name),))
+    axis = fields.last_axis()
+    return Converted((Activation("softmax", name=fields.node.name),), axis=axis)
 
 
 def relu(fields: Fields) -> Converted:

@@ -73,7 +73,7 @@ def dense(fields: Fields) -> Converted:
 
 def batch_norm(fields: Fields) -> Converted:
     """`BatchNormalization`."""
-    fields.last_axis()
+    axis = fields.last_axis()
     layer = BatchNorm(
         epsilon=fields.number("epsilon", 1e-3, 0, 1e3),
         momentum=fields.number("momentum", 0.99, 0, 1),
@@ -85,7 +85,7 @@ def batch_norm(fields: Fields) -> Converted:
     _add_scale_and_bias(slots, layer)
     slots.add("moving_mean", "mean", "batch_stats")
     slots.add("moving_variance", "var", "batch_stats")
-    return Converted((layer,), tuple(slots.found))
+    return Converted((layer,), tuple(slots.found), axis)
 
 
 def _add_scale_and_bias(slots: Slots, layer: BatchNorm | LayerNorm) -> None:
@@ -97,14 +97,14 @@ def _add_scale_and_bias(slots: Slots, layer: BatchNorm | LayerNorm) -> None:
 
 def layer_norm(fields: Fields) -> Converted:
     """`LayerNormalization`."""
-    fields.last_axis()
+    axis = fields.last_axis()
     if fields.flag("rms_scaling", False):
         fields.fail("rms_scaling=true is not known here")
     epsilon = fields.number("epsilon", 1e-3, 0, 1e3)
     layer = LayerNorm(epsilon, fields.flag("scale", True), fields.flag("center", True), name=fields.node.name)
     slots = Slots(fields.node.name)
     _add_scale_and_bias(slots, layer)
-    return Converted((layer,), tuple(slots.found))
+    return Converted((layer,), tuple(slots.found), axis)
 
 
 def normalization(fields: Fields) -> Converted:
@@ -112,15 +112,15 @@ def normalization(fields: Fields) -> Converted:
     if fields.flag("invert", False):
         fields.fail("invert=true is not known here")
     by_channel = fields.node.config.get("axis", -1) not in (None, [])
-    if by_channel:
-        fields.last_axis()
+    axis = fields.last_axis() if by_channel else None
     if fields.node.config.get("mean") is not None:
         mean, var = fields.numbers("mean", 0), fields.numbers("variance", 1)
-        return Converted((Normalise(mean, var, by_channel, name=fields.node.name),))
+        return Converted((Normalise(mean, var, by_channel, name=fields.node.name),), axis=axis)
     slots = Slots(fields.node.name)
     slots.add("mean", "mean", "batch_stats")
     slots.add("variance", "var", "batch_stats")
-    return Converted((Normalise(by_channel=by_channel, name=fields.node.name),), (*slots.found, Slot(("count",))))
+    layer = Normalise(by_channel=by_channel, name=fields.node.name)
+    return Converted((layer,), (*slots.found, Slot(("count",))), axis)
 
 
 def rescaling(fields: Fields) -> Converted:
