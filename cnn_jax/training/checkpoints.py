@@ -233,6 +233,7 @@ class Checkpoints:
 
     def _load(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
         try:
+            damage.require_files(self._directory / str(step))
             self._require_shapes(step, abstract)
             return ocp.load_checkpointables(str(self._directory / str(step)), abstract)
         except Exception as error:  # Orbax and TensorStore have no common class for damaged files

@@ -4,6 +4,7 @@ Nothing is deleted. What was damaged counts as missing from then on, and whoever
 are held against their checksums where they are read (`checkpoints`).
 """
 
+import os
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.experiment import from_json
-from cnn_jax.files import Entry, entries, parse_json, read_text
+from cnn_jax.files import Entry, entries, is_remote, parse_json, read_text
 
 FOLDER = "damaged"
 KINDS = {
@@ -90,6 +91,14 @@ def _reason(path: Path, entry: Entry) -> str:
         except OSError as error:
             return str(error.strerror)
     return ""
+
+
+def require_files(folder: Path) -> None:
+    """Raise ValueError where what lies below the folder is a pipe, which Orbax would wait for, or leads nowhere."""
+    for parent, _, names in os.walk(folder) if not is_remote(folder) else ():
+        for name in names:
+            if not os.path.isfile(os.path.join(parent, name)):
+                raise ValueError(f"{os.path.join(parent, name)} is no file")
 
 
 def in_checkpoints(directory: Path) -> list[Path]:

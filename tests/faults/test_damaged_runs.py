@@ -1,6 +1,7 @@
 """Run directories with damage of every kind in every file: the run goes on from what is whole, and says what is not."""
 
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from cnn_jax.errors import RunError, RunFailed, UserError
 from cnn_jax.training import damage
+from cnn_jax.training.checkpoints import Checkpoints
 from cnn_jax.training.logs import MetricsLog, read
 from tests.faults import damaged
 from tests.faults.doors import error_of, run
@@ -55,6 +57,13 @@ def test_damaged_metrics(content: bytes, kept: int, said: str, tmp_path: Path) -
         (copy,) = (tmp_path / "damaged").iterdir()
         assert copy.read_bytes() == content
         assert str(copy) in lines[0]
+
+
+def test_a_pipe_in_a_checkpoint_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "12" / "meta").mkdir(parents=True)
+    os.mkfifo(tmp_path / "12" / "meta" / "_METADATA")
+    with Checkpoints(tmp_path, reading=True) as checkpoints, pytest.raises(RunError, match="_METADATA is no file"):
+        checkpoints.meta(12)
 
 
 def test_records_that_are_damaged_are_moved_and_what_is_whole_or_foreign_stays(tmp_path: Path) -> None:
