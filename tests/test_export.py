@@ -103,9 +103,9 @@ def test_the_configuration_is_one_that_keras_2_and_tensorflow_js_read_too(name: 
     """Their layers refuse fields that they do not know, and name inputs by [layer, node, tensor, {}]."""
     keras_2 = {
         "InputLayer": {"batch_input_shape", "dtype", "sparse", "ragged"},
-        "Conv2D": {"filters", "kernel_size", "strides", "padding", "use_bias", "activation"},
-        "BatchNormalization": {"epsilon", "momentum"},
-        "Dense": {"units", "activation"},
+        "Conv2D": {"filters", "kernel_size", "strides", "padding", "use_bias", "activation", "dilation_rate", "groups"},
+        "BatchNormalization": {"epsilon", "momentum", "scale", "center"},
+        "Dense": {"units", "use_bias", "activation"},
         "MaxPooling2D": {"pool_size", "strides", "padding"},
         "Dropout": {"rate"},
         "ReLU": {"max_value"},
