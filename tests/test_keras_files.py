@@ -10,10 +10,20 @@ import pytest
 
 import cnn_jax
 from cnn_jax import evaluate, explain, export, predict, summarize, train, verify_weights
+from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import ConfigError, WeightsError
 from cnn_jax.training import runs
 from cnn_jax.weights import keras_model
-from tests.models.keras_networks import images, loaded, nested_mobilenet, own_cnn, probabilities, randomise, saved
+from tests.models.keras_networks import (
+    images,
+    loaded,
+    nested_mobilenet,
+    opened,
+    own_cnn,
+    probabilities,
+    randomise,
+    saved,
+)
 from tests.models.keras_reference import quiet_keras
 from tests.models.test_keras_networks import odds_and_ends
 
@@ -50,11 +60,8 @@ def test_predict_names_the_classes_that_are_said(file: Path, image_folder: Path,
     found = rows(output)
     assert {row["class_name"] for row in found} == {"blue", "red"}
     first = loaded(file, normalisation="unit")
-    from cnn_jax.data.paths import read
-    from cnn_jax.data.preprocess import Resize
-
     model = keras.models.load_model(file)
-    pixels = read(found[0]["path"], Resize(32))[None]
+    pixels = opened(found[0]["path"], Resize(32))[None]
     expected = np.asarray(model(pixels / np.float32(255)))[0]
     given = {row["class_name"]: float(row["probability"]) for row in found if row["path"] == found[0]["path"]}
     np.testing.assert_allclose([given["blue"], given["red"]], expected, atol=1e-5)
@@ -139,10 +146,7 @@ def test_a_run_goes_on_from_the_file_keeps_its_classifier_and_needs_the_file_no_
     file.unlink()
     photos = sorted((image_folder / "validation" / "red").iterdir())
     found = cnn_jax.load(tmp_path / "run")(photos).probabilities
-    from cnn_jax.data.paths import read
-    from cnn_jax.data.preprocess import Resize
-
-    pixels = np.stack([read(str(photo), Resize(32)) for photo in photos])
+    pixels = np.stack([opened(photo, Resize(32)) for photo in photos])
     np.testing.assert_allclose(found, probabilities(before, pixels), atol=1e-4)
     more = ["--exp=keras_ft", "--classes=2", f"--model.weights={tmp_path / 'run'}", "--model.normalisation=unit"]
     assert summarize.main([*more, "--json"]) == 0  # a run is as good as a file

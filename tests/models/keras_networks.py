@@ -5,13 +5,21 @@ from pathlib import Path
 import jax
 import keras
 import numpy as np
+from PIL import Image
 
+from cnn_jax.data.preprocess import Resize
 from cnn_jax.weights import pretrained
 from cnn_jax.weights.options import PretrainedConfig
 from cnn_jax.weights.pretrained import Pretrained
 from tests.models.keras_reference import quiet_keras
 
 SIZE = 32
+
+
+def opened(path: str | Path, resize: Resize) -> np.ndarray:
+    """The pixels of a photograph, uint8[s, s, 3]: Pillow's, resized as `Resize` does."""
+    with Image.open(path) as image:
+        return resize.array(np.asarray(image.convert("RGB")))
 
 
 def own_cnn(ending: str = "softmax", units: int = 2, channels: int = 3, size: int = SIZE) -> keras.Model:

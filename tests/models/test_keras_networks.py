@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import ConfigError, WeightsError
 from cnn_jax.models.chain import layer_names
 from cnn_jax.models.model import HEAD
@@ -20,6 +21,7 @@ from tests.models.keras_networks import (
     loaded,
     mobilenet_of_two_classes,
     nested_mobilenet,
+    opened,
     own_cnn,
     probabilities,
     randomise,
@@ -245,15 +247,12 @@ def teachable_machine_in_keras(path: Path, pixels: np.ndarray) -> np.ndarray:
 
 @pytest.mark.long
 def test_teachable_machines_file_names_cats_and_dogs_as_keras_does(real_weights: Path, real_data: Path) -> None:
-    from cnn_jax.data.paths import read
-    from cnn_jax.data.preprocess import Resize
-
     path = real_weights / "teachable_machine_cat_dog.h5"
     network = loaded(path, normalisation="tf")
     assert network.classes == ("Cat", "Dog")
     folder = real_data / "cats_and_dogs" / "validation"
     files = [file for name in ("cats", "dogs") for file in sorted((folder / name).glob("*.jpg"))[:4]]
-    pixels = np.stack([read(str(file), Resize(224, "crop")) for file in files])
+    pixels = np.stack([opened(file, Resize(224, "crop")) for file in files])
     found = probabilities(network, pixels)
     assert found.argmax(-1).tolist() == [0] * 4 + [1] * 4
     np.testing.assert_allclose(found, teachable_machine_in_keras(path, pixels), atol=1e-5)

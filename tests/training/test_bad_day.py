@@ -149,9 +149,10 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_goes_on(
     assert longer != SMALL_CNN
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("leftovers_collected")
 @pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning" @ pytest.mark.long
+    "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning"
 )  # a closed loop is told
 def test_where_every_checkpoint_is_damaged_nothing_is_thrown_away(tmp_path: Path) -> None:
     train(SMALL_CNN, tmp_path / "run")
