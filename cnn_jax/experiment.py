@@ -13,6 +13,7 @@ from typing import Any
 
 from cnn_jax.config import NAMED_WEIGHTS, Config, ModelConfig
 from cnn_jax.config.augment import USUAL
+from cnn_jax.config.model import KERAS_PREFIX
 from cnn_jax.errors import ConfigError
 from cnn_jax.files import parse_json
 
@@ -98,7 +99,7 @@ def resolve_paths(config: Config) -> Config:
     data_dir = config.data.data_dir and _absolute(config.data.data_dir)
     exclude = config.data.exclude and _absolute(config.data.exclude)
     weights = config.model.weights
-    if weights not in NAMED_WEIGHTS:
+    if weights not in NAMED_WEIGHTS and not weights.startswith(KERAS_PREFIX):
         weights = _absolute(weights)
     return dataclasses.replace(
         config,
@@ -109,11 +110,12 @@ def resolve_paths(config: Config) -> Config:
 
 def _image_size(model: ModelConfig, weights: str) -> int:
     """As configured; where that is the default, the size of the network in the Keras file or run."""
-    if model.name != "keras" or model.image_size != ModelConfig.image_size or not Path(weights).exists():
+    if model.name != "keras" or model.image_size != ModelConfig.image_size:
         return model.image_size
-    from cnn_jax.weights import keras_description  # JAX loads for it alone
+    from cnn_jax.weights import keras_application, keras_description  # JAX loads for them alone
 
-    return keras_description.network(Path(weights), model.image_size).image_size
+    path = keras_application.locate(weights) if weights.startswith(KERAS_PREFIX) else Path(weights)
+    return keras_description.network(path, model.image_size).image_size if path.exists() else model.image_size
 
 
 def _absolute(path: str) -> str:

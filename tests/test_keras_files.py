@@ -212,3 +212,31 @@ def test_every_kind_of_layer_goes_back_to_keras(tmp_path: Path) -> None:
 def test_another_size_than_the_files_is_an_error(file: Path, image_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.image_size=64: the network in .*mine\.keras takes images of 32"):
         trained(file, image_folder, tmp_path / "run", "--model.image_size=64", "--model.normalisation=unit")
+
+
+@pytest.mark.long
+def test_a_network_of_keras_applications_comes_by_its_name_and_is_made_once(
+    image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, whole = [], keras.applications.MobileNet
+
+    def small(weights: str) -> keras.Model:
+        made.append(weights)
+        return randomise(whole(weights=None, alpha=0.25, input_shape=(32, 32, 3), classes=10))
+
+    monkeypatch.setattr(keras.applications, "MobileNet", small)
+    monkeypatch.setenv("CNN_JAX_CACHE", str(tmp_path / "cache"))
+    named = ["--model.name=keras", "--model.weights=keras:MobileNet"]
+    photos = image_folder / "train" / "red"
+    with quiet_keras():
+        for _ in range(2):
+            assert predict.main([str(photos), *named, "--top=10", f"--output={tmp_path / 'out.csv'}"]) == 0
+    assert made == ["imagenet"]
+    model = keras.models.load_model(tmp_path / "cache" / "weights" / "keras" / "MobileNet.keras")
+    first = [row for row in rows(tmp_path / "out.csv") if row["path"] == str(sorted(photos.iterdir())[0])]
+    expected = np.asarray(model(opened(first[0]["path"], Resize(32))[None] / np.float32(127.5) - 1))[0]
+    np.testing.assert_allclose([float(row["probability"]) for row in first], np.sort(expected)[::-1], atol=1e-5)
+    with pytest.raises(ConfigError, match="no such network; near names: MobileNet"):
+        predict.main([str(photos), "--model.name=keras", "--model.weights=keras:MobilNet"])
+    with pytest.raises(ConfigError, match=r"which is for model\.name=keras"):
+        predict.main([str(photos), "--model.weights=keras:MobileNet"])

@@ -7,6 +7,8 @@ from cnn_jax.validation import check_types, is_finite, require
 
 ModelName = Literal["simple_cnn", "vgg16", "vgg19", "mobilenet", "mobilenet_v2", "keras"]
 
+KERAS_PREFIX = "keras:"
+"""Of `model.weights`, before the name of a network of Keras Applications."""
 NAMED_WEIGHTS = ("imagenet", "none", "shapes")
 """What `model.weights` may be besides a path."""
 
@@ -25,7 +27,8 @@ class ModelConfig:
     """Rows and columns of the images that the network sees, in pixels."""
     weights: str = "imagenet"
     """`imagenet`, `none` (random), `shapes` (MobileNet 0.25, comes with the package, for demonstration), the path of a
-    Keras .h5, .weights.h5 or .keras file, or of a run directory."""
+    Keras .h5, .weights.h5 or .keras file, or of a run directory; for `name=keras` also `keras:EfficientNetB0`, any
+    network of Keras Applications, which needs Keras."""
     normalisation: Literal["auto", "tf", "caffe", "torch", "unit", "none"] = "auto"
     """keras: what its network takes. `auto`: the file says; `tf`: -1 to 1; `caffe`: BGR without means; `torch`: by
     means and deviations; `unit`: 0 to 1; `none`: 0 to 255."""
@@ -55,6 +58,9 @@ class ModelConfig:
         from_file = self.name == "keras"
         rule = "the path of a whole Keras model, .keras or .h5, or of a run, for model.name=keras"
         require(not from_file or self.weights not in NAMED_WEIGHTS, "model.weights", self.weights, rule)
+        by_name = self.weights.startswith(KERAS_PREFIX)
+        rule = "a path or name without `keras:`, which is for model.name=keras"
+        require(from_file or not by_name, "model.weights", self.weights, rule)
         rule = f"auto for model.name={self.name}, which has its own"
         require(from_file or self.normalisation == "auto", "model.normalisation", self.normalisation, rule)
         require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")

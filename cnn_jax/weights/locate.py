@@ -6,11 +6,12 @@ from pathlib import Path
 import pooch
 
 from cnn_jax.config import ModelConfig
+from cnn_jax.config.model import KERAS_PREFIX
 from cnn_jax.console_text import as_it_is
 from cnn_jax.errors import FetchError, WeightsError
 from cnn_jax.fetching import no_connection, reason
 from cnn_jax.files import as_path, cache_folder, is_remote
-from cnn_jax.weights import foreign, hdf5
+from cnn_jax.weights import foreign, hdf5, keras_application
 from cnn_jax.weights.catalog import BUNDLED, bundled, imagenet
 
 STALL_SECONDS = 30.0
@@ -35,6 +36,8 @@ def locate(model: ModelConfig, *, top: bool | None = None) -> Path | None:
     """
     if model.weights == "none":
         return None
+    if model.weights.startswith(KERAS_PREFIX):
+        return keras_application.locate(model.weights)
     if model.weights in BUNDLED:
         return bundled(model)
     if model.weights == "imagenet":

@@ -14,7 +14,8 @@ class PretrainedConfig:
     name: ModelName = "mobilenet"
     """The architecture; `keras` is the one that the file in `weights` describes."""
     weights: str = "imagenet"
-    """`imagenet`, `shapes` (MobileNet 0.25, comes with the package), or the path of a weights file in Keras' layout."""
+    """`imagenet`, `shapes` (MobileNet 0.25, comes with the package), the path of a weights file in Keras' layout,
+    or, for name=keras, a network of Keras Applications, `keras:EfficientNetB0`."""
     classes: tuple[str, ...] | None = None
     """keras: the names of its classes, in their order; None looks for a list beside the file (labels.txt)."""
     normalisation: Literal["auto", "tf", "caffe", "torch", "unit", "none"] = "auto"

@@ -3,6 +3,7 @@
 from typing import get_args
 
 from cnn_jax.config import ModelConfig
+from cnn_jax.config.model import KERAS_PREFIX
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.keras_graph.network import Network, read
 from cnn_jax.models.model import HEAD, Model, Precision
@@ -14,6 +15,21 @@ USUAL = (
     "torch for DenseNet; unit (0 to 1) for images that were divided by 255; none for 0 to 255"
 )
 """What networks without a scaling of their own take."""
+
+OF_KERAS: tuple[tuple[str, Normalisation], ...] = (
+    ("ResNet50V2", "tf"),
+    ("ResNet101V2", "tf"),
+    ("ResNet152V2", "tf"),
+    ("ResNet", "caffe"),
+    ("VGG", "caffe"),
+    ("DenseNet", "torch"),
+    ("MobileNet", "tf"),
+    ("Xception", "tf"),
+    ("Inception", "tf"),
+    ("NASNet", "tf"),
+)
+"""How names of Keras Applications begin, and the mode of `preprocess_input` in their modules; the others scale images
+themselves."""
 
 
 def build_keras(config: ModelConfig, classes: int, precision: Precision, description: str | None) -> Model:
@@ -39,6 +55,8 @@ def as_model(network: Network, config: ModelConfig, precision: Precision = "floa
 def _normalisation(network: Network, config: ModelConfig) -> Normalisation:
     """What is configured, or what the file itself says: `none` where the network scales its images."""
     wanted, scaling = config.normalisation, network.scaling
+    if scaling is None and wanted == "auto":
+        wanted = next((mode for start, mode in OF_KERAS if config.weights.startswith(f"{KERAS_PREFIX}{start}")), wanted)
     if scaling is None and wanted == "auto":
         raise ConfigError(
             f"model.normalisation: {config.weights} does not say what values its network takes. What it was trained "
