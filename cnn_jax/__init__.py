@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cnn_jax.config import Config
     from cnn_jax.evaluation.classifier import Classifier
 
-__all__ = ["fit", "load"]
+__all__ = ["fit", "load", "runs"]
 
 # A library's bar for notebooks, which is not used here, asks for a package that is not needed either.
 warnings.filterwarnings("ignore", message="IProgress not found")
@@ -60,6 +60,26 @@ def fit(config: "Config", workdir: str | os.PathLike[str], *, report: bool = Tru
     if outcome.stopped_by == signal.SIGINT:
         raise KeyboardInterrupt
     return outcome.result
+
+
+def runs(pattern: str) -> list[dict[str, Any]]:
+    """A row for each run directory that the pattern matches, by name: what it was told, and what it reached.
+
+        import pandas
+        table = pandas.DataFrame(cnn_jax.runs("runs/*"))
+        table[["run", "train.freeze_until", "accuracy", "validation.low", "validation.high", "wall_seconds"]]
+
+    Columns: `run`, `status`, `accuracy`, `loss` and `epoch` of the best epoch, numbers of parameters, for each
+    evaluation `SPLIT.accuracy` with its interval `SPLIT.low` to `SPLIT.high`, and every field of the configuration
+    under its flag's name. A run that cannot be read has the reason as its `status`. What is no run has no row.
+    """
+    import glob
+    from pathlib import Path
+
+    from cnn_jax.training import table
+
+    found = (table.row(Path(path)) for path in sorted(glob.glob(os.path.expanduser(pattern))) if os.path.isdir(path))
+    return [row for row in found if row is not None]
 
 
 def load(run: str | os.PathLike[str]) -> "Classifier":

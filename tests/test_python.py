@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import cnn_jax
+from cnn_jax.experiment import to_json
 from tests.training import helpers
 
 PLAIN = helpers.with_(helpers.SMALL_CNN, train={"epochs": 2})
@@ -30,6 +31,11 @@ def test_fit_trains_reports_and_returns_what_result_json_holds(
     printed = capsys.readouterr().out
     assert f"\nbest       epoch {result['best']['epoch']}: " in printed
     assert f"\nreport     {run / 'report.html'}" in printed
+    (row,) = cnn_jax.runs(str(tmp_path / "*"))
+    assert (row["run"], row["status"], row["optimizer.learning_rate"]) == (str(run), "completed", 3e-3)
+    assert {name: row[name] for name in ("epoch", "accuracy", "loss")} == result["best"]
+    assert row["validation.low"] < row["validation.accuracy"] < row["validation.high"]
+    assert row["trainable_parameters"] == result["parameters"]["trainable"]
     reference = helpers.train(PLAIN, tmp_path / "reference").result
     assert (result["best"], result["last"]) == (reference["best"], reference["last"])
 
@@ -61,3 +67,14 @@ def test_a_relative_folder_of_images_is_found_from_anywhere_later(
     cnn_jax.fit(config, tmp_path / "run", report=False)
     written = json.loads((tmp_path / "run" / "config.json").read_text())
     assert written["data"]["dataset"] == f"folder:{image_folder}"
+
+
+def test_runs_that_are_not_done_or_cannot_be_read_are_rows_that_say_so(tmp_path: Path) -> None:
+    for name in ("begun", "damaged", "none"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "begun" / "config.json").write_text(to_json(PLAIN))
+    (tmp_path / "damaged" / "config.json").write_text("{")
+    (tmp_path / "file").touch()
+    begun, damaged = cnn_jax.runs(str(tmp_path / "*"))
+    assert (begun["status"], begun["train.epochs"]) == ("open", 2)
+    assert damaged["status"].startswith("cannot be read: ")

@@ -38,6 +38,7 @@ __all__ = [
     "Shift",
     "TrainConfig",
     "differences",
+    "flags",
 ]
 
 
@@ -71,13 +72,17 @@ class Config:
             require(head_epochs == 1, "train.head_epochs", head_epochs, rule)
 
 
-def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+def flags(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Every field under the name of its flag, such as `optimizer.learning_rate`."""
+    found: dict[str, Any] = {}
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        nested = dataclasses.is_dataclass(value)
+        found |= flags(value, f"{prefix}{item.name}.") if nested else {f"{prefix}{item.name}": value}
+    return found
+
+
+def differences(old: Any, new: Any) -> list[str]:
     """The fields in which two configurations differ, as `field: old -> new`."""
-    lines = []
-    for item in dataclasses.fields(old):
-        before, after = getattr(old, item.name), getattr(new, item.name)
-        if dataclasses.is_dataclass(before):
-            lines += differences(before, after, f"{prefix}{item.name}.")
-        elif before != after:
-            lines.append(f"{prefix}{item.name}: {before!r} -> {after!r}")
-    return lines
+    after = flags(new)
+    return [f"{name}: {value!r} -> {after[name]!r}" for name, value in flags(old).items() if value != after[name]]

@@ -1,10 +1,10 @@
 """What is told in tables: the classes, the configuration, the versions and the time."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from cnn_jax.clock import OTHER, REPORT
-from cnn_jax.config import Config
+from cnn_jax.config import Config, flags
 from cnn_jax.evaluation.metrics import lowest_f1_first
 from cnn_jax.report.record import METRICS, RESULT, Number, Record, count, decimals, per_second, percent, seconds
 from cnn_jax.training.runs import TrainedRun
@@ -91,15 +91,8 @@ class Setting:
 
 def configuration(config: Config) -> tuple[Setting, ...]:
     """Every field with its flag's name."""
-    defaults = dict(_flat(asdict(Config())))
-    return tuple(Setting(name, _shown(value), value == defaults[name]) for name, value in _flat(asdict(config)))
-
-
-def _flat(fields: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, value in fields.items():
-        found += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(f"{prefix}{name}", value)]
-    return found
+    defaults = flags(Config())
+    return tuple(Setting(name, _shown(value), value == defaults[name]) for name, value in flags(config).items())
 
 
 def _shown(value: Any) -> str:
