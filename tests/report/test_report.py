@@ -44,6 +44,7 @@ def _source(number: Element) -> str | None:
     return number.attributes.get("data-source")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", ["digits_run", "hostile_run"])
 def test_every_number_that_a_file_holds_equals_the_files(name: str, request: pytest.FixtureRequest) -> None:
     run = request.getfixturevalue(name)

@@ -59,6 +59,7 @@ def test_the_losses_are_those_of_the_run_without_the_cache(until: str, tmp_path:
     assert len(_losses(tmp_path / "cached")) == 4
 
 
+@pytest.mark.long
 def test_result_and_console_say_what_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = train(CACHED, tmp_path / "run").result
     assert result["features"]["layer"] == "pool2"
