@@ -66,7 +66,7 @@ def move(path: Path, reason: str, say: Say) -> None:
 
 def mend(workdir: Path, say: Say) -> None:
     """Move what is damaged among the records of a run that goes on, each with a line."""
-    for entry in entries(workdir):
+    for entry in entries(workdir) if workdir.exists() else ():  # in a bucket, a folder comes with its first file
         reason = _reason(workdir / entry.name, entry)
         if reason:
             move(workdir / entry.name, reason, say)

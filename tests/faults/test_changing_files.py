@@ -120,7 +120,7 @@ def test_the_other_doors_meet_an_image_that_vanishes(data: Path, tmp_path: Path,
         assert error_of("evaluate", f"--checkpoint={workdir}").startswith(f"{split[0]} cannot be read as an image")
     ended("image vanishes between listing and reading", "one clear error", "evaluate")
     image.write_bytes(content)
-    with after(paths, "expand", image.unlink):
+    with after(paths, "everything", image.unlink):
         assert run("predict", data, f"--checkpoint={workdir}", f"--output={tmp_path / 'p.csv'}") == 0
     with (tmp_path / "p.csv").open(newline="") as file:
         errors = [row["path"] for row in csv.DictReader(file) if row["class_name"].startswith("error: ")]

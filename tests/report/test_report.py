@@ -21,6 +21,7 @@ from cnn_jax.data.sources import ArrayImages, Split, open_dataset
 from cnn_jax.evaluation.metrics import Predictions
 from cnn_jax.evaluation.record import summarise
 from cnn_jax.models.model import build
+from cnn_jax.report import doors
 from cnn_jax.training import runs
 from tests.report.conftest import HOSTILE
 from tests.report.reading import Element, read_page, recorded, written
@@ -241,8 +242,11 @@ def test_a_report_can_be_left_out_and_its_failure_is_one_line(
     assert train.main([*flags, f"--workdir={workdir}", "--report=False"]) == 0
     assert not (workdir / "report.html").exists()
     capsys.readouterr()
-    (workdir / "report.html").mkdir()
-    (workdir / "report.html" / "in the way").touch()
+
+    def fail(*arguments: object) -> None:
+        raise IsADirectoryError("report.html")
+
+    monkeypatch.setattr(doors, "write", fail)
     assert train.main([*flags, f"--workdir={workdir}"]) == 0
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("report ")]
     assert len(told) == 1

@@ -11,7 +11,7 @@ from cnn_jax.config import AugmentConfig, CheckpointConfig
 from cnn_jax.data.augment.device import augment_batch, example_keys, side
 from cnn_jax.data.rows import training_rows
 from cnn_jax.errors import ConfigError
-from cnn_jax.training import loop, resident
+from cnn_jax.training import resident, resume
 from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.step import Augmentation, StepOptions, make_train_step
 from tests.training.helpers import SMALL_CNN, assert_identical, final_state, metrics, stop_after, train, with_
@@ -58,7 +58,7 @@ def test_a_run_goes_on_bit_exactly_and_on_the_side_that_it_began_with(
         with_(RUN, data={"augment": replace(RUN.data.augment, on="auto")}), checkpoint=CheckpointConfig(every_steps=4)
     )
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "side", lambda _: "device")  # as on a GPU
+        patched.setattr(resume, "side", lambda _: "device")  # as on a GPU
         train(config, tmp_path / "whole")
         stop_after(8, patched)
         train(config, tmp_path / "run")
