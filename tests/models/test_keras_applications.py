@@ -24,6 +24,8 @@ SMALL = (
     "MobileNet", "MobileNetV2", "MobileNetV3Small", "NASNetMobile", "ResNet50", "ResNet50V2", "VGG16", "Xception",
 )  # fmt: skip
 """The smallest of each family; the others take minutes each."""
+QUICK = ("MobileNetV3Small", "ResNet50", "DenseNet121", "EfficientNetB0", "ConvNeXtTiny")
+"""Of these, one for each way in which layers are put together; the others are in `make test-slow`."""
 LARGE_INPUTS = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
 """Rows and columns that they need at least; 64 for the others."""
 ALL = sorted(name for name in dir(keras.applications) if name[0].isupper())
@@ -74,8 +76,8 @@ def inputs(network: Pretrained, pixels: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     "made",
     [
-        *(pytest.param(name, marks=pytest.mark.long) for name in SMALL),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ALL if name not in SMALL),
+        *(pytest.param(name, marks=pytest.mark.long) for name in QUICK),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ALL if name not in QUICK),
     ],
     indirect=True,
 )

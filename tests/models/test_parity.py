@@ -25,9 +25,9 @@ from tests.models.keras_reference import (
 PRETRAINED_FORMS = [
     ModelConfig("mobilenet", alpha=0.25, image_size=75),
     ModelConfig("vgg16", image_size=32),
-    ModelConfig("vgg19", image_size=32),
+    pytest.param(ModelConfig("vgg19", image_size=32), marks=pytest.mark.slow),
     ModelConfig("mobilenet_v2", alpha=0.35, image_size=75),
-    ModelConfig("mobilenet_v2", alpha=1.3, image_size=32),
+    pytest.param(ModelConfig("mobilenet_v2", alpha=1.3, image_size=32), marks=pytest.mark.slow),
 ]
 """Odd and even sizes at the strides (75, 38, 19, 10, 5, 3); the VGG at its smallest."""
 
@@ -212,7 +212,7 @@ def gradients(
 @pytest.mark.parametrize(
     "config",
     [
-        ModelConfig("vgg19", image_size=32, dropout=0.0),
+        pytest.param(ModelConfig("vgg19", image_size=32, dropout=0.0), marks=pytest.mark.slow),
         ModelConfig("mobilenet", alpha=0.25, image_size=64, dropout=0.0),
         ModelConfig("mobilenet_v2", alpha=0.35, image_size=64, dropout=0.0),
     ],

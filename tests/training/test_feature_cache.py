@@ -51,7 +51,7 @@ def _losses(workdir: Path) -> np.ndarray:
 
 
 @pytest.mark.sample(1)
-@pytest.mark.parametrize("until", ["head", "conv3", "bn4"])
+@pytest.mark.parametrize("until", ["head", "conv3", pytest.param("bn4", marks=pytest.mark.slow)])
 def test_the_losses_are_those_of_the_run_without_the_cache(until: str, tmp_path: Path) -> None:
     for config, name in ((CACHED, "cached"), (UNCACHED, "plain")):
         train(with_(config, train={"freeze_until": until}), tmp_path / name)
@@ -136,7 +136,7 @@ def test_added_images_alone_are_computed_to_the_same_bits(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_a_later_freeze_point_goes_on_from_what_is_kept_where_that_is_exact(
     dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
