@@ -143,7 +143,11 @@ def read(description: str | bytes, image_size: int | None = None) -> Network:
     if size is None:
         raise ConfigError("model.image_size: the file leaves the size of its images open: say how large they are")
     if (width or size) != size or (height or size) != size:
-        raise WeightsError(f"it takes images of {height} x {width} pixels; only square images can be given")
+        side = max(height or size, width or size)
+        raise WeightsError(
+            f"it takes images of {height} x {width} pixels; only square images can be given: build it in Keras for "
+            f"{side} x {side} pixels, give it the weights (`new.set_weights(old.get_weights())`), and save it again"
+        )
     converted = [(node, convert(Fields(node, described.keras_version))) for node in described.nodes]
     layers = _chained(converted)
     if not layers:
