@@ -72,8 +72,8 @@ def whole(arguments: argparse.Namespace, folder: Path, epochs: int) -> list[str]
     ]
 
 
-def train(given: list[str], workdir: Path, cache: Path) -> tuple[float, dict[str, Any], list[dict[str, Any]]]:
-    """Wall seconds, result.json, and the lines of the log about training."""
+def train(given: list[str], workdir: Path, cache: Path) -> tuple[float, str, list[dict[str, Any]]]:
+    """Wall seconds, what the run says of them, and the lines of the log about training."""
     command = [sys.executable, "-m", "cnn_jax.train", *given, f"--workdir={workdir}"]
     started = time.perf_counter()
     done = subprocess.run(command, env={**os.environ, "CNN_JAX_CACHE": str(cache)}, text=True, capture_output=True)
@@ -81,12 +81,8 @@ def train(given: list[str], workdir: Path, cache: Path) -> tuple[float, dict[str
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return seconds, json.loads((workdir / "result.json").read_text()), [x for x in lines if x["split"] == "train"]
-
-
-def parts(result: dict[str, Any]) -> str:
-    """The seconds of a run by name."""
-    return ", ".join(f"{name} {seconds:.1f}" for name, seconds in result["seconds"].items() if seconds >= 0.05)
+    told = next(line for line in done.stdout.splitlines() if line.startswith("time "))
+    return seconds, told, [line for line in lines if line["split"] == "train"]
 
 
 def bare_step(arguments: argparse.Namespace) -> float:
@@ -111,14 +107,12 @@ def bare_step(arguments: argparse.Namespace) -> float:
 def every_layer(arguments: argparse.Namespace, scratch: Path) -> None:
     """Print the first job."""
     photographs = repeated(arguments.directory, scratch / "many", arguments.photographs)
-    seconds, result, lines = train(
-        whole(arguments, photographs, arguments.epochs), scratch / "every", scratch / "cache"
-    )
+    seconds, told, lines = train(whole(arguments, photographs, arguments.epochs), scratch / "every", scratch / "cache")
     speed, bare = max(line["images_per_second"] for line in lines), measured(arguments, "--bare")
     epochs = ", ".join(f"{arguments.photographs / line['images_per_second']:.1f}" for line in lines)
     print(f"every layer, {arguments.photographs} photographs, augmented: {seconds:.1f} s; epochs {epochs} s")
     print(f"  best epoch {speed:,.0f} images/s, bare step {bare:,.0f}: {speed / bare:.2f} of it")
-    print(f"  {parts(result)}", flush=True)
+    print(f"  {told}", flush=True)
     if arguments.peer:
         peer = measured(arguments, "--torch", str(photographs))
         print(f"  PyTorch, images and transforms on the device: {peer:,.0f} images/s; here {speed / peer:.2f} of it")
@@ -139,8 +133,8 @@ def five_epochs(arguments: argparse.Namespace, scratch: Path) -> None:
     until = "head" if arguments.self_test else "conv_pw_10"
     given = [*flags(arguments, arguments.directory), f"--train.freeze_until={until}", "--train.epochs=5"]
     for caches in ("empty", "warm"):
-        seconds, result, _ = train(given, scratch / f"five-{caches}", scratch / "five-cache")
-        print(f"5 epochs from {until}, caches {caches}: {seconds:.1f} s\n  {parts(result)}", flush=True)
+        seconds, told, _ = train(given, scratch / f"five-{caches}", scratch / "five-cache")
+        print(f"5 epochs from {until}, caches {caches}: {seconds:.1f} s\n  {told}", flush=True)
 
 
 def stopping(arguments: argparse.Namespace, scratch: Path) -> None:

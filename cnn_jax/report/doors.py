@@ -2,9 +2,10 @@
 
 import contextlib
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from pathlib import Path
 
+from cnn_jax.compiling import beside
 from cnn_jax.data.sources import Split
 from cnn_jax.evaluation import record
 from cnn_jax.evaluation.metrics import Predictions
@@ -42,10 +43,9 @@ def after_training(
         validation: the validation split of the run; decoded already, it is not decoded again.
         best: the step of a checkpoint, and what it says of them, where the training knows that.
     """
-    with ThreadPoolExecutor(1) as beside, _told(reporter.line):
+    with _told(reporter.line):
         run = runs.load(workdir)
-        if is_main():
-            beside.submit(run.classifier().compile)
+        compiled = [beside(run.classifier().compile)] if is_main() else []
         if best is not None and best[0] == run.step:
             predictions = best[1]
             remember(run, validation, predictions, reporter)
@@ -56,6 +56,7 @@ def after_training(
             files = (run.directory / name for name in ("evaluation-validation.json", "predictions-validation.npz"))
             record.write(evaluation, *files)
             attempt(run, evaluation, reporter.line)
+        wait(compiled)
 
 
 def without_validation(workdir: Path, training: Split, say: Say) -> None:

@@ -83,11 +83,11 @@ def _run(job: Job, reporter: Reporter) -> tuple[list[float], list[float]]:
     rates: list[float] = []
     losses: list[float] = []
     with (
-        contextlib.closing(feed.training(0)) as batches,
+        contextlib.closing(job.mesh.placed(feed.training(0), 0)) as batches,
         reporter.bar("learning rates", STEPS, "steps") as bar,
     ):
         for number, batch in zip(range(STEPS), batches, strict=False):
-            state, report = step(state, *(job.mesh.put_batch(batch[key]) for key in ("image", "label")))
+            state, report = step(state, batch["image"], batch["label"])
             loss = float(report["loss"])
             if not math.isfinite(loss):
                 break

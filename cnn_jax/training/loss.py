@@ -35,16 +35,16 @@ def losses(
     Returns:
         float32[b]. Their plain mean is the loss: weights are not divided by their sum.
     """
-    if focal_gamma is not None:
-        targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
-        log_shares = jax.nn.log_softmax(logits)
-        missing = -jnp.expm1(jnp.minimum(log_shares, -1e-7))  # of which the gradient at 0 would be infinite below 1
-        result = -(targets * missing**focal_gamma * log_shares).sum(-1)
-    elif smoothing:
-        targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
-        result = optax.softmax_cross_entropy(logits, targets)
-    else:
+    if focal_gamma is None and not smoothing:
         result = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    else:
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
+        if focal_gamma is None:
+            result = optax.softmax_cross_entropy(logits, targets)
+        else:
+            log_shares = jax.nn.log_softmax(logits)
+            missing = -jnp.expm1(jnp.minimum(log_shares, -1e-7))  # of which the gradient at 0 would be infinite below 1
+            result = -(targets * missing**focal_gamma * log_shares).sum(-1)
     return result if class_weights is None else result * class_weights[labels]
 
 
@@ -80,7 +80,7 @@ def resolve_class_weights(
     """
     if setting is None:
         return None
-    if setting == "balanced" or setting == "effective":
+    if isinstance(setting, str):
         absent = sorted(set(range(classes)) - set(labels.tolist()))
         if absent:
             raise ConfigError(f"train.class_weights={setting}: class number {absent[0]} has no training image")

@@ -57,7 +57,7 @@ def _drawn_anew(config: Config, workdir: Path, reporter: Reporter, shared: Share
 
 def write_records(job: Job, workdir: Path, goes_on: bool, reporter: Reporter) -> None:
     """What the run directory says of its data and weights; where a run goes on, what is missing there."""
-    contents = {SPLITS: splits.record(job.dataset), "classes.json": json.dumps(job.dataset.classes)}
+    contents = {"classes.json": json.dumps(job.dataset.classes)}
     if job.keras_layers is not None:
         contents[keras_description.RECORD] = job.keras_layers
     if job.transfer is not None:
@@ -68,6 +68,8 @@ def write_records(job: Job, workdir: Path, goes_on: bool, reporter: Reporter) ->
         contents["unreadable.json"] = json.dumps(job.left_out, indent=1)
     if goes_on and not splits.are_those(workdir / SPLITS, job.dataset):
         damage.move(workdir / SPLITS, "it names other images than the run began with", reporter.line)
+    if not goes_on or not (workdir / SPLITS).exists():  # only then made: it names every image
+        splits.write(job.dataset, workdir / SPLITS)
     for name, content in contents.items():
         if not goes_on or not (workdir / name).exists():
             write_atomically(workdir / name, content)

@@ -16,18 +16,25 @@ RECORD = "keras_layers.json"
 """What a run directory has of the file that it began with."""
 
 
-def read(path: Path) -> str | bytes | None:
-    """The description of the layers; None in a file of weights alone.
+def read(path: Path) -> tuple[str | bytes | None, str | None]:
+    """The description of the layers, and the version of Keras that wrote it; None for what the file does not say.
 
     Raises:
         WeightsError: the file cannot be read.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            return keras_v3.member(archive, "config.json", path)
+            return keras_v3.member(archive, "config.json", path), _version(archive, path)
     with hdf5.opened(path, path) as file:
         texts = file.texts("model_config")
-    return None if texts is None else "".join(texts)
+        return None if texts is None else "".join(texts), "".join(file.texts("keras_version") or []) or None
+
+
+def _version(archive: zipfile.ZipFile, path: Path) -> str | None:
+    if "metadata.json" not in archive.namelist():
+        return None
+    metadata = parse_json(keras_v3.member(archive, "metadata.json", path))
+    return str(metadata.get("keras_version")) if isinstance(metadata, dict) else None
 
 
 def network(path: Path, image_size: int | None = None) -> Network:
@@ -87,7 +94,7 @@ def read_versioned(path: Path) -> str:
     if not path.is_file():
         raise WeightsError(f"model.weights: there is no file {path}")
     try:
-        text, version = read(path), _version(path)
+        text, version = read(path)
         described = None if text is None else parse_json(text)
     except WeightsError:
         raise
@@ -102,14 +109,3 @@ def read_versioned(path: Path) -> str:
             "model.save('mine.keras'); or give the model.name of a network that it fits"
         )
     return json.dumps({**described, "keras_version": version or described.get("keras_version")})
-
-
-def _version(path: Path) -> str | None:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if "metadata.json" not in archive.namelist():
-                return None
-            metadata = parse_json(keras_v3.member(archive, "metadata.json", path))
-            return str(metadata.get("keras_version")) if isinstance(metadata, dict) else None
-    with hdf5.opened(path, path) as file:
-        return "".join(file.texts("keras_version") or []) or None

@@ -39,7 +39,7 @@ def difference(path: Path, normalisation: Normalisation | None) -> str | None:
 def _rescalings(path: Path) -> list[dict[str, Any]]:
     """The configurations of all layers `Rescaling`, in their order; those of models inside the model too."""
     try:
-        text = keras_description.read(path)
+        text, _ = keras_description.read(path)
         if text is None:
             return []
         waiting, found = [parse_json(text)], []

@@ -17,7 +17,7 @@ from cnn_jax.config import AugmentConfig
 from cnn_jax.training.checkpoints import Checkpoints
 from cnn_jax.training.state import TrainState
 from tests.accelerator import cases
-from tests.training.helpers import SMALL_CNN, SMALL_FROZEN, assert_identical, final_state, stop_after, train, with_
+from tests.training.helpers import SMALL_CNN, SMALL_FROZEN, assert_identical, final_state, train, train_until, with_
 
 pytestmark = [pytest.mark.accelerator, pytest.mark.long]
 
@@ -67,9 +67,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(on: str, tmp_path: Path, monkeyp
     augment = AugmentConfig(horizontal_flip=True, brightness=(0.8, 1.2), on=on)
     config = with_(SMALL_CNN, data={"augment": augment}, train={"epochs": 2})
     train(config, tmp_path / "whole")
-    with monkeypatch.context() as patched:
-        stop_after(7, patched)
-        train(config, tmp_path / "stopped")
+    train_until(7, config, tmp_path / "stopped", monkeypatch)
     train(config, tmp_path / "stopped")
     assert_identical(final_state(config, tmp_path / "whole"), final_state(config, tmp_path / "stopped"))
 

@@ -108,6 +108,13 @@ def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch, number: signal.Signa
     monkeypatch.setattr(Epochs, "_advance", advancing)
 
 
+def train_until(step: int, config: Config, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Outcome:
+    """`train`, with a SIGTERM at the beginning of that step."""
+    with monkeypatch.context() as patched:
+        stop_after(step, patched)
+        return train(config, workdir)
+
+
 def metrics(workdir: Path, split: str | None = None) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl, of one split or both, without the speeds."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]

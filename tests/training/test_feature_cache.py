@@ -25,8 +25,8 @@ from tests.training.helpers import (
     assert_identical,
     final_state,
     metrics,
-    stop_after,
     train,
+    train_until,
     with_,
 )
 
@@ -165,9 +165,7 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_bit_exactly(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(config, tmp_path / "whole")
-    with monkeypatch.context() as patched:
-        stop_after(11, patched)
-        assert train(config, tmp_path / "stopped").result["steps"] == 11
+    assert train_until(11, config, tmp_path / "stopped", monkeypatch).result["steps"] == 11
     train(config, tmp_path / "stopped")
     assert_identical(final_state(config, tmp_path / "whole"), final_state(config, tmp_path / "stopped"))
 

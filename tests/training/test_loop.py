@@ -30,8 +30,8 @@ from tests.training.helpers import (
     final_state,
     metrics,
     newest_checkpoint,
-    stop_after,
     train,
+    train_until,
     with_,
 )
 
@@ -145,9 +145,7 @@ def test_a_run_stopped_by_a_signal_goes_on_bit_exactly(
     config: Config, last_step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(config, tmp_path / "whole")
-    with monkeypatch.context() as patched:
-        stop_after(last_step, patched)
-        outcome = train(config, tmp_path / "stopped")
+    outcome = train_until(last_step, config, tmp_path / "stopped", monkeypatch)
     assert outcome.stopped_by == signal.SIGTERM
     assert outcome.result["status"] == "interrupted"
     assert outcome.result["steps"] == last_step

@@ -16,8 +16,8 @@ from tests.training.helpers import (
     assert_identical,
     final_state,
     metrics,
-    stop_after,
     train,
+    train_until,
     with_,
 )
 
@@ -85,9 +85,7 @@ def test_both_phases_are_in_the_log_and_the_proof_covers_both(tmp_path: Path) ->
 def test_every_option_at_once_goes_on_bit_exactly(
     last_step: int, everything: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patched:
-        stop_after(last_step, patched)
-        assert train(EVERYTHING, tmp_path / "stopped").result["steps"] == last_step
+    assert train_until(last_step, EVERYTHING, tmp_path / "stopped", monkeypatch).result["steps"] == last_step
     train(EVERYTHING, tmp_path / "stopped")
     assert_identical(final_state(EVERYTHING, everything), final_state(EVERYTHING, tmp_path / "stopped"))
     assert metrics(everything) == metrics(tmp_path / "stopped")

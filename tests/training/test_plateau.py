@@ -15,7 +15,7 @@ from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.progress import Progress
 from cnn_jax.training.schedule import make_schedule
 from cnn_jax.training.state import Settings, TrainState
-from tests.training.helpers import SMALL_CNN, assert_identical, final_state, metrics, stop_after, train, with_
+from tests.training.helpers import SMALL_CNN, assert_identical, final_state, metrics, train, train_until, with_
 from tests.training.test_step import NOTHING
 
 
@@ -47,9 +47,7 @@ def test_a_stopped_run_goes_on_with_its_rate_and_count(tmp_path: Path, monkeypat
     falling = {"schedule": "plateau", "plateau_epochs": 1, "decay_factor": 0.5, "learning_rate": 0.3}
     config = with_(SMALL_CNN, optimizer=falling, train={"epochs": 5})
     train(config, tmp_path / "whole")
-    with monkeypatch.context() as patched:
-        stop_after(20, patched)
-        train(config, tmp_path / "stopped")
+    train_until(20, config, tmp_path / "stopped", monkeypatch)
     train(config, tmp_path / "stopped")
     assert_identical(final_state(config, tmp_path / "whole"), final_state(config, tmp_path / "stopped"))
     rates = [line["learning_rate"] for line in metrics(tmp_path / "stopped", "train")]

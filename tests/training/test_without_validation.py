@@ -18,8 +18,8 @@ from tests.training.helpers import (
     final_state,
     flags,
     metrics,
-    stop_after,
     train,
+    train_until,
     with_,
 )
 
@@ -79,9 +79,7 @@ def test_training_is_what_it_is_with_a_validation(config: Config, image_folder: 
 def test_a_run_that_is_stopped_goes_on_bit_exactly(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    with monkeypatch.context() as patched:
-        stop_after(steps, patched)
-        assert train(ALL, tmp_path / "run").result["status"] == "interrupted"
+    assert train_until(steps, ALL, tmp_path / "run", monkeypatch).result["status"] == "interrupted"
     assert train(ALL, tmp_path / "run").result["status"] == "completed"
     assert_identical(final_state(ALL, tmp_path / "run"), final_state(ALL, whole))
     assert metrics(tmp_path / "run") == metrics(whole)
