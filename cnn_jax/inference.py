@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,19 +20,31 @@ def check_one(checkpoint: Path | None, model: PretrainedConfig) -> None:
         raise ConfigError("--checkpoint names a run, --model.… a pretrained network: give one of them")
 
 
-def open_classifier(checkpoint: Path | None, model: PretrainedConfig, say: Callable[[str], None]) -> "Classifier":
+def open_classifier(
+    checkpoint: Path | None,
+    model: PretrainedConfig,
+    say: Callable[[str], None],
+    threshold: float = 0.0,
+    other: float | None = None,
+) -> "Classifier":
     """The run, or the pretrained network, that the flags name; what it is goes to `say`.
+
+    Args:
+        threshold: see `cnn_jax.load`.
+        other: the same, of a run alone.
 
     Raises:
         UserError: a run, checkpoint or weights file that cannot be used.
     """
+    from cnn_jax.evaluation.classifier import Doubt
+
     if checkpoint is not None:
         from cnn_jax.training import runs
 
         run = runs.load(checkpoint)
         say(f"model      {run.config.model.name} of {run.directory}, step {run.step}; {len(run.classes)} classes")
-        return run.classifier()
-    return open_file(model, say)[1]
+        return run.classifier(threshold, other)
+    return replace(open_file(model, say)[1], doubt=Doubt(threshold))
 
 
 def open_file(model: PretrainedConfig, say: Callable[[str], None]) -> "tuple[Pretrained, Classifier]":
