@@ -11,12 +11,12 @@ import jax
 import keras
 import numpy as np
 import pytest
+from cnn_jax.models.exported import serialize
 
 from cnn_jax import export
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.models import mobilenet
-from cnn_jax.models.exported import serialize
 from cnn_jax.models.layers import Conv, Dense, GlobalAveragePool, Layer, MaxPool
 from cnn_jax.models.model import Model, build
 from cnn_jax.training import runs
