@@ -18,7 +18,7 @@ from cnn_jax.exporting.description import Description
 from cnn_jax.exporting.formats import FORMATS, FormatName
 from cnn_jax.exporting.images import RunImages
 from cnn_jax.exporting.record import Row
-from cnn_jax.exporting.table import table, verdict
+from cnn_jax.exporting.table import EXPLAINED, table, verdict
 from cnn_jax.files import is_remote, write_atomically
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.runs import TrainedRun
@@ -150,6 +150,7 @@ def _tell(run: TrainedRun, targets: Targets, rows: dict[str, Row], reporter: Rep
     if not checked:
         return 0
     reporter.table(table(rows))
+    reporter.line(EXPLAINED)
     for file, row in checked.items():
         if said := verdict(file, row):
             reporter.line(f"{'warning' if row['fine'] else 'fault':<11}{printable(said)}")

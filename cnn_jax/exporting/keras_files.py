@@ -26,10 +26,9 @@ class KerasNetwork:
 
         from cnn_jax.models.normalisation import grey
 
-        given = (
-            np.asarray(grey(jnp.asarray(images))) if self._channels == 1 else images
-        )  # such a network takes grey images alone
-        return np.asarray(self._model(given.astype(np.float32), training=False))
+        if self._channels == 1:  # such a network takes grey images alone
+            images = np.asarray(grey(jnp.asarray(images)))
+        return np.asarray(self._model.predict_on_batch(images.astype(np.float32)))
 
     def compile(self) -> None:
         """There is nothing to wait for."""
