@@ -16,6 +16,7 @@ from cnn_jax.config import Config, differences
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.evaluation.classifier import Classifier
+from cnn_jax.evaluation.network import LayeredNetwork
 from cnn_jax.experiment import from_json, to_json
 from cnn_jax.files import is_leftover, is_remote, write_atomically
 from cnn_jax.models.chain import Variables
@@ -204,7 +205,8 @@ class TrainedRun:
 
     def classifier(self) -> Classifier:
         """It, ready to name what is on images."""
-        return Classifier(self.model, self.variables, self.classes, self.resize, self.config.data.background)
+        network = LayeredNetwork(self.model, self.variables)
+        return Classifier(network, self.classes, self.resize, self.config.data.background)
 
 
 def load(path: Path) -> TrainedRun:
