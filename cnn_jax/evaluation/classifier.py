@@ -116,6 +116,10 @@ class Classifier:
         for index in range(start, stop):
             yield FileResult(names[index], None, why_unreadable(images, index))
 
+    def batch(self, images: np.ndarray) -> np.ndarray:
+        """The probabilities float32[b, classes] of images as the network takes them, uint8[b, s, s, 3]."""
+        return np.asarray(self._probabilities(self.variables, images))
+
     def compile(self) -> None:
         """Compile what one image takes, for the cache of compiled programs: the next process finds it there."""
         self._probabilities.lower(
