@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import io
-import json
 import os
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -24,6 +23,7 @@ from cnn_jax.serving.batching import Batcher
 from cnn_jax.serving.decoding import Decoders
 from cnn_jax.serving.limits import Busy, Limits, Room
 from cnn_jax.serving.networks import Network
+from cnn_jax.serving.replies import busy, json_reply, refused
 from cnn_jax.serving.uploads import Upload
 
 TOP = 5
@@ -55,7 +55,7 @@ class Application:
                 Route("/explain", self._explain, methods=["POST"]),
             ],
             lifespan=self._running,
-            exception_handlers={HTTPException: _refused, Busy: _busy},  # type: ignore[dict-item]
+            exception_handlers={HTTPException: refused, Busy: busy},  # type: ignore[dict-item]
         )
 
     @contextlib.asynccontextmanager
@@ -75,13 +75,13 @@ class Application:
         return Response(content, media_type="text/html", headers={"Content-Security-Policy": policy})
 
     async def _health(self, _: Request) -> Response:
-        return _json({"status": "ok"})
+        return json_reply({"status": "ok"})
 
     async def _openapi(self, _: Request) -> Response:
-        return _json(openapi.description(self._limits))
+        return json_reply(openapi.description(self._limits))
 
     async def _models(self, _: Request) -> Response:
-        return _json({"models": [network.describe() for network in self._networks.values()]})
+        return json_reply({"models": [network.describe() for network in self._networks.values()]})
 
     async def _predict(self, request: Request) -> Response:
         count = _count(request.query_params.get("top", str(TOP)))
@@ -91,7 +91,7 @@ class Application:
             images = await asyncio.gather(*(self._image(upload, networks, count) for upload in sent))
         self.answered += len(images)
         alone = not uploads.is_form(request)
-        return _json({"images": images}, 422 if alone and "error" in images[0] else 200)
+        return json_reply({"images": images}, 422 if alone and "error" in images[0] else 200)
 
     async def _image(self, upload: Upload, networks: Sequence[Network], count: int) -> dict[str, Any]:
         """What is said of one picture, or why nothing is."""
@@ -166,15 +166,3 @@ def _overlay(network: Network, pixels: np.ndarray, index: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(network.overlay(pixels, index)).save(file, "png")
     return file.getvalue()
-
-
-def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(json.dumps(content), status, headers, media_type="application/json")
-
-
-async def _refused(_: Request, error: HTTPException) -> Response:
-    return _json({"error": error.detail}, error.status_code, dict(error.headers or {}))
-
-
-async def _busy(_: Request, __: Busy) -> Response:
-    return _json({"error": "the server has as much to do as it may: ask again in a second"}, 503, {"Retry-After": "1"})

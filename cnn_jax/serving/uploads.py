@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from email.message import Message
+from email.utils import collapse_rfc2231_value
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -118,5 +119,4 @@ def _parameter(header: str, name: str) -> str:
     """A parameter of a header's value, empty without."""
     message = Message()
     message["content-type"] = " ".join(header.split())
-    found = message.get_param(name)
-    return found[2] if isinstance(found, tuple) else found or ""
+    return collapse_rfc2231_value(message.get_param(name, ""))  # type: ignore[arg-type]
