@@ -28,6 +28,7 @@ ORDER = (
     "evaluate",
     "predict",
     "explain",
+    "serve",
     "verify_weights",
     "export",
     "cache",
