@@ -11,11 +11,11 @@ import jax
 import keras
 import numpy as np
 import pytest
-from cnn_jax.exporting.stablehlo import serialize
 
 from cnn_jax import export
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError, RunError
+from cnn_jax.exporting.stablehlo import serialize
 from cnn_jax.models import mobilenet
 from cnn_jax.models.layers import Conv, Dense, GlobalAveragePool, Layer, MaxPool
 from cnn_jax.models.model import Model, build
@@ -200,9 +200,9 @@ def test_each_platform_gets_its_own_convolutions() -> None:
 def test_a_run_that_is_not_there_and_a_place_that_cannot_be_written_are_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="--checkpoint=gone"):
         export.main(["--checkpoint=gone", "--format=keras-h5"])
+    output = tmp_path / "gone" / "x"
     for kind in ("keras-h5", "stablehlo"):
         with pytest.raises(RunError, match=r"--output=.*cannot be written"):
-            output = tmp_path / "gone" / "x"
             export.main([f"--checkpoint={run}", f"--format={kind}", f"--output={output}", "--check-images=0"])
     assert list(tmp_path.iterdir()) == []
 

@@ -115,7 +115,7 @@ class Classifier:
 
     def batch(self, images: np.ndarray) -> np.ndarray:
         """The probabilities float32[b, classes] of images as the network takes them, uint8[b, s, s, 3]."""
-        return np.asarray(self._probabilities(self.variables, images))
+        return np.asarray(self.network.probabilities(images))
 
     def compile(self) -> None:
         """Do what the first image would wait for."""
