@@ -116,7 +116,7 @@ def write(run: "TrainedRun", kind: Format, path: Path, top: bool = True) -> tupl
 def without_classifier(model: "Model", config: ModelConfig) -> "Model":
     """The model up to its feature maps; that of a Keras file up to what its classifier takes."""
     from cnn_jax.models.architectures import ARCHITECTURES
-    from cnn_jax.models.model import HEAD
+    from cnn_jax.models.head import HEAD
 
     if config.name == "keras":
         return replace(model, layers=model.layers[: len(model.layers_before(HEAD, "--top"))])
