@@ -4,8 +4,9 @@
     python -m cnn_jax.export --checkpoint=runs/mobilenet_ft --format=stablehlo
     python -m cnn_jax.export --checkpoint=runs/mobilenet_ft --format=keras-h5 --top=False
 
-All files take images of 0 to 255 as they are, [b, s, s, 3]. The first two give probabilities, [b, classes]; the names
-of the classes, in their order, are written beside the file, as FILE.classes.json. The third gives feature maps, as
+All files take images of 0 to 255 as they are, [b, s, s, 3] (Keras models for grey images, [b, s, s, 1]). The first two
+give probabilities, [b, classes]; the names of the classes, in their order, are written beside the file, as
+FILE.classes.json. The third gives feature maps, as
 Keras' `include_top=False`: weights to go on from.
 
 In Keras 3, with any backend:
@@ -86,7 +87,9 @@ def main(argv: Sequence[str]) -> int:
     background = run.config.data.background
     print(f"resize     {run.resize}, as in training, before you hand images over")
     print(f"colours    upright by EXIF, transparency {'dropped' if background == 'drop' else f'on {background}'}")
-    print(f"takes      images [b, {size}, {size}, 3] of 0 to 255; gives {gives} [b, {', '.join(map(str, shape))}]")
+    grey = (run.model.grey or run.model.channels == 1) and arguments.format == "keras-h5"
+    takes = f"grey images [b, {size}, {size}, 1]" if grey else f"images [b, {size}, {size}, 3]"
+    print(f"takes      {takes} of 0 to 255; gives {gives} [b, {', '.join(map(str, shape))}]")
     if is_remote(output):
         print(f"fetch      gcloud storage cp {output} .")
     print(f"use        {_usage(arguments.format, Path(output.name) if is_remote(output) else output)}")

@@ -71,6 +71,11 @@ class Config:
         linear = not self.model.dense or "lbfgs" not in (self.optimizer.name, self.optimizer.head_name)
         rule = "empty with optimizer lbfgs, which solves one linear layer; for hidden layers say --optimizer.name=adam"
         require(linear, "model.dense", self.model.dense, f"{rule} --train.epochs=20")
+        jitter = self.data.augment.jitter
+        for name in ("saturation", "hue"):
+            colours = self.model.channels == 3 or not getattr(jitter, name)
+            rule = "0 with model.channels=1: grey images have no colours to change"
+            require(colours, f"data.augment.jitter.{name}", getattr(jitter, name), rule)
         if self.optimizer.head_name == "lbfgs":
             rule = "1 with optimizer.head_name=lbfgs, which solves the classifier in the first of train.epochs"
             require(head_epochs == 1, "train.head_epochs", head_epochs, rule)

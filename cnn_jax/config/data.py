@@ -68,8 +68,9 @@ class DataConfig:
     """`shapes`: rows and columns in which they are drawn, in pixels."""
     shapes_seed: int = 0
     """`shapes`: fixes the pictures; `seed` draws the splits."""
-    resize: Literal["squash", "crop"] = "squash"
-    """How an image becomes square: `squash` changes its proportions, `crop` takes the largest square in its middle."""
+    resize: Literal["squash", "crop", "pad"] = "squash"
+    """How an image becomes square: `squash` changes its proportions, `crop` takes the largest square in its middle,
+    `pad` keeps all of it, with black beside it."""
     interpolation: Literal["bilinear", "nearest", "bicubic"] = "bilinear"
     """How pixels are made up in resizing."""
     antialias: bool = False

@@ -26,6 +26,9 @@ class ModelConfig:
     `fc`, VGG's `fc1` and `fc2`."""
     image_size: int = 224
     """Rows and columns of the images that the network sees, in pixels."""
+    channels: Literal[1, 3] = 3
+    """3: colours. 1: images are made grey; simple_cnn takes the one channel, the others, as their weights do, three
+    equal ones."""
     weights: str = "imagenet"
     """`imagenet`, `none` (random), `shapes` (MobileNet 0.25, comes with the package, for demonstration), the path of a
     Keras .h5, .weights.h5 or .keras file, or of a run directory; for `name=keras` also `keras:EfficientNetB0`, any

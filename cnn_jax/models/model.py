@@ -47,7 +47,9 @@ class Model:
     preceding: str | None = None
     """The layer whose output the model takes, where it is a `part`."""
     channels: int = 3
-    """1: images are made grey before anything else."""
+    """What the first layer takes; 1: images are made grey before anything else."""
+    grey: bool = False
+    """Images are made grey, also where the first layer takes three channels, which are equal then."""
 
     @property
     def chain(self) -> Chain:
@@ -170,7 +172,9 @@ class Model:
     def prepare(self, inputs: jax.Array) -> jax.Array:
         """Images normalised in float32, then everything in the dtype of the computation."""
         if self.normalisation is not None:
-            inputs = normalise(grey(inputs) if self.channels == 1 else inputs, self.normalisation)
+            if self.grey or self.channels == 1:
+                inputs = jnp.repeat(grey(inputs), self.channels, axis=-1)
+            inputs = normalise(inputs, self.normalisation)
         return inputs.astype(self.dtype)
 
     @property
@@ -229,7 +233,17 @@ def build(config: ModelConfig, classes: int, precision: Precision = "float32", d
     pretrained = architecture.top(IMAGENET_CLASSES) if architecture.top else ()
     replaced = tuple(name for name in layer_names(pretrained) if name not in layer_names(layers))
     new = with_parameters(head)
-    model = Model(layers, config.image_size, architecture.normalisation, new, replaced, precision)
+    channels = config.channels if architecture.top is None else 3
+    model = Model(
+        layers,
+        config.image_size,
+        architecture.normalisation,
+        new,
+        replaced,
+        precision,
+        channels=channels,
+        grey=config.channels == 1,
+    )
     return _checked(model, config)
 
 

@@ -3,7 +3,7 @@
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +38,8 @@ class _Examples:
     """By id."""
     lines: dict[str, int] = field(default_factory=dict)
     """By id."""
+    named: set[str] = field(default_factory=set)
+    """The files of all rows, used or not."""
     unused: dict[str, str] = field(default_factory=dict)
     """Rows, by their line and text, and why."""
 
@@ -65,7 +67,7 @@ def open_csv(config: DataConfig, path: Path) -> Dataset:
     if config.classes is None:
         _refuse_several(path, found, set(classes))
     splits = _splits(config, root, found, classes)
-    without_row = dict.fromkeys(files.others(found.labels), NO_ROW)
+    without_row = dict.fromkeys(files.others(found.named), NO_ROW)
     notes = [
         f"{table.name}: images from the column {columns.path_name}, classes from {columns.label_name}"
         + (f", splits from {columns.split_name}" if columns.split is not None else ""),
@@ -101,11 +103,11 @@ class _Files:
                 return (posixpath.join(folder, images[0]), "") if len(images) == 1 else ("", SEVERAL)
         return "", NO_FILE
 
-    def others(self, used: Mapping[str, str]) -> Iterator[str]:
+    def others(self, named: Collection[str]) -> Iterator[str]:
         """The images in the folders that were asked for which are not among these."""
         for folder, (_, by_stem) in self._listed.items():
             for names in by_stem.values():
-                yield from (id_ for name in names if (id_ := posixpath.join(folder, name)) not in used)
+                yield from (id_ for name in names if (id_ := posixpath.join(folder, name)) not in named)
 
     def _list(self, folder: str) -> tuple[set[str], dict[str, list[str]]]:
         if folder not in self._listed:
@@ -133,6 +135,7 @@ def _examples(table: Table, columns: Columns, files: _Files) -> _Examples:
         text, label = row[columns.path], row[columns.label]
         split = UNSPLIT if columns.split is None else row[columns.split]
         id_, why = files.find(text) if text else ("", NO_FILE)
+        found.named.add(id_)
         why = why or (NO_LABEL if not label else NO_SPLIT if not split else "")
         if not why and id_ in found.labels:
             if (found.labels[id_], found.splits[id_]) != (label, split):

@@ -55,6 +55,7 @@ def as_model(network: Network, config: ModelConfig, precision: Precision = "floa
         network.new_layers,
         precision=precision,
         channels=network.channels,
+        grey=config.channels == 1,
     )
 
 
