@@ -19,8 +19,9 @@ class Resize:
     """How images of any size become `size` pixels square: the same in training, evaluation and prediction.
 
     `squash` and bilinear without antialias is what Keras' `image_dataset_from_directory` does, and `crop` its
-    `crop_to_aspect_ratio=True`; `pad` is `tf.image.resize_with_pad`, black beside the picture; nearest is the default of Keras' `load_img` and ImageDataGenerator, and with antialias
-    bilinear and bicubic are Pillow's and so `load_img`'s.
+    `crop_to_aspect_ratio=True`; `pad` is `tf.image.resize_with_pad`, with black beside the picture. Nearest is the
+    default of Keras' `load_img` and ImageDataGenerator, and with antialias bilinear and bicubic are Pillow's and so
+    `load_img`'s.
     """
 
     size: int
@@ -45,10 +46,12 @@ class Resize:
             image = _middle_square(image, height, width, tf().minimum(height, width))
         if self.fit != "pad":
             return tf().ensure_shape(self._resized(image, shape), (*shape, 3))
-        longer = tf().cast(tf().maximum(height, width), tf().int64)
-        sides = (tf().cast(side, tf().int64) * self.size // longer for side in (height, width))
-        rows, columns = (tf().maximum(tf().cast(side, tf().int32), 1) for side in sides)
-        image = tf().pad(self._resized(image, (rows, columns)), (*_bands(self.size, rows, columns), (0, 0)))
+        height, width = (tf().cast(side, tf().int64) for side in (height, width))
+        longer = tf().maximum(height, width)
+        rows, columns = (tf().cast(_kept(side, longer, self.size), tf().int32) for side in (height, width))
+        rows, columns = (tf().maximum(side, 1) for side in (rows, columns))
+        bands = (tf().cast(_band(side, longer, self.size), tf().int32) for side in (height, width))
+        image = tf().pad(self._resized(image, (rows, columns)), (*_around(self.size, rows, columns, *bands), (0, 0)))
         return tf().ensure_shape(image, (*shape, 3))
 
     def _resized(self, image: Any, shape: tuple[Any, Any]) -> Any:
@@ -75,8 +78,10 @@ class Resize:
             image = _middle_square(image, height, width, min(height, width))
         if self.fit != "pad":
             return resized(image, (self.size, self.size))
-        rows, columns = (max(side * self.size // max(height, width), 1) for side in (height, width))
-        return np.pad(resized(image, (rows, columns)), (*_bands(self.size, rows, columns), (0, 0)))
+        longer = max(height, width)
+        rows, columns = (max(_kept(side, longer, self.size), 1) for side in (height, width))
+        bands = (_band(side, longer, self.size) for side in (height, width))
+        return np.pad(resized(image, (rows, columns)), (*_around(self.size, rows, columns, *bands), (0, 0)))
 
     def __str__(self) -> str:
         return f"{self.fit}, {self.interpolation}{', antialias' * self.antialias}"
@@ -97,9 +102,18 @@ def _bilinear(image: Any, shape: tuple[Any, Any]) -> Any:
     return tf().reshape(tf().cast(values + 0.5, tf().uint8), (*shape, 3))  # between the values that it weighs
 
 
-def _bands(size: int, rows: Any, columns: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """What is added before and after so many rows and columns to make a square of `size`."""
-    top, left = (size - rows) // 2, (size - columns) // 2
+def _kept(side: Any, longer: Any, size: int) -> Any:
+    """What a side becomes where the longer one becomes `size`: an integer, or a tensor of int64."""
+    return side * size // longer
+
+
+def _band(side: Any, longer: Any, size: int) -> Any:
+    """The black rows, or columns, before it: half of what is missing to `size` before it is rounded."""
+    return (longer - side) * size // (2 * longer)
+
+
+def _around(size: int, rows: Any, columns: Any, top: Any, left: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """What is added before and after rows and columns to make a square of `size`."""
     return (top, size - rows - top), (left, size - columns - left)
 
 

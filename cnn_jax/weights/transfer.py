@@ -8,6 +8,7 @@ import numpy as np
 from cnn_jax.errors import WeightsError
 from cnn_jax.models.chain import Variables
 from cnn_jax.weights.leaves import Leaves
+from cnn_jax.weights.recognition import recognised
 
 Paths = tuple[str, ...]
 Flat = dict[str, np.ndarray]
@@ -76,7 +77,7 @@ def merge(
         if _describe(wanted[path]) != _describe(given[path])
     ]
     if missing or left_over or misfits:
-        raise WeightsError(_message(source, missing, left_over, misfits))
+        raise WeightsError(_message(source, recognised(loaded), missing, left_over, misfits))
     merged = {
         collection: {
             layer: {leaf: given.get(f"{collection}/{layer}/{leaf}", value) for leaf, value in leaves.items()}
@@ -159,8 +160,9 @@ def _describe(array: np.ndarray) -> str:
     return f"{np.dtype(array.dtype).name}{list(array.shape)}"
 
 
-def _message(source: str, missing: list[str], left_over: list[str], misfits: list[str]) -> str:
-    parts = [f"{source} does not fit the model; nothing was loaded. Check model.name and model.alpha."]
+def _message(source: str, what: str, missing: list[str], left_over: list[str], misfits: list[str]) -> str:
+    what = what or "Check model.name and model.alpha; a whole Keras model of another kind goes in by --exp=keras_ft"
+    parts = [f"{source} does not fit the model; nothing was loaded. {what}."]
     for title, rows in (("missing in the file", missing), ("left over in the file", left_over), ("different", misfits)):
         if rows:
             more = [f"… and {len(rows) - 12} more"] if len(rows) > 12 else []

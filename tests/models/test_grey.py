@@ -1,4 +1,4 @@
-"""`model.channels=1`: images are made grey as Pillow does it; one channel for the own network, three for the others."""
+"""`model.channels=1`: images are made grey as Pillow does it; one channel for the own network, three for others."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from PIL import Image
 
 from cnn_jax import explain, export, predict
 from cnn_jax.config import AugmentConfig, ColourJitterConfig, Config, DataConfig, ModelConfig
+from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.model import build
 from cnn_jax.training import runs
 from cnn_jax.training.feature_cache import identities
-from cnn_jax.data.preprocess import Resize
 from cnn_jax.weights import keras_model
 from tests.models.keras_reference import sample_images
 from tests.training.helpers import SMALL_CNN, assert_identical, final_state, train, train_until, with_
