@@ -29,6 +29,7 @@ ORDER = (
     "compare",
     "predict",
     "explain",
+    "serve",
     "verify_weights",
     "export",
     "cache",

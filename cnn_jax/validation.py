@@ -52,7 +52,7 @@ def _describe_type(kind: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_describe_type(argument) for argument in arguments)
     if origin is Literal:
-        return f"one of {', '.join(arguments)}"
+        return f"one of {', '.join(map(str, arguments))}"
     if origin is tuple:
         of = arguments[0]
         return f"a list of {_describe_type(of) if typing.get_origin(of) is Literal else of.__name__}"

@@ -48,7 +48,7 @@ class OptimizerConfig:
     clip_norm: float | None = None
     """Scale the gradient of the trainable parameters down to this norm where it is longer."""
     head_learning_rate_multiplier: float = 1.0
-    """The classifier's learning rate, as a multiple of the others'."""
+    """The learning rate of the new head, as a multiple of the others'."""
     layer_decay: float = 1.0
     """Multiplies a layer's learning rate once for each convolution between it and the classifier (1: no difference)."""
     microbatches: int = 1

@@ -2,23 +2,21 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
-from cnn_jax.compiling import jit
 from cnn_jax.config.data import Background
 from cnn_jax.data.given import Image, are_paths, given
 from cnn_jax.data.paths import Readable, expand, readable_batches, why_unreadable
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import FileImages
-from cnn_jax.errors import DataError
+from cnn_jax.errors import ConfigError, DataError
 from cnn_jax.evaluation.evaluator import run_ahead
 from cnn_jax.evaluation.known import Known
+from cnn_jax.evaluation.network import LayeredNetwork, Network
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
 
@@ -85,10 +83,9 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Classifier:
-    """Classifies arrays and files; `cnn_jax.load` makes one from a run."""
+    """Classifies arrays and files; `cnn_jax.load` makes one from a run or an exported file."""
 
-    model: Model
-    variables: Variables
+    network: Network
     classes: tuple[str, ...]
     resize: Resize
     background: Background = "white"
@@ -150,8 +147,9 @@ class Classifier:
         batch_size = min(LARGEST_BATCH, 1 << max(len(names) - 1, 0).bit_length())  # few sizes: each is compiled
         done = 0
         batches = readable_batches(images, len(names), self.resize, batch_size)
-        program, known = self._probabilities if self.doubt.known is None else self._with_features, self.doubt.known
-        for batch, rows in run_ahead(lambda inputs: program(self.variables, inputs), batches):
+        known = self.doubt.known
+        program = self.network.probabilities if known is None else self._layered.with_features
+        for batch, rows in run_ahead(program, batches):
             found = rows[batch["mask"]]
             distances = [None] * len(found) if known is None else known.distance(found[:, len(self.classes) :]).tolist()
             for index, row, distance in zip(batch["index"][batch["mask"]], found, distances, strict=True):
@@ -164,27 +162,33 @@ class Classifier:
         for index in range(start, stop):
             yield FileResult(names[index], None, why_unreadable(images, index))
 
+    def batch(self, images: np.ndarray) -> np.ndarray:
+        """The probabilities float32[b, classes] of images as the network takes them, uint8[b, s, s, 3]."""
+        return np.asarray(self.network.probabilities(images))
+
+    def doubting(self, threshold: float) -> "Classifier":
+        """The same, not sure below this probability."""
+        return replace(self, doubt=Doubt(threshold))
+
     def compile(self) -> None:
-        """Compile what one image takes, for the cache of compiled programs: the next process finds it there."""
-        self._probabilities.lower(
-            self.variables, np.zeros((1, self.resize.size, self.resize.size, 3), np.uint8)
-        ).compile()
+        """Do what the first image would wait for."""
+        self.network.compile()
 
-    @cached_property
-    def _probabilities(self) -> Any:
-        return jit(self.model.probabilities)
+    @property
+    def model(self) -> Model:
+        """Its layers; ConfigError where it is a file that has none to look into."""
+        return self._layered.model
 
-    @cached_property
-    def _with_features(self) -> Any:
-        """Probabilities and features side by side: float32[b, classes + d]."""
-        start, end = len(self.model.layers) - 1, self.model.part(len(self.model.layers) - 1)
+    @property
+    def variables(self) -> Variables:
+        """The weights of its layers; ConfigError as for `model`."""
+        return self._layered.variables
 
-        def both(variables: Variables, images: Any) -> Any:
-            given = self.model.part(0, start).outputs(variables, images)
-            features = given.reshape(len(images), -1).astype(jnp.float32)
-            return jnp.concatenate([end.probabilities(variables, given), features], axis=-1)
-
-        return jit(both)
+    @property
+    def _layered(self) -> LayeredNetwork:
+        if not isinstance(self.network, LayeredNetwork):
+            raise ConfigError(f"{self.network} gives probabilities alone: to look into its layers, give the run")
+        return self.network
 
 
 def top(probabilities: np.ndarray, count: int) -> list[tuple[int, float]]:

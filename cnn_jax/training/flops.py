@@ -83,7 +83,7 @@ def full_step(job: Job) -> float | None:
 
 def _count(job: Job) -> float | None:
     config, nothing = job.config, Freezing(frozenset())
-    optimizer = make_optimizer(config.optimizer, job.model.parameter_shapes)
+    optimizer = make_optimizer(config.optimizer, job.model.parameter_shapes, job.model.new_layers)
     step = make_train_step(job.model, optimizer, nothing, job.mesh)
     settings = Settings.of(0, make_schedule(config.optimizer, 1, 1))
     state = jax.eval_shape(lambda variables: TrainState.create(variables, optimizer, nothing, settings), job.variables)

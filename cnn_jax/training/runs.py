@@ -17,6 +17,7 @@ from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.evaluation import known
 from cnn_jax.evaluation.classifier import Classifier, Doubt
+from cnn_jax.evaluation.network import LayeredNetwork
 from cnn_jax.experiment import from_json, to_json
 from cnn_jax.files import is_leftover, is_remote, write_atomically
 from cnn_jax.models.chain import Variables
@@ -215,10 +216,10 @@ class TrainedRun:
         Raises:
             RunError: with `other`, what is known of the images is not beside the run.
         """
-        given = self.model, self.variables, self.classes, self.resize, self.config.data.background
-        if other is None:
-            return Classifier(*given, Doubt(threshold))
-        return Classifier(*given, Doubt(threshold, known.read(self.directory, digest(self.variables)), other))
+        near = None if other is None else known.read(self.directory, digest(self.variables))
+        doubt = Doubt(threshold, near, Doubt.share if other is None else other)
+        network = LayeredNetwork(self.model, self.variables)
+        return Classifier(network, self.classes, self.resize, self.config.data.background, doubt)
 
 
 def load(path: Path) -> TrainedRun:

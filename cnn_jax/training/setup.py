@@ -20,7 +20,7 @@ from cnn_jax.data.stream import steps_per_pass, unreadable
 from cnn_jax.errors import ConfigError, DataError, FetchError
 from cnn_jax.models.chain import Variables, depthwise_layers
 from cnn_jax.models.keras_graph import network as keras_network
-from cnn_jax.models.model import HEAD, Model, build
+from cnn_jax.models.model import Model, build
 from cnn_jax.training import runs, trackers
 from cnn_jax.training import teacher as teachers
 from cnn_jax.training.freezing import count, digest
@@ -261,17 +261,18 @@ def _initial_variables(
     if source is None:
         return model.init(config.seed), None, ()
     same_classes, other_inputs, classifier = True, None, None  # as far as a file can tell
+    replaced = model.replaced_layers
     notes: tuple[str, ...] = ()
     if source.is_dir():
         run = runs.load(source)
         loaded = jax.tree.map(np.asarray, run.variables)
-        same_classes = run.classes == classes
+        same_classes, replaced = run.classes == classes, (*replaced, *run.model.new_layers)
     elif keras_layers is not None:
         network = keras_network.read(keras_layers, config.model.image_size)
         classifier = network.classifier
         names, where = class_names.find(source, network.classes, None) if network.classes else (None, "")
         same_classes = names in (None, classes)
-        loaded = keras_arrays.read(source, network.headed(HEAD, len(classes)))
+        loaded = keras_arrays.read(source, network.headed(config.model, len(classes)))
         notes = network.notes if network.scaling is None else (f"scales images by {network.scaling}", *network.notes)
         if not same_classes:
             notes += (f"its classes are {', '.join((names or ())[:10])} ({where}): so its classifier is not taken",)
@@ -282,7 +283,7 @@ def _initial_variables(
         model.shapes,
         loaded,
         new_layers=model.new_layers,
-        replaced_layers=model.replaced_layers,
+        replaced_layers=replaced,
         depthwise_layers=() if keras_layers else depthwise_layers(model.layers),  # changed as they were read
         source=str(source),
         same_classes=same_classes,

@@ -8,10 +8,11 @@ import keras
 import numpy as np
 import pytest
 
+from cnn_jax.config import ModelConfig
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import ConfigError, WeightsError
 from cnn_jax.models.chain import layer_names
-from cnn_jax.models.model import HEAD
+from cnn_jax.models.head import HEAD
 from cnn_jax.weights import keras_description
 from tests.models.keras_networks import (
     SIZE,
@@ -179,7 +180,7 @@ def test_for_training_the_classifier_is_called_head_and_has_the_classes_of_the_i
 ) -> None:
     path = saved(make(), tmp_path / "mine.keras")
     network = keras_description.network(path)
-    headed = network.headed(HEAD, 5)
+    headed = network.headed(ModelConfig("keras", weights="mine.keras"), 5)
     assert (headed.layers[-1].name, headed.classes, network.classes) == (HEAD, 5, 2)
     assert layer_names(headed.layers)[:-2] == layer_names(network.layers)[: len(headed.layers) - 2]
 
@@ -189,7 +190,7 @@ def test_a_network_without_a_classifier_gets_one_and_cannot_predict(tmp_path: Pa
     with quiet_keras():
         body = keras.applications.MobileNet((SIZE, SIZE, 3), 0.25, include_top=False, weights=None)
     path = saved(body, tmp_path / "body.keras")
-    headed = keras_description.network(path).headed(HEAD, 5)
+    headed = keras_description.network(path).headed(ModelConfig("keras", weights="body.keras"), 5)
     assert layer_names(headed.layers)[-3:] == ["conv_pw_13_relu", "global_pool", HEAD]
     assert loaded(path, normalisation="tf").has_top is False
 
