@@ -104,8 +104,10 @@ def resolve_paths(config: Config) -> Config:
     weights = config.model.weights
     if weights not in NAMED_WEIGHTS and not weights.startswith(KERAS_PREFIX):
         weights = _absolute(weights)
+    teacher = config.train.teacher and _absolute(config.train.teacher)
     return dataclasses.replace(
         config,
+        train=dataclasses.replace(config.train, teacher=teacher),
         model=dataclasses.replace(config.model, weights=weights, image_size=_image_size(config.model, weights)),
         data=dataclasses.replace(config.data, dataset=dataset, data_dir=data_dir, exclude=exclude, csv=csv),
     )

@@ -55,7 +55,7 @@ def _flag(option: dict[str, Any]) -> Flag:
 
 def group_asked_for(argv: Sequence[str]) -> str:
     """GROUP of `--help GROUP` or `--help=GROUP`, with dashes; empty without."""
-    for word, following in zip(argv, [*argv[1:], "-"], strict=True):
+    for word, following in zip(argv, [*argv[1:], "-"], strict=False):
         if word.startswith("--help="):
             return word.partition("=")[2].replace("_", "-")
         if word in ("-h", "--help"):

@@ -103,14 +103,20 @@ def completed(asked: str) -> list[str]:
 
 
 def ask(shell: str, script: str, folder: Path) -> list[list[str]]:
-    """What the shell makes of each line: the answers, a line each, end with an empty one."""
+    """What the shell prints, a list of lines for each `--` that it prints behind them."""
     (folder / "ask").write_text(script)
     environment = {"PYTHONPATH": PACKAGE_PARENT, "PATH": "/usr/bin:/bin", "HOME": str(folder), "TERM": "dumb"}
     environment |= {"CNN_JAX_CACHE": str(folder / "cache"), "PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
     command = [shell, *(["-f"] if shell == "zsh" else []), str(folder / "ask"), sys.executable]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
-    return [block.split("\n") if block else [] for block in done.stdout.removesuffix("\n--\n").split("\n--\n")]
+    blocks: list[list[str]] = [[]]
+    for line in done.stdout.splitlines():
+        if line == "--":
+            blocks.append([])
+        elif line:
+            blocks[-1].append(line)
+    return blocks[:-1]
 
 
 def needs(shell: str) -> pytest.MarkDecorator:
@@ -128,7 +134,7 @@ complete -p python python3; echo --
     registered, *answers = ask("bash", script + "\n".join(f'ask "$1" {line}' for line in lines), tmp_path)
     for asked, answer in zip(ASKED, answers, strict=True):
         expected = [word.rpartition("=")[2] for word in completed(asked)]
-        assert [word for word in answer if word] == expected, asked
+        assert answer == expected, asked
     assert all("-o default" in line for line in registered)  # files, as without it
 
 
@@ -151,7 +157,7 @@ def test_tab_completes_the_same_in_fish_with_descriptions(tmp_path: Path) -> Non
 $argv[1] -m cnn_jax --completion fish | source
 complete -c $argv[1] -a '(__cnn_jax)'
 """
-    lines = [f"complete -C (string join ' ' $argv[1] '{line}'); echo --" for line in ASKED]
+    lines = [f'complete -C "$argv[1] {line}"; echo --' for line in ASKED]
     answers = ask("fish", script + "\n".join(lines), tmp_path)
     for asked, answer in zip(ASKED, answers, strict=True):
         words = [line.split("\t")[0] for line in answer]
@@ -162,15 +168,15 @@ complete -c $argv[1] -a '(__cnn_jax)'
 
 def test_the_flags_are_asked_of_a_door_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CNN_JAX_CACHE", str(tmp_path))
-    flags = completion.flags_of("export")
-    assert [flag.name for flag in flags] == ["--checkpoint", "--format", "--top", "--output"]
-    assert flags[1].choices == ("keras-h5", "stablehlo")
+    flags = completion.flags_of("evaluate")
+    assert [flag.name for flag in flags[:3]] == ["--checkpoint", "--split", "--compare"]
+    assert {flag.name: flag.choices for flag in flags}["--model.resize"] == ("squash", "crop", "pad")
     monkeypatch.setattr(flag_list, "read", lambda parse: pytest.fail("asked again"))
-    assert completion.flags_of("export") == flags
+    assert completion.flags_of("evaluate") == flags
     (kept,) = (tmp_path / "flags").iterdir()
     kept.write_text("[1")
     monkeypatch.setattr(flag_list, "read", lambda parse: [])
-    assert completion.flags_of("export") == []
+    assert completion.flags_of("evaluate") == []
 
 
 def test_the_table_of_epochs_fits_80_columns_and_its_heads_stand_over_their_numbers(

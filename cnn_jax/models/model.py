@@ -52,6 +52,11 @@ class Model:
     """Images are made grey, also where the first layer takes three channels, which are equal then."""
 
     @property
+    def takes_grey(self) -> bool:
+        """Whether images are made grey before anything else."""
+        return self.grey or self.channels == 1
+
+    @property
     def chain(self) -> Chain:
         """The Flax module."""
         return Chain(self.layers, self.preceding)
@@ -172,7 +177,7 @@ class Model:
     def prepare(self, inputs: jax.Array) -> jax.Array:
         """Images normalised in float32, then everything in the dtype of the computation."""
         if self.normalisation is not None:
-            if self.grey or self.channels == 1:
+            if self.takes_grey:
                 inputs = jnp.repeat(grey(inputs), self.channels, axis=-1)
             inputs = normalise(inputs, self.normalisation)
         return inputs.astype(self.dtype)

@@ -86,6 +86,8 @@ def _plan_to_solve(
         raise ConfigError(
             f"{setting} solves the classifier for cross-entropy; train.loss={config.train.loss} is another"
         )
+    if config.train.teacher is not None:
+        raise ConfigError(f"{setting} solves the classifier for the labels alone: it cannot learn from train.teacher")
     plan, reason = feature_cache.plan(config, model, freezing, images, math.inf)
     if plan is None:
         raise ConfigError(f"{setting} solves the classifier on kept features: {reason}")

@@ -22,6 +22,7 @@ from cnn_jax.models.chain import Variables, depthwise_layers
 from cnn_jax.models.keras_graph import network as keras_network
 from cnn_jax.models.model import Model, build
 from cnn_jax.training import runs
+from cnn_jax.training import teacher as teachers
 from cnn_jax.training.freezing import count, digest
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.loss import resolve_class_weights
@@ -30,6 +31,7 @@ from cnn_jax.training.phases import Phase, make_phases
 from cnn_jax.training.shared import Shared
 from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import StepOptions
+from cnn_jax.training.teacher import Teacher
 from cnn_jax.weights import class_names, keras_arrays, keras_description, keras_h5, locate, rescaling, transfer
 from cnn_jax.weights.transfer import Transfer
 
@@ -54,6 +56,7 @@ class Job:
     notes: tuple[str, ...]
     """What was read off the file, a sentence each."""
     options: StepOptions
+    teacher: Teacher | None = None
     clock: Clock = field(default_factory=Clock)
     """Of this start."""
     shared: Shared = field(default_factory=Shared)
@@ -102,6 +105,7 @@ class Job:
             "configuration": repr(self.config),
             "list of images": repr((self.dataset.classes, images)),
             "initial weights": digest(self.variables),
+            "teacher": "" if self.teacher is None else self.teacher.content,
             "set of package versions": repr(runs.versions()),
         }
 
@@ -154,6 +158,7 @@ def set_up(
         _require_size(config, model)
         variables, transferred, notes = _initial_variables(config, model, weights_file, dataset.classes, keras_layers)
         sizes = {name: len(dataset.splits.get(name, ())) for name in ("train", "validation")}
+        teacher = teachers.load(config, dataset.classes)
         phases = make_phases(config, model, sizes, _steps_per_epoch(config, dataset))
     labels = dataset.splits["train"].labels
     options = StepOptions(
@@ -163,9 +168,10 @@ def set_up(
         config.optimizer.microbatches,
         config.train.ema_decay,
         config.data.augment,
+        distillation=None if teacher is None else teacher.distillation(config),
     )
     loaded = (variables, transferred, keras_layers, notes)
-    return Job(config, mesh, dataset, left_out, model, phases, *loaded, options, clock, shared)
+    return Job(config, mesh, dataset, left_out, model, phases, *loaded, options, teacher, clock, shared)
 
 
 def _require_size(config: Config, model: Model) -> None:
