@@ -5,4 +5,5 @@ function __cnn_jax
     CNN_JAX_NO_TUNING=1 $words[1] -m cnn_jax.completion $words[2..-1] 2>/dev/null
 end
 
+complete -c python -c python3 -s m -x -a '(__cnn_jax)' # fish takes the word behind -m for its value
 complete -c python -c python3 -a '(__cnn_jax)'

@@ -142,10 +142,10 @@ complete -p python python3; echo --
 def test_tab_completes_the_same_in_zsh(tmp_path: Path) -> None:
     script = """
 compdef() { }
-compadd() { print -rl -- "${@[(r)--,-1]:1}"; }
+compadd() { while [[ $1 != -- ]]; do shift; done; shift; print -rl -- "$@"; }
 _python() { }
 eval "$("$1" -m cnn_jax --completion zsh)"
-ask() { local -a words=("$@"); local CURRENT=$#; _cnn_jax; print -- --; }
+ask() { local -a words=("$@"); local CURRENT=$#; _cnn_jax; print -r -- --; }
 """
     answers = ask("zsh", script + "\n".join(f'ask "$1" {line}' for line in ASKED), tmp_path)
     assert dict(zip(ASKED, answers, strict=True)) == {asked: completed(asked) for asked in ASKED}
@@ -154,10 +154,10 @@ ask() { local -a words=("$@"); local CURRENT=$#; _cnn_jax; print -- --; }
 @needs("fish")
 def test_tab_completes_the_same_in_fish_with_descriptions(tmp_path: Path) -> None:
     script = """
-$argv[1] -m cnn_jax --completion fish | source
-complete -c $argv[1] -a '(__cnn_jax)'
+set -p PATH (dirname $argv[1])
+python -m cnn_jax --completion fish | source
 """
-    lines = [f'complete -C "$argv[1] {line}"; echo --' for line in ASKED]
+    lines = [f'complete -C "python {line}"; printf "%s\\n" --' for line in ASKED]
     answers = ask("fish", script + "\n".join(lines), tmp_path)
     for asked, answer in zip(ASKED, answers, strict=True):
         words = [line.split("\t")[0] for line in answer]
