@@ -142,8 +142,8 @@ def _examples(table: Table, columns: Columns, files: _Files) -> _Examples:
             if (found.labels[id_], found.splits[id_]) != (label, split):
                 raise DataError(
                     f"{table.name}, lines {found.lines[id_]} and {line}: {printable(text)} is "
-                    f"{_said(found.labels[id_], found.splits[id_])}, and {_said(label, split)}; {ONE_CLASS}. Remove one "
-                    "of the rows"
+                    f"{_said(found.labels[id_], found.splits[id_])}, and {_said(label, split)}; {ONE_CLASS}. Remove "
+                    "one of the rows"
                 )
             why = AGAIN
         if why:
