@@ -93,7 +93,7 @@ class _Files:
         for name in dict.fromkeys((text, text.replace("\\", "/"))):
             if os.path.isabs(name):
                 name = os.path.relpath(name, self._root)
-            folder, base = posixpath.split(posixpath.normpath(name))
+            folder, base = posixpath.split(posixpath.normpath(name)) if "/" in name else ("", name)
             files, by_stem = self._list(folder)
             if base in files:
                 kind = left_out.kind_of_file(base)
@@ -115,7 +115,7 @@ class _Files:
             files, by_stem = set[str](), dict[str, list[str]]()
             try:
                 for entry in entries(os.path.join(self._root, folder)):
-                    if not entry.is_dir():
+                    if entry.is_file():  # reading a pipe or a device never ends
                         files.add(entry.name)
                         stem, suffix = os.path.splitext(entry.name)
                         if suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith("."):
