@@ -96,7 +96,7 @@ class TrainConfig:
     head_epochs: int = 0
     """The first so many epochs train the classifier alone; then the optimizer begins anew from `freeze_until`."""
     freeze_until: str = "none"
-    """Layers before this one stay as loaded: a layer's name, `head` (only the classifier trains) or `none`."""
+    """Layers before this one stay as loaded: a layer's name, `head` (only the new head trains) or `none`."""
     frozen: tuple[str, ...] = ()
     """Also frozen: regular expressions that match a whole `layer/leaf`, such as `.*_bn/.*` or `conv1/kernel`."""
     feature_cache: Literal["auto", "on", "off"] = "auto"

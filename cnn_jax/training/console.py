@@ -45,7 +45,8 @@ def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) ->
             "           epoch 1 solves the classifier" + (f"; not used: {', '.join(left_out)}" if left_out else "")
         )
     elif len(job.phases) > 1:
-        reporter.line(f"           the first {config.train.head_epochs} epochs train the classifier alone")
+        what = "new head" if config.model.dense else "classifier"
+        reporter.line(f"           the first {config.train.head_epochs} epochs train the {what} alone")
     if job.phases[-1].features is None:
         reporter.line(f"features   not kept: {job.phases[-1].without_features}")
     if newest is not None:
