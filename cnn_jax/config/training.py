@@ -137,6 +137,8 @@ class TrainConfig:
     """Stop after so many epochs without a better validation accuracy (or, where equal, loss). None: never."""
     tensorboard: bool = True
     """Write TensorBoard event files beside metrics.jsonl."""
+    trackers: tuple[Literal["mlflow", "wandb"], ...] = ()
+    """Show the run in MLflow or Weights & Biases, too; their own variables say where (docs/training.md)."""
 
     def __post_init__(self) -> None:
         check_types(self, "train.")
