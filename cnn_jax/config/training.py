@@ -125,6 +125,11 @@ class TrainConfig:
     ema_decay: float | None = None
     """Share that a running mean of the parameters keeps at a step (such as 0.999); the mean is what is evaluated and
     exported. It begins lower, at (1 + steps) / (10 + steps). None: no running mean."""
+    quantize: Literal["int8"] | None = None
+    """int8: the last epoch trains with the rounding of int8, so that `export --format=litert-int8` loses less. It keeps
+    the statistics of batch norm, trains what `freeze_until` leaves, and the best epoch is among those with rounding."""
+    quantize_epochs: int = 1
+    """quantize: how many of the last epochs."""
     early_stopping_epochs: int | None = None
     """Stop after so many epochs without a better validation accuracy (or, where equal, loss). None: never."""
     tensorboard: bool = True
@@ -144,6 +149,10 @@ class TrainConfig:
         weights = self.class_weights
         numbers = not isinstance(weights, tuple) or (bool(weights) and all(is_finite(weight) for weight in weights))
         require(numbers, "train.class_weights", weights, "balanced, effective, or a number above 0 for each class")
+        rest = self.epochs - self.head_epochs
+        rounded = f"between 1 and {rest}, which train.epochs={self.epochs} has after train.head_epochs"
+        enough = self.quantize is None or 1 <= self.quantize_epochs <= rest
+        require(enough and self.quantize_epochs >= 1, "train.quantize_epochs", self.quantize_epochs, rounded)
         ema = self.ema_decay
         require(ema is None or 0 < ema < 1, "train.ema_decay", ema, "above 0 and below 1, or None")
         patience = self.early_stopping_epochs

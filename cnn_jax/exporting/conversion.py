@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ import cnn_jax
 from cnn_jax.errors import RunFailed
 from cnn_jax.exporting.description import Description
 from cnn_jax.exporting.formats import FormatName
+from cnn_jax.models import quantization
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
 
@@ -44,6 +46,8 @@ def convert(
     from cnn_jax.exporting import stablehlo
     from cnn_jax.weights import keras_model
 
+    trained, model = model, quantization.plain(model)
+
     files: dict[FormatName, Path] = {name: folder / _FILES[name] for name in names}
     keras_h5 = folder / "model.h5"
     if set(names) != {"stablehlo"}:
@@ -53,9 +57,12 @@ def convert(
         files["stablehlo"].write_bytes(stablehlo.serialize(model, variables))
     others = [name for name in names if name not in ("stablehlo", "keras-h5")]
     if others:
-        request = {"model": str(keras_h5), "files": {name: str(files[name]) for name in others}}
+        request: dict[str, Any] = {"model": str(keras_h5), "files": {name: str(files[name]) for name in others}}
         if calibration is not None:
             request["calibration"] = str(folder / "calibration.npy")
+            request["ranges"] = {
+                layer.replace("/", "_"): ends for layer, ends in quantization.learned(trained, variables).items()
+            }
             np.save(folder / "calibration.npy", calibration)
         _in_a_process(request, folder, others, say)
     for name in names:

@@ -58,7 +58,7 @@ FORMATS: dict[FormatName, Format] = {
         ("tensorflow", "keras"),
         "",
         ROUNDING,
-        "tensorflow.saved_model.load({path!r}).serve(images)",
+        "model = tensorflow.saved_model.load({path!r}); model.serve(images)['probabilities']",
     ),
     "keras": Format(".keras", "Keras", ("keras",), "", ROUNDING, _KERAS_USAGE),
     "keras-h5": Format(".h5", "Keras", (), "", ROUNDING, _KERAS_USAGE),

@@ -6,6 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from cnn_jax.exporting.litert import MAGIC, layer_of
+
+Ranges = dict[str, tuple[float, float]]
+"""Layer, by Keras' name, to the least and the largest value of its output."""
+
 
 def write(model: Any, path: Path, half: bool = False) -> None:
     """Write the model for one image at a time, uint8[1, s, s, 3]: what phones and their accelerators take.
@@ -24,13 +29,18 @@ def write(model: Any, path: Path, half: bool = False) -> None:
         path.write_bytes(converter.convert())
 
 
-def write_int8(model: Any, path: Path, calibration: Path) -> None:
-    """Write the model with int8 weights, one scale a channel, and int8 activations, whose ranges these images have.
+def write_int8(model: Any, path: Path, calibration: Path, learned: Ranges) -> None:
+    """Write the model with int8 weights, one scale a channel, and int8 activations.
+
+    The softmax stays in float32: in int8, probabilities would be multiples of 1/256. What the converter's own flags
+    do is done here in its two steps, measuring and rounding, with the learned ranges put in between.
 
     Args:
-        calibration: an .npy file of images uint8[n, s, s, 3].
+        calibration: an .npy file of images uint8[n, s, s, 3], on which the ranges of activations are measured.
+        learned: layer to range, where training has found it.
     """
     import tensorflow as tf
+    from tensorflow.lite.python.convert import mlir_quantize
 
     images = np.load(calibration, mmap_mode="r")
 
@@ -45,9 +55,34 @@ def write_int8(model: Any, path: Path, calibration: Path) -> None:
         converter = _converter(model, Path(folder) / "model", "float32")
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = examples
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.uint8
-        path.write_bytes(converter.convert())
+        converter._experimental_calibrate_only = True
+        measured = _with_ranges(converter.convert(), learned)
+    path.write_bytes(mlir_quantize(measured, input_data_type=tf.uint8, denylisted_ops={"SOFTMAX"}))
+
+
+def _with_ranges(measured: bytes, learned: Ranges) -> bytes:
+    """The file of measured ranges with the learned ones in their places.
+
+    Raises:
+        ValueError: a layer of them is not there.
+    """
+    if not learned:
+        return measured
+    from ai_edge_litert import schema_py_generated as schema
+    from flatbuffers import Builder
+
+    model, found = schema.ModelT.InitFromPackedBuf(bytearray(measured), 0), set()
+    for tensor in model.subgraphs[0].tensors:
+        layer = layer_of(tensor.name.decode())
+        # a constant, such as a kernel, has the name of its operation too, and no measured range
+        if layer in learned and tensor.quantization is not None and tensor.quantization.min is not None:
+            tensor.quantization.min, tensor.quantization.max = ([bound] for bound in learned[layer])
+            found.add(layer)
+    if missing := sorted(set(learned) - found):
+        raise ValueError(f"the converter has no tensor of the layers {', '.join(missing)}")
+    builder = Builder(len(measured))
+    builder.Finish(model.Pack(builder), MAGIC)
+    return bytes(builder.Output())
 
 
 def _converter(model: Any, folder: Path, dtype: str = "uint8") -> Any:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cnn_jax.exporting import record as exports
 from cnn_jax.files import parse_json
 from cnn_jax.training.runs import TrainedRun
 
@@ -108,10 +109,12 @@ def read(run: TrainedRun, name: str = "", evaluation: dict[str, Any] | None = No
     there is one.
     """
     contents, missing = json.loads(json.dumps({name: evaluation or {}, CONFIG: asdict(run.config)})), {}
-    for file in (METRICS, RESULT, SPLIT):
+    for file in (METRICS, RESULT, SPLIT, exports.FILE):
         try:
             contents[file] = _parse(run.directory / file)
         except OSError as error:
+            if file == exports.FILE and isinstance(error, FileNotFoundError):
+                continue  # the run was not exported
             missing[file] = str(error.strerror)
         except ValueError as error:
             missing[file] = str(error)

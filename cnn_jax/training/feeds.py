@@ -13,6 +13,7 @@ from cnn_jax.data.rows import evaluation_rows, training_batches, training_rows
 from cnn_jax.data.sources import ArrayImages, Split
 from cnn_jax.data.store import Rows
 from cnn_jax.data.stream import Batch, evaluation_batches, steps_per_pass
+from cnn_jax.models import quantization
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
 from cnn_jax.training.feature_cache import FeatureCache, Features, Plan
@@ -57,12 +58,12 @@ def make_feed(
         DataError: an image cannot be read; the message names the file.
     """
     if phase.features is None:
-        return _of_images(job, augments, reporter)
+        return _of_images(job, phase, augments, reporter)
     kept = _features(job, phase, phase.features, state.variables, reporter, stopped)
     return None if kept is None else _of_features(job, phase, phase.features.layers, kept, reporter)
 
 
-def _of_images(job: Job, augments: Side, reporter: Reporter) -> Feed:
+def _of_images(job: Job, phase: Phase, augments: Side, reporter: Reporter) -> Feed:
     data, seed, resize = job.config.data, job.config.seed, job.resize
     training, validation = _splits(job)
     place = job.mesh.process, job.mesh.processes
@@ -80,7 +81,7 @@ def _of_images(job: Job, augments: Side, reporter: Reporter) -> Feed:
     arrays = [split.images.pixels for split in (validation, training) if isinstance(split.images, ArrayImages)]
     stay = len(arrays) == 2 and not augment.changes_images
     return Feed(
-        job.model,
+        quantization.active(job.model) if phase.rounded else job.model,
         options,
         lambda first: training_batches(training, resize, data.batch_size, seed, augment, first, *place),
         batches if len(validation) else None,
