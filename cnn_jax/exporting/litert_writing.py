@@ -52,12 +52,35 @@ def write_int8(model: Any, path: Path, calibration: Path, learned: Ranges) -> No
             yield [example]
 
     with tempfile.TemporaryDirectory() as folder:
-        converter = _converter(model, Path(folder) / "model", "float32")
+        converter = _converter(_with_one_scaling(model), Path(folder) / "model", "float32")
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = examples
         converter._experimental_calibrate_only = True
         measured = _with_ranges(converter.convert(), learned)
     path.write_bytes(mlir_quantize(measured, input_data_type=tf.uint8, denylisted_ops={"SOFTMAX"}))
+
+
+def _with_one_scaling(model: Any) -> Any:
+    """The model with each `Rescaling` as a depthwise 1x1 convolution, which multiplies and adds in one operation.
+
+    In two, the converter gives the product a range that it shares with the offset, and 256 grey levels become 171.
+    """
+    import keras
+
+    def replaced(layer: Any) -> Any:
+        if not isinstance(layer, keras.layers.Rescaling):
+            return layer.__class__.from_config(layer.get_config())
+        return keras.layers.DepthwiseConv2D(1, name=layer.name)
+
+    clone = keras.models.clone_model(model, clone_function=replaced)
+    for layer in model.layers:
+        weights = layer.get_weights()
+        if isinstance(layer, keras.layers.Rescaling):
+            channels = layer.output.shape[-1]
+            scale, offset = (np.broadcast_to(np.float32(value), channels) for value in (layer.scale, layer.offset))
+            weights = [scale.reshape(1, 1, channels, 1), offset]
+        clone.get_layer(layer.name).set_weights(weights)
+    return clone
 
 
 def _with_ranges(measured: bytes, learned: Ranges) -> bytes:

@@ -76,10 +76,15 @@ class Freezing:
         """The layers that run as in inference while the others train."""
         return self.layers | self.kept_statistics
 
-    def keeping_statistics(self, model: Model) -> "Freezing":
-        """The same, with all batch norms as in inference, so that they go into the kernels before them."""
+    def with_rounding(self, model: Model) -> "Freezing":
+        """The same for a phase with the rounding of int8.
+
+        All batch norms run as in inference, so that they go into the kernels before them; all ranges move, those of
+        frozen layers too.
+        """
         norms = frozenset(str(layer.name) for layer in model.layers if isinstance(layer, BatchNorm))
-        return replace(self, kept_statistics=self.kept_statistics | norms)
+        ranges = frozenset(str(layer.name) for layer in model.layers if isinstance(layer, FakeQuantize))
+        return replace(self, layers=self.layers - ranges, kept_statistics=(self.kept_statistics | norms) - ranges)
 
     def split(self, params: Mapping[str, Mapping[str, Any]]) -> tuple[Layers, Layers]:
         """The trainable and the frozen part of a tree of parameters; a layer without a leaf in a part is not in it."""

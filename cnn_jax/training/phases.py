@@ -83,7 +83,7 @@ def _rounded(config: Config, model: Model, freezing: Freezing, first: int, steps
     last = config.train.epochs
     schedule = make_schedule(config.optimizer, (last - first + 1) * steps_per_epoch, steps_per_epoch)
     optimizer = make_optimizer(config.optimizer, model.parameter_shapes)
-    kept, reason = freezing.keeping_statistics(model), "train.quantize rounds what the frozen layers give"
+    kept, reason = freezing.with_rounding(model), "train.quantize rounds what the frozen layers give"
     return Phase(first, last, kept, optimizer, schedule, None, reason, rounded=True)
 
 
