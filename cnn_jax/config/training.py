@@ -153,6 +153,10 @@ class TrainConfig:
         rounded = f"between 1 and {rest}, which train.epochs={self.epochs} has after train.head_epochs"
         enough = self.quantize is None or 1 <= self.quantize_epochs <= rest
         require(enough and self.quantize_epochs >= 1, "train.quantize_epochs", self.quantize_epochs, rounded)
+        for name in ("ema_decay", "early_stopping_epochs"):
+            value = getattr(self, name)
+            alone = "None with train.quantize, whose epochs are the last and few"
+            require(self.quantize is None or value is None, f"train.{name}", value, alone)
         ema = self.ema_decay
         require(ema is None or 0 < ema < 1, "train.ema_decay", ema, "above 0 and below 1, or None")
         patience = self.early_stopping_epochs
