@@ -91,11 +91,11 @@ def test_impossible_numbers_of_epochs_are_refused(changes: dict[str, int], messa
 
 @pytest.mark.parametrize("field", [{"ema_decay": 0.9}, {"early_stopping_epochs": 2}])
 def test_what_goes_by_many_epochs_is_refused(field: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match="None with train.quantize"):
+    with pytest.raises(ConfigError, match=r"None with train\.quantize"):
         with_(QUANTIZED, train=field)
 
 
 def test_a_classifier_that_is_solved_has_no_steps_to_round_in(tmp_path: Path) -> None:
     solved = with_(QUANTIZED, optimizer={"name": "lbfgs", "clip_norm": None}, train={"epochs": 1})
-    with pytest.raises(ConfigError, match="train.quantize: optimizer.name=lbfgs takes no steps"):
+    with pytest.raises(ConfigError, match=r"train\.quantize: optimizer\.name=lbfgs takes no steps"):
         train(solved, tmp_path / "run")
