@@ -73,12 +73,13 @@ def runs(pattern: str) -> list[dict[str, Any]]:
     evaluation `SPLIT.accuracy` with its interval `SPLIT.low` to `SPLIT.high`, and every field of the configuration
     under its flag's name. A run that cannot be read has the reason as its `status`. What is no run has no row.
     """
-    import glob
-    from pathlib import Path
-
+    from cnn_jax.errors import RunError
     from cnn_jax.training import table
 
-    found = (table.row(Path(path)) for path in sorted(glob.glob(os.path.expanduser(pattern))) if os.path.isdir(path))
+    try:
+        found = map(table.row, table.directories(pattern))
+    except RunError:  # a path that is not there
+        return []
     return [row for row in found if row is not None]
 
 

@@ -133,7 +133,7 @@ def _writer(arguments: Arguments, classes: Sequence[str]) -> Iterator[Callable[[
 
 
 def _csv_writer(file: IO[str]) -> Callable[[list[dict[str, Any]]], None]:
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(file)  # lines end with \r\n, since a name's \r is quoted only where it is part of that
     writer.writerow(HEADER)
 
     def write(rows: list[dict[str, Any]]) -> None:

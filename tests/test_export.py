@@ -202,8 +202,8 @@ def test_each_platform_gets_its_own_convolutions() -> None:
 def test_a_run_that_is_not_there_and_a_place_that_cannot_be_written_are_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="--checkpoint=gone"):
         export.main(["--checkpoint=gone", "--format=keras-h5"])
+    output = tmp_path / "gone" / "x"
     for kind in ("keras-h5", "stablehlo"):
-        output = tmp_path / "gone" / "x"
         with pytest.raises(RunError, match=r"--output=.*cannot be written"):
             export.main([f"--checkpoint={run}", f"--format={kind}", f"--output={output}", "--check-images=0"])
     assert list(tmp_path.iterdir()) == []

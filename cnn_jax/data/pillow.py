@@ -63,13 +63,15 @@ class TooManyPixels(DataError):  # noqa: N818  (named for what it says)
     """More than `MAX_PIXELS`; the cause says how many."""
 
 
-def decode(encoded: bytes, background: Background) -> np.ndarray:
+def decode(encoded: bytes, background: Background, most_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The bytes of an image file to uint8[h, w, 3], as `as_rgb` makes it of its first picture.
 
     Raises:
         DataError: why they cannot be read.
     """
     with opened(io.BytesIO(encoded)) as image:
+        if image.width * image.height > most_pixels:
+            raise TooManyPixels(_too_many(most_pixels))
         return as_rgb(image, background)
 
 
@@ -120,11 +122,15 @@ def opened(file: BinaryIO) -> Generator[Any, None, None]:
         with Image.open(file, formats=_formats(start)) as image:
             yield image
     except Image.DecompressionBombError as error:
-        raise TooManyPixels(f"its header claims more than {MAX_PIXELS:,} pixels: make the picture smaller") from error
+        raise TooManyPixels(_too_many(MAX_PIXELS)) from error
     except Image.UnidentifiedImageError as error:
         raise DataError(_unidentified(start)) from error
     except Exception as error:  # Pillow's decoders let errors of many kinds through where a file is damaged
         raise DataError((str(error) or type(error).__name__).splitlines()[0]) from error
+
+
+def _too_many(most: int) -> str:
+    return f"its header claims more than {most:,} pixels: make the picture smaller"
 
 
 def _formats(start: bytes) -> tuple[str, ...]:

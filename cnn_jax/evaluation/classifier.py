@@ -113,6 +113,10 @@ class Classifier:
         for index in range(start, stop):
             yield FileResult(names[index], None, why_unreadable(images, index))
 
+    def batch(self, images: np.ndarray) -> np.ndarray:
+        """The probabilities float32[b, classes] of images as the network takes them, uint8[b, s, s, 3]."""
+        return np.asarray(self.network.probabilities(images))
+
     def compile(self) -> None:
         """Do what the first image would wait for."""
         self.network.compile()

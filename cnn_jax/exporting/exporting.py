@@ -156,6 +156,8 @@ def _tell(run: TrainedRun, targets: Targets, rows: dict[str, Row], reporter: Rep
         f"takes      images [b, {size}, {size}, 3] of 0 to 255; gives probabilities [b, {len(run.classes)}] in the "
         f"order of {LABELS}"
     )
+    if run.model.takes_grey and not {"keras", "keras-h5"}.isdisjoint(targets):
+        reporter.line(f"           Keras' files: grey images [b, {size}, {size}, 1]")
     for name, path in targets.items():
         if is_remote(path):
             reporter.line(f"fetch      gcloud storage cp {path} .")

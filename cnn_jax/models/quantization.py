@@ -88,6 +88,8 @@ def _goes_on(model: Model, reads: list[tuple[str, ...]], position: int) -> bool:
     alone = sum(str(layer.name) in names for names in reads) == 1 and reads[position + 1] == (str(layer.name),)
     if not alone or not isinstance(layer, (*WEIGHTED, BatchNorm, Merge)):
         return False
+    if isinstance(layer, WEIGHTED) and layer.activation is not None:
+        return False
     rectifier = isinstance(following, Activation) and following.rectifier is not None
     return rectifier or (isinstance(layer, WEIGHTED) and isinstance(following, BatchNorm))
 

@@ -22,6 +22,7 @@ from cnn_jax.training.phases import Phase
 from cnn_jax.training.progress import Metrics, Progress
 from cnn_jax.training.resident import Pace, Ran
 from cnn_jax.training.saving import Saver
+from cnn_jax.training.schedule import Schedule
 from cnn_jax.training.setup import Job
 from cnn_jax.training.solver import Solution
 from cnn_jax.training.state import Totals, TrainState
@@ -131,13 +132,13 @@ class Epochs:
         return state, Ran(call.first, call.steps, reports, self._feed.resident.indices)
 
     def _step(self, state: TrainState, batch: dict[str, Any]) -> tuple[TrainState, Report]:
-        return self._run(state, batch["image"], batch["label"])
+        return self._run(state, *self._feed.taught.arguments(batch))
 
     def _run(self, state: TrainState, *arguments: Any) -> tuple[TrainState, Report]:
         """Run the program, which is compiled at first."""
         if self._compiled is not None:
             return self._compiled(state, *arguments)
-        rows = arguments[0]
+        rows, teacher = arguments[0], self._job.teacher
         if self._feed.validation is not None:
             evaluated = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state.evaluated)
             size = self._job.config.data.eval_batch_size
@@ -151,6 +152,7 @@ class Epochs:
                 self._compiled,
                 jax.ShapeDtypeStruct((self._job.config.data.batch_size, *rows.shape[1:]), rows.dtype),
                 self._job.options.microbatches,
+                None if teacher is None or not teacher.inside else (teacher.run.model, teacher.run.variables),
             )
         self._flops = of_a_device and of_a_device * self._job.mesh.devices
         self._memory = {"step": _bytes_of(self._compiled), "kept": self._feed.kept_bytes}
@@ -231,7 +233,7 @@ class Epochs:
         step, training = int(state.step), state.totals.means()
         in_phase = step - (self._phase.first_epoch - 1) * self._job.steps_per_epoch
         schedule, solution = state.settings.schedule, self._solution
-        rate = None if schedule is None else float(schedule(in_phase - 1))
+        rate = None if schedule is None else float(_rate(schedule, in_phase - 1))
         how = {"learning_rate": rate} if solution is None else {"l2": solution.l2, "iterations": solution.iterations}
         speeds = [{"images_per_second": round(speed, 1)} for speed in (training_speed, validation_speed)]
         place = {"step": step, "epoch": epoch}
@@ -247,6 +249,11 @@ class Epochs:
             training_speed,
             progress.is_best(epoch),
         )
+
+
+@jax.jit  # one program: operation by operation, each would be compiled on its own
+def _rate(schedule: Schedule, step: int) -> jax.Array:
+    return schedule(step)
 
 
 def _bytes_of(compiled: Any) -> int | None:

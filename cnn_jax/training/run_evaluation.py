@@ -156,7 +156,7 @@ def open_data(run: TrainedRun, data: DataOptions = OWN_DATA) -> Dataset:
     """The data set that the options ask for, with its own classes."""
     config = replace(run.config.data, exclude=None)  # split.json has what it left
     if data.dataset is not None:
-        return sources.open_dataset(replace(config, dataset=data.dataset, classes=data.classes))
+        return sources.open_dataset(data.chosen(config))
     dataset = splits.read(sources.open_dataset(config), run.directory / "split.json")
     chosen = replace(config, classes=data.classes).classes  # which checks them
     return dataset if chosen is None else sources.select_classes(dataset, chosen, "data.classes")

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from cnn_jax.config import Config, differences
+from cnn_jax.config import Config, DataConfig, differences
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.evaluation.classifier import Classifier
@@ -26,6 +26,7 @@ from cnn_jax.training import damage, lock
 from cnn_jax.training.checkpoints import Checkpoints, Meta, whole_steps
 from cnn_jax.training.lock import Lock
 from cnn_jax.training.mesh import Mesh
+from cnn_jax.weights.pretrained import Pretrained
 
 VERSIONED = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow", "tensorflow-cpu", "numpy")
 
@@ -239,6 +240,12 @@ def load(path: Path) -> TrainedRun:
         restored = checkpoints.restore_variables(chosen, like)
         variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), restored)
         return TrainedRun(directory, chosen, config, classes, model, variables, meta)
+
+
+def of_file(loaded: Pretrained, classes: tuple[str, ...], data: DataConfig) -> TrainedRun:
+    """The network of a file as if it were a run, of step 0."""
+    config = Config(name=loaded.path.stem, model=loaded.config, data=data)
+    return TrainedRun(loaded.path, 0, config, classes, loaded.model, loaded.variables, {})
 
 
 def directory(path: Path) -> Path:

@@ -1,0 +1,44 @@
+"""The networks that are served."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnn_jax.compiling import beside
+from cnn_jax.evaluation import feature_maps, saliency
+from cnn_jax.evaluation.classifier import Classifier
+from cnn_jax.serving.decoder import Recipe
+
+LEAST_SIDE = 176
+"""Pixels of the picture that shows where a network looked, at least."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A classifier and its name."""
+
+    name: str
+    classifier: Classifier
+
+    @property
+    def recipe(self) -> Recipe:
+        """How pictures are prepared for it."""
+        return Recipe(self.classifier.background, self.classifier.resize)
+
+    def warm_up(self, sizes: Sequence[int]) -> None:
+        """Compile what serving takes: batches of these sizes, and Grad-CAM."""
+        pixels = np.zeros(self.recipe.shape, np.uint8)
+        programs = [beside(self.classifier.batch, np.repeat(pixels[None], size, axis=0)) for size in sizes]
+        for program in [beside(self.overlay, pixels, 0), *programs]:
+            program.result()
+
+    def overlay(self, pixels: np.ndarray, index: int) -> np.ndarray:
+        """Grad-CAM for the class of that index over the picture, as the network sees it; both uint8[s, s, 3]."""
+        model, variables = self.classifier.model, self.classifier.variables
+        (found,) = saliency.grad_cam(model, variables, pixels[None], np.asarray([index]))
+        return saliency.overlay(feature_maps.enlarged(pixels, max(len(pixels), LEAST_SIDE)), found)
+
+    def describe(self) -> dict[str, object]:
+        """For the page, and for programs."""
+        return {"name": self.name, "classes": list(self.classifier.classes), "image_size": self.recipe.resize.size}
