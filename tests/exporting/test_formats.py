@@ -1,6 +1,7 @@
 """Every format: its own runtime gives the run's probabilities, without this package."""
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import cnn_jax
-from cnn_jax import export, predict
+from cnn_jax import evaluate, export, predict
 from cnn_jax.errors import ConfigError, DataError, RunError, WeightsError
 from cnn_jax.exporting import checking, formats, losses, table
 from cnn_jax.training import runs
@@ -218,6 +219,19 @@ def test_a_folder_that_is_something_else_is_not_replaced(run: Path, exported: di
     with pytest.raises(RunError, match="there is something else there"):
         export.main([f"--checkpoint={run}", f"--output={tmp_path}", "--format", "saved-model", "--check-images=0"])
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
+
+
+def test_the_report_shows_what_was_measured(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    flags = [f"--checkpoint={tmp_path / 'run'}"]
+    assert evaluate.main(flags) == 0
+    assert "Exported files" not in (tmp_path / "run" / "report.html").read_text()
+    assert export.main([*flags, "--format=stablehlo", "--check-images=20"]) == 0
+    assert evaluate.main(flags) == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    checked = json.loads((tmp_path / "run" / "export.json").read_text())["files"]["small.stablehlo"]["checked"]
+    pointer = "export.json#/files/small.stablehlo/checked/accuracy"
+    assert f'<data value="{checked["accuracy"]}" data-source="{pointer}">' in page
 
 
 def test_a_description_of_another_file_is_not_believed(exported: dict[str, Path], tmp_path: Path) -> None:
