@@ -4,8 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
-from cnn_jax.config.data import Background, Fit
-from cnn_jax.data.preprocess import Resize
+from cnn_jax.config.data import Background
+from cnn_jax.data.preprocess import Fit, Resize
 from cnn_jax.errors import WeightsError
 from cnn_jax.files import parse_json
 
