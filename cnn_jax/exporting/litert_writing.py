@@ -61,21 +61,24 @@ def write_int8(model: Any, path: Path, calibration: Path, learned: Ranges) -> No
 
 
 def _with_one_scaling(model: Any) -> Any:
-    """The model with each `Rescaling` as a depthwise 1x1 convolution, which multiplies and adds in one operation.
+    """The model with each `Rescaling` of images as a depthwise 1x1 convolution, which multiplies and adds in one operation.
 
     In two, the converter gives the product a range that it shares with the offset, and 256 grey levels become 171.
     """
     import keras
 
+    def scales(layer: Any) -> bool:
+        return isinstance(layer, keras.layers.Rescaling) and len(layer.output.shape) == 4
+
     def replaced(layer: Any) -> Any:
-        if not isinstance(layer, keras.layers.Rescaling):
-            return layer.__class__.from_config(layer.get_config())
-        return keras.layers.DepthwiseConv2D(1, name=layer.name)
+        if scales(layer):
+            return keras.layers.DepthwiseConv2D(1, name=layer.name)
+        return layer.__class__.from_config(layer.get_config())
 
     clone = keras.models.clone_model(model, clone_function=replaced)
     for layer in model.layers:
         weights = layer.get_weights()
-        if isinstance(layer, keras.layers.Rescaling):
+        if scales(layer):
             channels = layer.output.shape[-1]
             scale, offset = (np.broadcast_to(np.float32(value), channels) for value in (layer.scale, layer.offset))
             weights = [scale.reshape(1, 1, channels, 1), offset]
@@ -94,15 +97,15 @@ def _with_ranges(measured: bytes, learned: Ranges) -> bytes:
     from ai_edge_litert import schema_py_generated as schema
     from flatbuffers import Builder
 
-    model, found = schema.ModelT.InitFromPackedBuf(bytearray(measured), 0), set()
-    for tensor in model.subgraphs[0].tensors:
-        layer = layer_of(tensor.name.decode())
-        # a constant, such as a kernel, has the name of its operation too, and no measured range
-        if layer in learned and tensor.quantization is not None and tensor.quantization.min is not None:
-            tensor.quantization.min, tensor.quantization.max = ([bound] for bound in learned[layer])
-            found.add(layer)
-    if missing := sorted(set(learned) - found):
+    model = schema.ModelT.InitFromPackedBuf(bytearray(measured), 0)
+    graph, last = model.subgraphs[0], {}
+    for operation in graph.operators:  # the last one of a layer makes its output
+        for output in operation.outputs:
+            last[layer_of(graph.tensors[output].name.decode())] = graph.tensors[output]
+    if missing := sorted(set(learned) - set(last)):
         raise ValueError(f"the converter has no tensor of the layers {', '.join(missing)}")
+    for layer, (low, high) in learned.items():
+        last[layer].quantization.min, last[layer].quantization.max = [low], [high]
     builder = Builder(len(measured))
     builder.Finish(model.Pack(builder), MAGIC)
     return bytes(builder.Output())
