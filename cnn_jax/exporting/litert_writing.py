@@ -61,7 +61,7 @@ def write_int8(model: Any, path: Path, calibration: Path, learned: Ranges) -> No
 
 
 def _with_one_scaling(model: Any) -> Any:
-    """The model with each `Rescaling` of images as a depthwise 1x1 convolution, which multiplies and adds in one operation.
+    """The model with each `Rescaling` of images as a depthwise 1x1 convolution, which does it in one operation.
 
     In two, the converter gives the product a range that it shares with the offset, and 256 grey levels become 171.
     """
