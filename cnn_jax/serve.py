@@ -23,7 +23,7 @@ import tyro
 
 from cnn_jax import cli, inference
 from cnn_jax.console_text import printable
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.validation import require
 from cnn_jax.weights.options import PretrainedConfig
 
@@ -127,7 +127,10 @@ def _load(paths: Sequence[Path], reporter: "Reporter") -> "list[Network]":
     names = [name if short.count(name) == 1 else str(path) for name, path in zip(short, paths, strict=True)]
     if len(set(names)) < len(names):
         raise ConfigError(f"{printable(max(names, key=names.count))} is named twice")
-    classifiers = [inference.open_classifier(path, PretrainedConfig(), reporter.line) for path in paths]
+    try:
+        classifiers = [inference.open_classifier(path, PretrainedConfig(), reporter.line) for path in paths]
+    except RunError as error:  # there it is a flag
+        raise RunError(str(error).removeprefix("--checkpoint=")) from error
     return [Network(printable(name), found) for name, found in zip(names, classifiers, strict=True)]
 
 
