@@ -73,26 +73,28 @@ def runs(pattern: str) -> list[dict[str, Any]]:
     evaluation `SPLIT.accuracy` with its interval `SPLIT.low` to `SPLIT.high`, and every field of the configuration
     under its flag's name. A run that cannot be read has the reason as its `status`. What is no run has no row.
     """
-    import glob
-    from pathlib import Path
-
+    from cnn_jax.errors import RunError
     from cnn_jax.training import table
 
-    found = (table.row(Path(path)) for path in sorted(glob.glob(os.path.expanduser(pattern))) if os.path.isdir(path))
+    try:
+        found = map(table.row, table.directories(pattern))
+    except RunError:  # a path that is not there
+        return []
     return [row for row in found if row is not None]
 
 
 def load(run: str | os.PathLike[str]) -> "Classifier":
-    """The trained network of a run directory, or of one of its checkpoints, ready to classify images.
+    """The trained network of a run directory, one of its checkpoints, or an exported file, ready to classify images.
 
-        classifier = cnn_jax.load("runs/mobilenet_ft")
+        classifier = cnn_jax.load("runs/mobilenet_ft")   # or "mobilenet_ft.tflite", "mobilenet_ft.onnx", …
         classifier("photo.jpg").classes                  # ("dogs",)
         classifier(images).probabilities                 # images: uint8[n, h, w, 3]; float32[n, classes]
 
     Raises:
         cnn_jax.errors.RunError: there is no such run, it has no checkpoint yet, or the checkpoint is damaged.
+        cnn_jax.errors.WeightsError: the file cannot be run, or is no classifier of images of 0 to 255.
     """
-    from cnn_jax.files import as_path  # what takes long to import loads only when it is used
-    from cnn_jax.training import runs
+    from cnn_jax import inference  # what takes long to import loads only when it is used
+    from cnn_jax.files import as_path
 
-    return runs.load(as_path(run)).classifier()
+    return inference.load(as_path(run))

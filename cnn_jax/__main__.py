@@ -26,6 +26,7 @@ ORDER = (
     "train",
     "sweep",
     "evaluate",
+    "compare",
     "predict",
     "explain",
     "serve",

@@ -2,8 +2,8 @@
 
     python -m cnn_jax.check_data photos --html=check.html --write-exclude=exclude.txt
 
-Takes a folder, folder:DIR, flat:DIR or tfds:NAME. Ends with code 1 where something would break or bias training.
-Nothing is changed; files are written only where a flag names them.
+Takes a folder, folder:DIR, flat:DIR, csv:FILE or tfds:NAME. Ends with code 1 where something would break or bias
+training. Nothing is changed; files are written only where a flag names them.
 """
 
 import json
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from cnn_jax.data.health.check import Report
     from cnn_jax.training.logs import Reporter
 
-KINDS_OF_DATASETS = ("folder", "flat", "tfds")
+KINDS_OF_DATASETS = ("folder", "flat", "csv", "tfds")
+TABLES = (".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Arguments:
     augment: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """With --exp: preview the usual augmentation, as `train --augment` does it."""
     dataset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")] = tyro.MISSING
-    """A folder, `folder:DIR`, `flat:DIR` or `tfds:NAME[:CONFIG]`."""
+    """A folder, `folder:DIR`, `flat:DIR`, `csv:FILE` or `tfds:NAME[:CONFIG]`."""
     json: Path | None = None
     """A file for everything that was found, as JSON."""
     html: Path | None = None
@@ -85,9 +86,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def dataset_name(name: str) -> str:
-    """As in `data.dataset`: a plain folder is `folder:DIR`."""
+    """As in `data.dataset`: a plain folder is `folder:DIR`, a plain table `csv:FILE`."""
     kind, colon, _ = name.partition(":")
-    return name if colon and kind in KINDS_OF_DATASETS else f"folder:{name}"
+    if colon and kind in KINDS_OF_DATASETS:
+        return name
+    return f"csv:{name}" if name.lower().endswith(TABLES) else f"folder:{name}"
 
 
 def write(report: "Report", arguments: Arguments, reporter: "Reporter") -> None:

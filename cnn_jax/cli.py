@@ -168,4 +168,4 @@ def _end(code: int) -> None:
 def keep_compiled_programs() -> None:
     """Have JAX keep the programs that took long to compile, so that the next start of a run begins sooner."""
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "compiled"))
-    os.environ.setdefault("JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS", "0.05")  # JAX's own is 1
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")  # JAX's own is 1

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from cnn_jax import cli, distributed, inference
-from cnn_jax.config import Config, DataConfig
+from cnn_jax.config import DataConfig
 from cnn_jax.distributed import DistributedArguments
 from cnn_jax.errors import ConfigError
 from cnn_jax.evaluation.options import DataOptions
@@ -95,12 +95,11 @@ def main(argv: Sequence[str]) -> int:
 
 def _of_file(arguments: Arguments, reporter: "Reporter") -> "TrainedRun":
     """The network of a Keras file as if it were a run, of step 0."""
-    from cnn_jax.training.runs import TrainedRun
+    from cnn_jax.training import runs
 
     loaded, classifier = inference.open_file(arguments.model, reporter.line)
     data = DataConfig(dataset=str(arguments.data.dataset), resize=arguments.model.resize)
-    config = Config(name=loaded.path.stem, model=loaded.config, data=data)
-    return TrainedRun(loaded.path, 0, config, classifier.classes, loaded.model, loaded.variables, {})
+    return runs.of_file(loaded, classifier.classes, data)
 
 
 def show(evaluation: "Evaluation", reporter: "Reporter") -> None:

@@ -95,16 +95,21 @@ def _line_in(path: Path, error: BaseException) -> int | None:
 def resolve_paths(config: Config) -> Config:
     """The configuration with absolute paths, so that a run can be read from any folder."""
     kind, colon, folder = config.data.dataset.partition(":")
-    dataset = f"{kind}:{_absolute(folder)}" if colon and kind in ("folder", "flat") and folder else config.data.dataset
+    local = colon and kind in ("folder", "flat", "csv") and folder
+    dataset = f"{kind}:{_absolute(folder)}" if local else config.data.dataset
+    root = config.data.csv.root and _absolute(config.data.csv.root)
+    csv = dataclasses.replace(config.data.csv, root=root)
     data_dir = config.data.data_dir and _absolute(config.data.data_dir)
     exclude = config.data.exclude and _absolute(config.data.exclude)
     weights = config.model.weights
     if weights not in NAMED_WEIGHTS and not weights.startswith(KERAS_PREFIX):
         weights = _absolute(weights)
+    teacher = config.train.teacher and _absolute(config.train.teacher)
     return dataclasses.replace(
         config,
+        train=dataclasses.replace(config.train, teacher=teacher),
         model=dataclasses.replace(config.model, weights=weights, image_size=_image_size(config.model, weights)),
-        data=dataclasses.replace(config.data, dataset=dataset, data_dir=data_dir, exclude=exclude),
+        data=dataclasses.replace(config.data, dataset=dataset, data_dir=data_dir, exclude=exclude, csv=csv),
     )
 
 

@@ -123,7 +123,8 @@ def _folder(arguments: Arguments) -> Path:
 
     folder = arguments.output
     if folder is None:
-        folder = Path("explain") if arguments.checkpoint is None else runs.directory(arguments.checkpoint) / "explain"
+        given = arguments.checkpoint
+        folder = Path("explain") if given is None or given.is_file() else runs.directory(given) / "explain"
     with writing(f"--output={folder}"):
         folder.mkdir(parents=True, exist_ok=True)
     return folder

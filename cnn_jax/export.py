@@ -1,46 +1,35 @@
-"""Hand a trained run to programs without this package.
+"""Hand a trained run to programs without this package: phones, browsers, servers.
 
-    python -m cnn_jax.export --checkpoint=runs/mobilenet_ft --format=keras-h5
-    python -m cnn_jax.export --checkpoint=runs/mobilenet_ft --format=stablehlo
+    python -m cnn_jax.export --checkpoint=runs/mobilenet_ft --format=litert
+    python -m cnn_jax.export --checkpoint=runs/mobilenet_ft --format litert litert-int8 onnx --output=out
     python -m cnn_jax.export --checkpoint=runs/mobilenet_ft --format=keras-h5 --top=False
 
-All files take images of 0 to 255 as they are, [b, s, s, 3]. The first two give probabilities, [b, classes]; the names
-of the classes, in their order, are written beside the file, as FILE.classes.json. The third gives feature maps, as
-Keras' `include_top=False`: weights to go on from.
+The files take images of 0 to 255 as they are, [b, s, s, 3] (Keras' of networks for grey images, [b, s, s, 1]), and give
+probabilities, [b, classes]: what normalises them is inside. How an image becomes so large is said, and written into the
+file and export.json; the names of the classes are there too, and in labels.txt. Each file is then run by its own runtime on the images that the run is measured on.
 
-In Keras 3, with any backend:
+With --top=False, keras-h5 gives feature maps, as Keras' `include_top=False`: weights to go on from.
 
-    import keras
-    model = keras.models.load_model("runs/mobilenet_ft/mobilenet_ft.h5", compile=False)
-    probabilities = model.predict(images)
-
-In JAX, on CPU, CUDA and TPU:
-
-    import jax.export, pathlib
-    network = jax.export.deserialize(bytearray(pathlib.Path("runs/mobilenet_ft/mobilenet_ft.stablehlo").read_bytes()))
-    probabilities = network.call(images)                       # images: uint8
+docs/deploy.md shows how the files are used.
 """
 
-import json
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from cnn_jax import cli
-from cnn_jax.config import ModelConfig
 from cnn_jax.console_text import printable
 from cnn_jax.errors import ConfigError, RunError
-from cnn_jax.files import is_remote, replacing, write_atomically
+from cnn_jax.exporting import formats
+from cnn_jax.exporting.formats import FORMATS, FormatName
+from cnn_jax.files import is_remote, writing
 
 if TYPE_CHECKING:
-    from cnn_jax.models.model import Model
     from cnn_jax.training.runs import TrainedRun
-
-Format = Literal["keras-h5", "stablehlo"]
-SUFFIXES: dict[Format, str] = {"keras-h5": ".h5", "stablehlo": ".stablehlo"}
 
 
 @dataclass(frozen=True)
@@ -49,84 +38,97 @@ class Arguments:
 
     checkpoint: Path
     """A run directory (its best checkpoint is used), or one of the folders in its `checkpoints`."""
-    format: Format
-    """keras-h5: a whole model that `keras.models.load_model` opens. stablehlo: a function for `jax.export`."""
+    format: tuple[FormatName | Literal["all"], ...]
+    """litert: phones. litert-float16: half as large. litert-int8: a quarter, and faster. onnx: servers and browsers.
+    saved-model: TensorFlow. keras, keras-h5: a whole model that `keras.models.load_model` opens. stablehlo: a function
+    for `jax.export`. all: all of them."""
     top: Annotated[bool, tyro.conf.FlagConversionOff] = True
     """keras-h5: False leaves the classifier out, as Keras' `include_top=False`; the file gives feature maps."""
     output: Path | None = None
-    """The file to write; None is NAME.h5 (NAME_no_top.h5 without the classifier) or NAME.stablehlo in the run
-    directory."""
+    """The file to write, or the folder for several; None is the run directory, with the run's name and the suffix of
+    the format."""
+    check_images: int = 1000
+    """Images of validation that each file is run on, drawn by `seed` where there are more; 0 checks nothing."""
+    calibration_images: int = 200
+    """litert-int8: training images that the ranges of activations are measured on."""
+    seed: int = 0
+    """Draws the images."""
+    dataset: str | None = None
+    """Where the run's data set lies now, `folder:DIR`; None is where it was."""
 
     def __post_init__(self) -> None:
-        if not self.top and self.format != "keras-h5":
-            raise ConfigError(f"--top=False is not possible with --format={self.format}: give --format=keras-h5")
+        if not self.format:
+            raise ConfigError(f"which format? Give --format: {', '.join(FORMATS)} or all")
+        if not self.top and self.formats != ("keras-h5",):
+            other = next(name for name in self.formats if name != "keras-h5")
+            raise ConfigError(f"--top=False is not possible with --format={other}: give --format=keras-h5")
+        if self.check_images < 0:
+            raise ConfigError(f"--check-images={self.check_images} is not possible: it must be at least 0")
+        if self.calibration_images < 1:
+            raise ConfigError(f"--calibration-images={self.calibration_images} is not possible: it must be at least 1")
+
+    @property
+    def formats(self) -> tuple[FormatName, ...]:
+        """Those that are asked for, each once."""
+        named = tuple(FORMATS) if "all" in self.format else self.format
+        return tuple(dict.fromkeys(name for name in named if name != "all"))
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse the command line, write the file, say how to use it; returns the exit code."""
+    """Parse the command line, write the files and check them; returns the exit code."""
     arguments = cli.parse(Arguments, argv, door="export", description=__doc__)
-    from cnn_jax.training import runs  # JAX and TensorFlow load only once the flags are right
+    formats.require_libraries(arguments.formats)
+    from cnn_jax.exporting import exporting  # JAX and TensorFlow load only once the flags are right
+    from cnn_jax.training import runs
+    from cnn_jax.training.logs import Reporter
 
-    run = runs.load(arguments.checkpoint)
-    name = run.config.name if arguments.top else f"{run.config.name}_no_top"
-    output = arguments.output or run.directory / f"{name}{SUFFIXES[arguments.format]}"
-    classes = output.with_name(f"{output.name}.classes.json")
-    try:
-        with replacing(output) as temporary:
-            shape = write(run, arguments.format, temporary, arguments.top)
-            written = temporary.stat().st_size
-        if arguments.top:
-            write_atomically(classes, json.dumps(run.classes, indent=1))
-    except OSError as error:
-        raise RunError(f"--output={output} cannot be written: {error.strerror or error}") from error
-    size, gives = run.model.image_size, "probabilities" if arguments.top else "feature maps"
+    run, reporter = runs.load(arguments.checkpoint), Reporter()
+    if not arguments.top:
+        _without_classifier(run, arguments)
+        return 0
+    targets = _targets(run, arguments)
+    choices = exporting.Choices(arguments.check_images, arguments.calibration_images, arguments.seed, arguments.dataset)
+    return exporting.export(run, targets, choices, reporter)
+
+
+def _targets(run: "TrainedRun", arguments: Arguments) -> dict[FormatName, Path]:
+    """Where each format goes.
+
+    Raises:
+        ConfigError: several formats, and a file for one.
+    """
+    names, output = arguments.formats, arguments.output
+    if output is not None and len(names) == 1 and not output.is_dir():
+        return {names[0]: output}
+    folder = run.directory if output is None else output
+    if output is not None and output.exists() and not output.is_dir():
+        raise ConfigError(f"--output={output} is a file: give a folder for {len(names)} formats")
+    if output is not None and not is_remote(output):
+        with writing(f"--output={output}"):
+            output.mkdir(exist_ok=True)
+    return {name: folder / formats.file_name(run.config.name, name) for name in names}
+
+
+def _without_classifier(run: "TrainedRun", arguments: Arguments) -> None:
+    """Write the layers up to the feature maps as keras-h5."""
+    from cnn_jax.exporting import conversion, features
+
+    output = arguments.output or run.directory / f"{run.config.name}_no_top.h5"
+    with tempfile.TemporaryDirectory() as folder:
+        shape = features.write(run, Path(folder) / "model.h5")
+        try:
+            conversion.put(Path(folder) / "model.h5", output)
+            written = conversion.size_of(Path(folder) / "model.h5")
+        except OSError as error:
+            raise RunError(f"--output={output} cannot be written: {error.strerror or error}") from error
+    size = run.model.image_size
     print(f"written    {printable(str(output))} ({written / 1e6:.2f} MB)")
-    if arguments.top:
-        print(f"           {printable(str(classes))}")
-    background = run.config.data.background
-    print(f"resize     {run.resize}, as in training, before you hand images over")
-    print(f"colours    upright by EXIF, transparency {'dropped' if background == 'drop' else f'on {background}'}")
-    print(f"takes      images [b, {size}, {size}, 3] of 0 to 255; gives {gives} [b, {', '.join(map(str, shape))}]")
+    channels = 1 if run.model.takes_grey else 3
+    print(
+        f"takes      images [b, {size}, {size}, {channels}] of 0 to 255; gives feature maps [b, {', '.join(map(str, shape))}]"
+    )
     if is_remote(output):
         print(f"fetch      gcloud storage cp {output} .")
-    print(f"use        {_usage(arguments.format, Path(output.name) if is_remote(output) else output)}")
-    return 0
-
-
-def write(run: "TrainedRun", kind: Format, path: Path, top: bool = True) -> tuple[int, ...]:
-    """Write the network of a run to `path`; returns the shape of its result for one image.
-
-    Args:
-        top: with the classifier, or up to the feature maps.
-    """
-    model = run.model
-    if kind == "stablehlo":
-        from cnn_jax.models.exported import serialize
-
-        path.write_bytes(serialize(model, run.variables))
-    else:
-        from cnn_jax.weights import keras_model
-
-        if not top:
-            model = without_classifier(model, run.config.model)
-        keras_model.write(path, model, run.variables, run.config.name, probabilities=top)
-    return tuple(model.output_shapes[str(model.layers[-1].name)].shape[1:])
-
-
-def without_classifier(model: "Model", config: ModelConfig) -> "Model":
-    """The model up to its feature maps; that of a Keras file up to what its classifier takes."""
-    from cnn_jax.models.architectures import ARCHITECTURES
-    from cnn_jax.models.model import HEAD
-
-    if config.name == "keras":
-        return replace(model, layers=model.layers[: len(model.layers_before(HEAD, "--top"))])
-    return replace(model, layers=ARCHITECTURES[config.name].body(config))
-
-
-def _usage(kind: Format, path: Path) -> str:
-    if kind == "stablehlo":
-        return f"jax.export.deserialize(bytearray(pathlib.Path({str(path)!r}).read_bytes())).call(images)"
-    return f"keras.models.load_model({str(path)!r}, compile=False).predict(images)"
 
 
 if __name__ == "__main__":

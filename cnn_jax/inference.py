@@ -1,4 +1,4 @@
-"""Which network looks at images: a run of one's own, or a pretrained one as it is. Shared by doors."""
+"""Which network looks at images: a run, an exported file, or a pretrained network as it is. Shared by doors."""
 
 import sys
 from collections.abc import Callable
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 def check_one(checkpoint: Path | None, model: PretrainedConfig) -> None:
     """ConfigError where the flags name both a run and a pretrained network."""
     if checkpoint is not None and model != PretrainedConfig():
-        raise ConfigError("--checkpoint names a run, --model.… a pretrained network: give one of them")
+        raise ConfigError(
+            "--checkpoint names a run or an exported file, --model.… a pretrained network: give one of them"
+        )
 
 
 def open_classifier(checkpoint: Path | None, model: PretrainedConfig, say: Callable[[str], None]) -> "Classifier":
@@ -25,13 +27,28 @@ def open_classifier(checkpoint: Path | None, model: PretrainedConfig, say: Calla
     Raises:
         UserError: a run, checkpoint or weights file that cannot be used.
     """
-    if checkpoint is not None:
-        from cnn_jax.training import runs
+    return open_file(model, say)[1] if checkpoint is None else load(checkpoint, say)
 
-        run = runs.load(checkpoint)
-        say(f"model      {run.config.model.name} of {run.directory}, step {run.step}; {len(run.classes)} classes")
-        return run.classifier()
-    return open_file(model, say)[1]
+
+def load(path: Path, say: Callable[[str], None] = lambda line: None) -> "Classifier":
+    """A run, one of its checkpoints, or an exported file as a classifier; what it is goes to `say`.
+
+    Raises:
+        UserError: it is none of them, or cannot be used.
+    """
+    from cnn_jax.exporting import formats, opening
+
+    if formats.is_exported(path):
+        classifier = opening.open_classifier(path)
+        say(f"model      {path}, {classifier.resize.size} pixels; {len(classifier.classes)} classes")
+        return classifier
+    if path.suffix in formats.KERAS_SUFFIXES and not path.is_dir():
+        return opening.as_described(path, open_file(PretrainedConfig(name="keras", weights=str(path)), say)[1])
+    from cnn_jax.training import runs
+
+    run = runs.load(path)
+    say(f"model      {run.config.model.name} of {run.directory}, step {run.step}; {len(run.classes)} classes")
+    return run.classifier()
 
 
 def open_file(model: PretrainedConfig, say: Callable[[str], None]) -> "tuple[Pretrained, Classifier]":
@@ -42,6 +59,7 @@ def open_file(model: PretrainedConfig, say: Callable[[str], None]) -> "tuple[Pre
     """
     from cnn_jax.data.preprocess import Resize
     from cnn_jax.evaluation.classifier import Classifier
+    from cnn_jax.evaluation.network import LayeredNetwork
     from cnn_jax.weights import pretrained
 
     loaded = pretrained.load(model, need_top=True)
@@ -50,7 +68,7 @@ def open_file(model: PretrainedConfig, say: Callable[[str], None]) -> "tuple[Pre
         say(f"           {note}")
     names = loaded.classes or _names(loaded.model.classes)
     resize = Resize(loaded.model.image_size, model.resize)
-    return loaded, Classifier(loaded.model, loaded.variables, names, resize)
+    return loaded, Classifier(LayeredNetwork(loaded.model, loaded.variables), names, resize)
 
 
 def _names(count: int) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
-"""Name what is on images, with a run of one's own or a pretrained network as it is.
+"""Name what is on images, with a run of one's own, an exported file or a pretrained network as it is.
 
     python -m cnn_jax.predict photos/*.jpg --checkpoint=runs/mobilenet_ft
+    python -m cnn_jax.predict photos/*.jpg --checkpoint=runs/mobilenet_ft/mobilenet_ft.tflite
     python -m cnn_jax.predict photos --model.name=mobilenet --model.weights=imagenet
 
 Takes files, folders and quoted patterns. With --output=FILE.csv or FILE.jsonl, any number of images is streamed into
@@ -41,7 +42,7 @@ class Arguments:
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Image files, folders (with all that is below), or quoted patterns such as 'photos/**/*.jpg'."""
     checkpoint: Path | None = None
-    """A run directory (its best checkpoint is used), or one of the folders in its `checkpoints`."""
+    """A run directory (its best checkpoint is used), one of the folders in its `checkpoints`, or an exported file."""
     top: int = 5
     """Classes an image, the most probable first."""
     output: Path | None = None
@@ -132,7 +133,7 @@ def _writer(arguments: Arguments, classes: Sequence[str]) -> Iterator[Callable[[
 
 
 def _csv_writer(file: IO[str]) -> Callable[[list[dict[str, Any]]], None]:
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(file)  # lines end with \r\n, since a name's \r is quoted only where it is part of that
     writer.writerow(HEADER)
 
     def write(rows: list[dict[str, Any]]) -> None:

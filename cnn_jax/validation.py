@@ -52,7 +52,7 @@ def _describe_type(kind: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_describe_type(argument) for argument in arguments)
     if origin is Literal:
-        return f"one of {', '.join(arguments)}"
+        return f"one of {', '.join(map(str, arguments))}"
     if origin is tuple:
         return f"a list of {arguments[0].__name__}"
     return "None" if kind is type(None) else f"{kind.__name__}"

@@ -25,7 +25,7 @@ install() {
     git checkout --quiet --force --detach "$commit"
     if [[ $(cat .venv/installed 2>/dev/null) != "$commit" ]]; then
         [[ -x $PYTHON ]] || make_environment
-        "$PYTHON" -m pip install --quiet '.[tpu,gcs]' || fail "pip install '.[tpu,gcs]' failed"
+        "$PYTHON" -m pip install --quiet '.[tpu,gcs,tensorflow]' || fail "pip install '.[tpu,gcs,tensorflow]' failed"
         printf '%s\n' "$commit" >.venv/installed
     fi
     answer "commit=$(git rev-parse HEAD) installed"

@@ -19,7 +19,7 @@ os.environ["CNN_JAX_CACHE"] = CACHE
 # under a lock only where the folder has a bound.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ.setdefault("CNN_JAX_TESTS_COMPILED", f"{CACHE}/compiled")
 os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**32)
-os.environ["JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 import cnn_jax
 from cnn_jax import cli, train
 from cnn_jax.config import AugmentConfig, Config
+from cnn_jax.data.tensorflow import tf
 from cnn_jax.experiment import from_json, list_experiments, load_experiment, resolve_paths
 from cnn_jax.tuning import MALLOC_TUNABLES, NO_TUNING
 
@@ -335,3 +337,14 @@ def test_a_door_starts_again_with_the_memory_settings_unless_told_not_to(tmp_pat
     door = run_process("-X", "importtime", "-m", "cnn_jax.train", "--help", tuning=tuning, folder=tmp_path)
     assert door.code == 0
     assert door.err.count("cnn_jax.tuning") == (2 if tuning else 1)
+
+
+def test_without_tensorflow_photographs_are_one_message(
+    door: Door, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tf.cache_clear()
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    arguments = (f"--data.dataset=folder:{image_folder}", "--model.image_size=16", "--workdir=run")
+    finished = door("--exp=simple_cnn_cats_dogs", *arguments)
+    assert finished.code == 2
+    assert re.fullmatch(r"error: TensorFlow .* is not installed: pip install 'cnn_jax\[tensorflow\]'\n", finished.err)

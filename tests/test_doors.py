@@ -10,6 +10,7 @@ from tests.test_command_line import assert_one_message, run_process
 DOORS = {
     "summarize": ["--exp=quickstart"],
     "evaluate": ["--checkpoint=run", "--compare=other", "--flip-averaging"],
+    "compare": ["a", "b", "--split=test", "--output=c.html"],
     "predict": ["x.png"],
     "check_data": ["photos", "--html=a.html"],
     "explain": ["x.png", "--layers", "conv1"],
@@ -48,6 +49,7 @@ def test_a_misspelt_flag_is_one_message_before_jax_and_tensorflow_load(door: str
     [
         (["summarize", "--exp=zzz"], "--exp=zzz: no such experiment"),
         (["predict", "gone.png"], "gone.png: there is no such file"),
+        (["compare", "gone", "gone"], "gone: there is no such directory"),
         (["check_data", "gone"], "there is no folder gone"),
         (["explain", "gone.png"], "gone.png: there is no such file"),
         (["serve", "gone", "--port=0"], "gone: there is no such directory"),

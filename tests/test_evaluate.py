@@ -1,6 +1,7 @@
 """The evaluate door: exact numbers from the run directory alone."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ from scipy.special import softmax
 from scipy.stats import binomtest
 
 import cnn_jax
-from cnn_jax import evaluate
+from cnn_jax import compare, evaluate
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import Split, open_dataset
 from cnn_jax.data.stream import Batch, evaluation_batches
@@ -66,6 +67,17 @@ def test_the_numbers_are_those_of_training_and_of_a_plain_loop_over_the_images(r
     assert measured["n"] == len(ids) == 359
     assert measured["accuracy"] == (logits.argmax(-1) == labels).mean()
     assert measured["loss"] == pytest.approx(-np.log(probabilities[np.arange(359), labels]).mean(), rel=1e-6)
+
+
+def test_the_door_compare_reads_what_was_written(run: Path, pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measured = [_evaluate(folder) for folder in (run, pair)]
+    capsys.readouterr()
+    assert compare.main([str(run), str(pair)]) == 0
+    printed = capsys.readouterr().out
+    for record in measured:
+        low, high = (f"{end:.3f}".removeprefix("0") for end in record["accuracy_ci95"])
+        assert re.search(rf"^\d +{record['accuracy']:.4f}  {low}-{high}  {record['loss']:.4f} ", printed, re.MULTILINE)
+    assert "1 - 2: not compared: they tell other classes apart: 0, 1, 3 and 5 more are in one of them alone" in printed
 
 
 @pytest.mark.long

@@ -15,8 +15,8 @@ import pytest
 from cnn_jax import export
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError, RunError
+from cnn_jax.exporting.stablehlo import serialize
 from cnn_jax.models import mobilenet
-from cnn_jax.models.exported import serialize
 from cnn_jax.models.layers import Conv, Dense, GlobalAveragePool, Layer, MaxPool
 from cnn_jax.models.model import Model, build
 from cnn_jax.training import runs
@@ -143,12 +143,12 @@ def test_layers_that_keras_lacks_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_becomes_a_keras_model_and_a_list_of_its_classes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert export.main([f"--checkpoint={run}", "--format=keras-h5"]) == 0
+    assert export.main([f"--checkpoint={run}", "--format=keras-h5", "--check-images=0"]) == 0
     loaded, images = runs.load(run), _images(8)
     model = keras.models.load_model(run / "small.h5", compile=False)
     expected = np.asarray(loaded.model.probabilities(loaded.variables, images))
     np.testing.assert_allclose(model.predict(images, verbose=0), expected, rtol=0, atol=1e-6)
-    assert json.loads((run / "small.h5.classes.json").read_text()) == list("0123456789")
+    assert (run / "labels.txt").read_text().split() == list("0123456789")
     assert "keras.models.load_model" in capsys.readouterr().out
 
 
@@ -169,8 +169,8 @@ def test_without_its_classifier_a_run_gives_feature_maps_and_weights_to_go_on_fr
 
 def test_a_run_becomes_a_function_that_runs_without_this_package_for_any_batch(run: Path, tmp_path: Path) -> None:
     output = tmp_path / "function.bin"
-    assert export.main([f"--checkpoint={run}", "--format=stablehlo", f"--output={output}"]) == 0
-    assert json.loads((tmp_path / "function.bin.classes.json").read_text()) == list("0123456789")
+    assert export.main([f"--checkpoint={run}", "--format=stablehlo", f"--output={output}", "--check-images=0"]) == 0
+    assert (tmp_path / "labels.txt").read_text().split() == list("0123456789")
     images = _images(8, 5)
     np.save(tmp_path / "images.npy", images)
     command = [sys.executable, "-c", PLAIN_JAX, str(output), str(tmp_path / "images.npy")]
@@ -200,14 +200,15 @@ def test_each_platform_gets_its_own_convolutions() -> None:
 def test_a_run_that_is_not_there_and_a_place_that_cannot_be_written_are_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="--checkpoint=gone"):
         export.main(["--checkpoint=gone", "--format=keras-h5"])
+    output = tmp_path / "gone" / "x"
     for kind in ("keras-h5", "stablehlo"):
         with pytest.raises(RunError, match=r"--output=.*cannot be written"):
-            export.main([f"--checkpoint={run}", f"--format={kind}", f"--output={tmp_path / 'gone' / 'x'}"])
+            export.main([f"--checkpoint={run}", f"--format={kind}", f"--output={output}", "--check-images=0"])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_format_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        export.main(["--checkpoint=run", "--format=onnx"])
+        export.main(["--checkpoint=run", "--format=torchscript"])
     assert ended.value.code == 2
     assert "keras-h5" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from cnn_jax.config.augment import (
     Range,
     Shift,
 )
-from cnn_jax.config.data import DataConfig
+from cnn_jax.config.data import CsvConfig, DataConfig
 from cnn_jax.config.model import NAMED_WEIGHTS, ModelConfig, ModelName
 from cnn_jax.config.training import CheckpointConfig, OptimizerConfig, TrainConfig
 from cnn_jax.validation import check_types, require
@@ -27,6 +27,7 @@ __all__ = [
     "CheckpointConfig",
     "ColourJitterConfig",
     "Config",
+    "CsvConfig",
     "DataConfig",
     "ErasingConfig",
     "FillMode",
@@ -67,6 +68,14 @@ class Config:
         epochs, head_epochs = self.train.epochs, self.train.head_epochs
         if self.optimizer.name == "lbfgs":
             require(epochs == 1, "train.epochs", epochs, "1 with optimizer.name=lbfgs, which is done in one epoch")
+        linear = not self.model.dense or "lbfgs" not in (self.optimizer.name, self.optimizer.head_name)
+        rule = "empty with optimizer lbfgs, which solves one linear layer; for hidden layers say --optimizer.name=adam"
+        require(linear, "model.dense", self.model.dense, f"{rule} --train.epochs=20")
+        jitter = self.data.augment.jitter
+        for name in ("saturation", "hue"):
+            colours = self.model.channels == 3 or not getattr(jitter, name)
+            rule = "0 with model.channels=1: grey images have no colours to change"
+            require(colours, f"data.augment.jitter.{name}", getattr(jitter, name), rule)
         if self.optimizer.head_name == "lbfgs":
             rule = "1 with optimizer.head_name=lbfgs, which solves the classifier in the first of train.epochs"
             require(head_epochs == 1, "train.head_epochs", head_epochs, rule)

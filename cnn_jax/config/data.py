@@ -10,7 +10,30 @@ from cnn_jax.validation import check_types, require
 Background = Literal["white", "black", "drop"]
 """What shows through transparent pixels: a colour, or with "drop" the one that is stored there, as in Keras."""
 
-DATASET_FORMS = "folder:DIR, flat:DIR, tfds:NAME, digits or shapes"
+DATASET_FORMS = "folder:DIR, flat:DIR, csv:FILE, tfds:NAME, digits or shapes"
+
+
+@dataclass(frozen=True)
+class CsvConfig:
+    """`csv:FILE`, a table of images and their classes: which of its columns are which."""
+
+    path: str | None = None
+    """Name of the column with the images, or its number where there is no header; None finds it."""
+    label: str | None = None
+    """Of the column with the classes; None finds it."""
+    split: str | None = None
+    """Of the column with train, validation or test; None takes one that is called split, if it has nothing else."""
+    root: str | None = None
+    """The folder that paths in the table are relative to; None is the table's own."""
+    delimiter: str | None = None
+    """Between fields; None finds it."""
+
+    def __post_init__(self) -> None:
+        check_types(self, "data.csv.")
+        for name in ("path", "label", "split", "root"):
+            require(getattr(self, name) != "", f"data.csv.{name}", getattr(self, name), "a name, or None")
+        single = self.delimiter is None or (len(self.delimiter) == 1 and self.delimiter not in '"\r\n')
+        require(single, "data.csv.delimiter", self.delimiter, "one character, such as ';', or None")
 
 
 @dataclass(frozen=True)
@@ -19,7 +42,8 @@ class DataConfig:
 
     dataset: str = "tfds:cats_vs_dogs"
     """`folder:DIR` (a folder for each class), `flat:DIR` (the class is the start of each name, as in cat.0.jpg),
-    `tfds:NAME[:CONFIG]`, `digits` (scikit-learn's) or `shapes` (drawn as they are needed)."""
+    `csv:FILE` (a table of images and classes), `tfds:NAME[:CONFIG]`, `digits` (scikit-learn's) or `shapes` (drawn as
+    they are needed)."""
     batch_size: int = 32
     """Images in a training step, over all devices."""
     eval_batch_size: int = 64
@@ -44,8 +68,9 @@ class DataConfig:
     """`shapes`: rows and columns in which they are drawn, in pixels."""
     shapes_seed: int = 0
     """`shapes`: fixes the pictures; `seed` draws the splits."""
-    resize: Literal["squash", "crop"] = "squash"
-    """How an image becomes square: `squash` changes its proportions, `crop` takes the largest square in its middle."""
+    resize: Literal["squash", "crop", "pad"] = "squash"
+    """How an image becomes square: `squash` changes its proportions, `crop` takes the largest square in its middle,
+    `pad` keeps all of it, with black beside it."""
     interpolation: Literal["bilinear", "nearest", "bicubic"] = "bilinear"
     """How pixels are made up in resizing."""
     antialias: bool = False
@@ -65,6 +90,7 @@ class DataConfig:
     up to 256 MB are treated so."""
     data_dir: str | None = None
     """`tfds:` the folder of the prepared data sets; None is TFDS' default."""
+    csv: CsvConfig = field(default_factory=CsvConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:

@@ -21,10 +21,14 @@ class ModelConfig:
     """The architecture; `keras` is the one that the file in `weights` describes."""
     alpha: float = 1.0
     """MobileNet: width multiplier of every layer (pretrained: 0.25, 0.5, 0.75, 1; v2: 0.35, 0.5, 0.75, 1, 1.3, 1.4)."""
-    top: Literal["pool", "fc"] = "pool"
-    """What lies between the convolutions and the classifier: `pool`, each channel's mean, or VGG's `fc1`, `fc2`."""
+    top: Literal["pool", "flatten", "fc"] = "pool"
+    """From the convolutions to the new head: `pool`, each channel's mean, `flatten`, all values (simple_cnn always), or
+    `fc`, VGG's `fc1` and `fc2`."""
     image_size: int = 224
     """Rows and columns of the images that the network sees, in pixels."""
+    channels: Literal[1, 3] = 3
+    """3: colours. 1: images are made grey; simple_cnn takes the one channel, the others, as their weights do, three
+    equal ones."""
     weights: str = "imagenet"
     """`imagenet`, `none` (random), `shapes` (MobileNet 0.25, comes with the package, for demonstration), the path of a
     Keras .h5, .weights.h5 or .keras file, or of a run directory; for `name=keras` also `keras:EfficientNetB0`, any
@@ -32,8 +36,13 @@ class ModelConfig:
     normalisation: Literal["auto", "tf", "caffe", "torch", "unit", "none"] = "auto"
     """keras: what its network takes. `auto`: the file says; `tf`: -1 to 1; `caffe`: BGR without means; `torch`: by
     means and deviations; `unit`: 0 to 1; `none`: 0 to 255."""
+    dense: tuple[int, ...] = ()
+    """Widths of hidden layers of the head, fully connected with ReLU, before the classifier: `128`, or `256 128`."""
+    head_batch_norm: bool = False
+    """Batch normalisation after each of `dense`."""
     dropout: float = 0.001
-    """Share of the features dropped before the classifier in training."""
+    """Share of the features dropped in training before the classifier, and after each of `dense`. keras: the file's own
+    stays, unless another value than this is given."""
     filters: tuple[int, ...] = (32, 64)
     """simple_cnn: filters of each convolution; a pooling follows each."""
     kernel_size: int = 3
@@ -48,8 +57,11 @@ class ModelConfig:
     """simple_cnn: step of the max pooling, in pixels."""
     batch_norm: bool = False
     """simple_cnn: batch normalisation between each convolution, then without a bias, and its ReLU."""
-    dense: tuple[int, ...] = ()
-    """simple_cnn: widths of fully connected layers, each with ReLU, between the convolutions and the classifier."""
+
+    @property
+    def adds_dropout(self) -> bool:
+        """Whether the new head has dropout of its own: always, but for the default where a file may have some."""
+        return self.name != "keras" or self.dropout != ModelConfig.dropout
 
     def __post_init__(self) -> None:
         check_types(self, "model.")
@@ -68,7 +80,11 @@ class ModelConfig:
         positive = bool(self.filters) and min(self.filters) >= 1
         require(positive, "model.filters", self.filters, "one or more positive numbers")
         require(min(self.dense, default=1) >= 1, "model.dense", self.dense, "positive numbers, or none")
-        fits = self.top == "pool" or self.name in ("vgg16", "vgg19")
-        require(fits, "model.top", self.top, f"pool for model.name={self.name}; vgg16 and vgg19 alone have fc")
+        fits = self.top != "fc" or self.name in ("vgg16", "vgg19")
+        rule = f"pool or flatten for model.name={self.name}; vgg16 and vgg19 alone have fc"
+        require(fits, "model.top", self.top, rule)
+        normalises = bool(self.dense) or not self.head_batch_norm
+        rule = "False without model.dense, whose layers it follows: --model.dense 128"
+        require(normalises, "model.head_batch_norm", self.head_batch_norm, rule)
         for name in ("kernel_size", "strides", "pool_size", "pool_strides"):
             require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")

@@ -48,7 +48,7 @@ class OptimizerConfig:
     clip_norm: float | None = None
     """Scale the gradient of the trainable parameters down to this norm where it is longer."""
     head_learning_rate_multiplier: float = 1.0
-    """The classifier's learning rate, as a multiple of the others'."""
+    """The learning rate of the new head, as a multiple of the others'."""
     layer_decay: float = 1.0
     """Multiplies a layer's learning rate once for each convolution between it and the classifier (1: no difference)."""
     microbatches: int = 1
@@ -125,6 +125,14 @@ class TrainConfig:
     ema_decay: float | None = None
     """Share that a running mean of the parameters keeps at a step (such as 0.999); the mean is what is evaluated and
     exported. It begins lower, at (1 + steps) / (10 + steps). None: no running mean."""
+    teacher: str | None = None
+    """A run, a checkpoint or a Keras model for the same classes, from whose probabilities this network learns too
+    (knowledge distillation; Hinton et al., 2015)."""
+    distillation_temperature: float = 4.0
+    """teacher: what the logits of both are divided by before they are compared; higher: the small ones count more."""
+    distillation_weight: float = 0.9
+    """teacher: its share of the loss, (1 - weight) * loss + weight * temperature² * KL divergence (Tian et al., 2020,
+    have 0.9 and a temperature of 4)."""
     early_stopping_epochs: int | None = None
     """Stop after so many epochs without a better validation accuracy (or, where equal, loss). None: never."""
     tensorboard: bool = True
@@ -144,6 +152,12 @@ class TrainConfig:
         weights = self.class_weights
         numbers = not isinstance(weights, tuple) or (bool(weights) and all(is_finite(weight) for weight in weights))
         require(numbers, "train.class_weights", weights, "balanced, effective, or a number above 0 for each class")
+        views = "0 with train.teacher, which is asked of the images themselves or inside the step"
+        require(self.teacher is None or not self.feature_views, "train.feature_views", self.feature_views, views)
+        require(self.teacher != "", "train.teacher", self.teacher, "a run or a Keras model, or None")
+        heat, share = self.distillation_temperature, self.distillation_weight
+        require(is_finite(heat), "train.distillation_temperature", heat, "above 0")
+        require(0 <= share <= 1, "train.distillation_weight", share, "between 0 and 1")
         ema = self.ema_decay
         require(ema is None or 0 < ema < 1, "train.ema_decay", ema, "above 0 and below 1, or None")
         patience = self.early_stopping_epochs

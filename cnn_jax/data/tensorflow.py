@@ -7,19 +7,32 @@ import re
 from collections.abc import Generator
 from typing import Any
 
+from cnn_jax.errors import DataError
+
 LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
 """Environment variable of TensorFlow's; it is read at the import, and again when `tf.keras` is first used."""
 
 
 @functools.cache
 def tf() -> Any:
-    """The `tensorflow` module, restricted to the CPU and quiet."""
+    """The `tensorflow` module, restricted to the CPU and quiet.
+
+    Raises:
+        DataError: it is not installed.
+    """
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # which JAX sets where it is loaded first
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # a damaged image is an exception as well
     os.environ.setdefault("GCS_STAT_CACHE_MAX_AGE", "0")  # what other processes write to gs:// is seen at once
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it speeds up no image operation, and announces itself
-    with _without_keras():
-        import tensorflow
+    try:
+        with _without_keras():
+            import tensorflow
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        raise DataError(
+            "TensorFlow reads streams of images and gs://, and is not installed: pip install 'cnn_jax[tensorflow]'"
+        ) from error
 
     for kind in ("GPU", "TPU"):
         tensorflow.config.set_visible_devices([], kind)

@@ -2,20 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from cnn_jax.compiling import jit
 from cnn_jax.config.data import Background
 from cnn_jax.data.given import Image, are_paths, given
 from cnn_jax.data.paths import Readable, expand, readable_batches, why_unreadable
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import FileImages
-from cnn_jax.errors import DataError
+from cnn_jax.errors import ConfigError, DataError
 from cnn_jax.evaluation.evaluator import run_ahead
+from cnn_jax.evaluation.network import LayeredNetwork, Network
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
 
@@ -45,10 +43,9 @@ class FileResult:
 
 @dataclass(frozen=True)
 class Classifier:
-    """Classifies arrays and files; `cnn_jax.load` makes one from a run."""
+    """Classifies arrays and files; `cnn_jax.load` makes one from a run or an exported file."""
 
-    model: Model
-    variables: Variables
+    network: Network
     classes: tuple[str, ...]
     resize: Resize
     background: Background = "white"
@@ -105,7 +102,7 @@ class Classifier:
         batch_size = min(LARGEST_BATCH, 1 << max(len(names) - 1, 0).bit_length())  # few sizes: each is compiled
         done = 0
         batches = readable_batches(images, len(names), self.resize, batch_size)
-        for batch, rows in run_ahead(lambda inputs: self._probabilities(self.variables, inputs), batches):
+        for batch, rows in run_ahead(self.network.probabilities, batches):
             for index, row in zip(batch["index"][batch["mask"]], rows[batch["mask"]], strict=True):
                 yield from self._failures(images, names, done, int(index))
                 yield FileResult(names[index], row)
@@ -118,17 +115,27 @@ class Classifier:
 
     def batch(self, images: np.ndarray) -> np.ndarray:
         """The probabilities float32[b, classes] of images as the network takes them, uint8[b, s, s, 3]."""
-        return np.asarray(self._probabilities(self.variables, images))
+        return np.asarray(self.network.probabilities(images))
 
     def compile(self) -> None:
-        """Compile what one image takes, for the cache of compiled programs: the next process finds it there."""
-        self._probabilities.lower(
-            self.variables, np.zeros((1, self.resize.size, self.resize.size, 3), np.uint8)
-        ).compile()
+        """Do what the first image would wait for."""
+        self.network.compile()
 
-    @cached_property
-    def _probabilities(self) -> Any:
-        return jit(self.model.probabilities)
+    @property
+    def model(self) -> Model:
+        """Its layers; ConfigError where it is a file that has none to look into."""
+        return self._layered.model
+
+    @property
+    def variables(self) -> Variables:
+        """The weights of its layers; ConfigError as for `model`."""
+        return self._layered.variables
+
+    @property
+    def _layered(self) -> LayeredNetwork:
+        if not isinstance(self.network, LayeredNetwork):
+            raise ConfigError(f"{self.network} gives probabilities alone: to look into its layers, give the run")
+        return self.network
 
 
 def top(probabilities: np.ndarray, count: int) -> list[tuple[int, float]]:

@@ -1,9 +1,11 @@
 """Two networks on the same examples: the difference of their accuracies, and how sure it is."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from cnn_jax.evaluation.metrics import Z_95, wilson_interval
 
@@ -36,6 +38,39 @@ def compare(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
         "both_wrong": int((~first & ~second).sum()),
         "mcnemar_p_value": mcnemar_p_value(only_first, only_second),
     }
+
+
+def compare_losses(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
+    """How much lower or higher the losses of the first network are on the same examples.
+
+    Args:
+        first: float64[n], the loss of each example.
+        second: float64[n]
+
+    Returns:
+        `loss_difference`, the mean of the first ones minus the second ones, and `loss_difference_ci95`, Student's
+        interval of the paired differences; None of a single example.
+    """
+    differences = first - second
+    n, mean = len(differences), math.fsum(differences) / len(differences)
+    interval = None
+    if n > 1:
+        half = float(stats.t.ppf(0.975, n - 1)) * float(differences.std(ddof=1)) / math.sqrt(n)
+        interval = (mean - half, mean + half)
+    return {"loss_difference": mean, "loss_difference_ci95": interval}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values of several tests, such that one below 0.05 comes by chance in at most one of twenty such families.
+
+    Holm, "A simple sequentially rejective multiple test procedure" (Scandinavian Journal of Statistics 6, 1979): the
+    smallest is multiplied by how many there are, the next by one less, and so on; none falls below one before it.
+    """
+    adjusted, highest = [1.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min((len(p_values) - rank) * p_values[place], 1.0))
+        adjusted[place] = highest
+    return adjusted
 
 
 def mcnemar_p_value(only_first: int, only_second: int) -> float:

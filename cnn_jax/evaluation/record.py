@@ -2,6 +2,8 @@
 
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +20,12 @@ from cnn_jax.evaluation.metrics import (
     top_k_accuracy,
     wilson_interval,
 )
-from cnn_jax.files import write_atomically
+from cnn_jax.files import parse_json, read_text, write_atomically
 
 MOST_MISTAKES = 50
 """In the record, the most confident first."""
+MOST_BYTES = 2**31
+"""Of predictions that are read: 500 million logits."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,15 @@ class Evaluation:
     predictions: Predictions
     record: dict[str, Any]
     """What `evaluation-<split>.json` holds."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """Predictions as they were written, with the names of the examples and of the classes."""
+
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    predictions: Predictions
 
 
 def summarise(predictions: Predictions, classes: tuple[str, ...], ids: Sequence[str]) -> dict[str, Any]:
@@ -87,3 +100,59 @@ def write(evaluation: Evaluation, path: Path, predictions_path: Path) -> None:
     )
     write_atomically(predictions_path, arrays.getvalue())
     write_atomically(path, json.dumps(evaluation.record, indent=2, allow_nan=False))
+
+
+def read_predictions(path: Path) -> Named:
+    """What `write` has written as arrays.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it holds something else, or more than `MOST_BYTES`.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+            found = {name: _array(archive, f"{name}.npy") for name in ("ids", "labels", "logits", "classes")}
+    except (zipfile.BadZipFile, KeyError, EOFError, MemoryError, NotImplementedError, zlib.error) as error:
+        raise ValueError(f"it is no file of predictions: {error}") from error
+    ids, labels, logits, classes = found.values()
+    whole = logits.shape == (len(ids), len(classes)) and labels.shape == ids.shape == (len(ids),) and len(ids)
+    kinds = [array.dtype.kind for array in found.values()]
+    if not whole or kinds != ["U", "i", "f", "U"] or labels.min() < 0 or labels.max() >= len(classes):
+        raise ValueError("its arrays do not belong together")
+    if not np.isfinite(logits).all():
+        raise ValueError("its logits are no numbers")
+    return Named(tuple(map(str, ids)), tuple(map(str, classes)), Predictions(logits, labels))
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """An array of no more bytes than the archive says, which are counted before any is unpacked."""
+    size = archive.getinfo(name).file_size
+    if size > MOST_BYTES:
+        raise ValueError(f"its {name} has {size:,} bytes, more than {MOST_BYTES:,}")
+    content = io.BytesIO(archive.read(name))
+    array = np.lib.format.read_array(content, allow_pickle=False)
+    return np.asarray(array)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `write` has written as JSON.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not the record of an evaluation.
+    """
+    found = parse_json(read_text(path))
+    try:
+        bins, ends = found["calibration"]["bins"], found["accuracy_ci95"]
+        numbers = [found["accuracy"], found["loss"], found["calibration"]["ece"], *ends]
+        numbers += [found["n"], found["checkpoint_step"], *(part["count"] for part in bins)]
+        perhaps = [found["roc_auc"], found["macro"]["f1"], found["calibration"]["temperature"]]
+        perhaps += [part[key] for part in bins for key in ("confidence", "accuracy")]
+        texts = [found["dataset"], *found["classes"]]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path.name} is no record of an evaluation: {error} is missing") from error
+    whole = all(isinstance(number, int | float) for number in numbers) and len(ends) == 2
+    whole = whole and all(isinstance(number, int | float | None) for number in perhaps)
+    if not whole or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{path.name} is no record of an evaluation: what should be a number is none")
+    return dict(found)

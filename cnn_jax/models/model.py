@@ -13,8 +13,9 @@ from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.architectures import ARCHITECTURES
 from cnn_jax.models.chain import Chain, Variables, cut_before, depthwise_layers, layer_index, layer_names
+from cnn_jax.models.head import HEAD, head_layers, with_parameters
 from cnn_jax.models.initializers import initial_value
-from cnn_jax.models.layers import Dense, Dropout, Layer
+from cnn_jax.models.layers import Dropout, Layer
 from cnn_jax.models.normalisation import Normalisation, grey, normalise
 from cnn_jax.models.parts import in_parts
 
@@ -23,8 +24,6 @@ Precision = Literal["float32", "tensorfloat32", "bfloat16"]
 PRODUCTS = {"float32": "highest", "tensorfloat32": "high", "bfloat16": "default"}
 """What `jax.default_matmul_precision` is told; left alone, GPUs round the factors of float32 products to TF32."""
 
-HEAD = "head"
-"""The name of the classifier layer of every model."""
 IMAGENET_CLASSES = 1000
 
 
@@ -37,7 +36,7 @@ class Model:
     normalisation: Normalisation | None
     """None: the inputs are activations of the layers before, not images (see `part`)."""
     new_layers: tuple[str, ...] = (HEAD,)
-    """Layers that pretrained files lack: they start from random weights."""
+    """The layers with parameters of the new head, which pretrained files lack: they start from random weights."""
     replaced_layers: tuple[str, ...] = ()
     """Layers of pretrained files that the new layers stand in for."""
     precision: Precision = "float32"
@@ -48,7 +47,14 @@ class Model:
     preceding: str | None = None
     """The layer whose output the model takes, where it is a `part`."""
     channels: int = 3
-    """1: images are made grey before anything else."""
+    """What the first layer takes; 1: images are made grey before anything else."""
+    grey: bool = False
+    """Images are made grey, also where the first layer takes three channels, which are equal then."""
+
+    @property
+    def takes_grey(self) -> bool:
+        """Whether images are made grey before anything else."""
+        return self.grey or self.channels == 1
 
     @property
     def chain(self) -> Chain:
@@ -171,7 +177,9 @@ class Model:
     def prepare(self, inputs: jax.Array) -> jax.Array:
         """Images normalised in float32, then everything in the dtype of the computation."""
         if self.normalisation is not None:
-            inputs = normalise(grey(inputs) if self.channels == 1 else inputs, self.normalisation)
+            if self.takes_grey:
+                inputs = jnp.repeat(grey(inputs), self.channels, axis=-1)
+            inputs = normalise(inputs, self.normalisation)
         return inputs.astype(self.dtype)
 
     @property
@@ -195,21 +203,22 @@ class Model:
             return self.chain.apply(*arguments, **named)
 
     def layers_before(self, name: str, field: str) -> tuple[str, ...]:
-        """Names of the layers before the one called `name`; `none` is the start of the chain.
+        """Names of the layers before the one called `name`; `none` is the start of the chain, `head` the new head.
 
-        A dropout just before it goes with it: the classifier's dropout stays active where only the classifier trains.
+        A dropout just before it goes with it: the head's dropout stays active where only the head trains.
 
         Raises:
             ConfigError: no such layer; `field` is the setting that the message names.
         """
-        index = 0 if name == "none" else layer_index(self.layers, name, field)
+        first = self.new_layers[0] if name == HEAD and self.new_layers else name
+        index = 0 if name == "none" else layer_index(self.layers, first, field)
         while index and isinstance(self.layers[index - 1], Dropout):
             index -= 1
         return tuple(layer_names(self.layers[:index]))
 
 
 def build(config: ModelConfig, classes: int, precision: Precision = "float32", description: str | None = None) -> Model:
-    """The model that `config` describes, with a new classifier `head` for so many classes.
+    """The model that `config` describes, with a new head for so many classes.
 
     Args:
         description: for `model.name=keras`, the layers in Keras' JSON.
@@ -224,17 +233,29 @@ def build(config: ModelConfig, classes: int, precision: Precision = "float32", d
         return build_keras(config, classes, precision, description)
     architecture = ARCHITECTURES[config.name]
     features = (*architecture.body(config), *architecture.neck(config))
-    layers = (*features, Dropout(config.dropout, name="dropout"), Dense(classes, name=HEAD))
+    head = head_layers(config, classes, layer_names(features))
+    layers = (*features, *head)
     pretrained = architecture.top(IMAGENET_CLASSES) if architecture.top else ()
     replaced = tuple(name for name in layer_names(pretrained) if name not in layer_names(layers))
-    model = Model(layers, config.image_size, architecture.normalisation, (HEAD,), replaced, precision)
+    new = with_parameters(head)
+    channels = config.channels if architecture.top is None else 3
+    model = Model(
+        layers,
+        config.image_size,
+        architecture.normalisation,
+        new,
+        replaced,
+        precision,
+        channels=channels,
+        grey=config.channels == 1,
+    )
     return _checked(model, config)
 
 
 def build_imagenet(config: ModelConfig, precision: Precision = "float32") -> Model:
     """The network exactly as pretrained, with Keras' own classifier: logits of ImageNet's 1000 classes.
 
-    No layer of it is new or replaced. `config.top` and `config.dropout` do not matter.
+    No layer of it is new or replaced. What `config` says of the head does not matter.
 
     Raises:
         ConfigError: the architecture has no pretrained weights, or the images are too small for the layers.

@@ -1,7 +1,7 @@
-"""A small network of one's own: convolution, ReLU, pooling, repeated; then flatten and dense layers."""
+"""A small network of one's own: convolution, ReLU and pooling, repeated."""
 
 from cnn_jax.config import ModelConfig
-from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dense, Flatten, Layer, MaxPool
+from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, MaxPool
 
 
 def body(config: ModelConfig) -> tuple[Layer, ...]:
@@ -27,9 +27,3 @@ def body(config: ModelConfig) -> tuple[Layer, ...]:
             ),
         ]
     return tuple(layers)
-
-
-def neck(config: ModelConfig) -> tuple[Layer, ...]:
-    """The features as a vector, then a dense layer with ReLU for each of `config.dense`."""
-    widths = enumerate(config.dense, start=1)
-    return (Flatten(name="flatten"), *(Dense(width, "relu", name=f"dense{i}") for i, width in widths))

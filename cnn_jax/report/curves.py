@@ -40,9 +40,10 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Line:
-    """One curve; training is solid with dots, validation is dashed with squares."""
+    """One curve."""
 
-    split: str
+    kind: str
+    """Its class: the split (training is solid with dots, validation dashed with squares), or the run among others."""
     points: str
     markers: tuple[tuple[float, float], ...]
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cnn_jax.models.model import HEAD
+from cnn_jax.models.head import HEAD
 from cnn_jax.models.summary import LayerSummary, summarise
 from cnn_jax.report.record import RESULT, Number, Record, count
 from cnn_jax.training.freezing import Freezing

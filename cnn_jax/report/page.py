@@ -52,7 +52,7 @@ def write_unmeasured(run: TrainedRun, training: Split) -> Path:
     Args:
         training: its training images.
     """
-    path, known = run.directory / FILE, record.read(run)
+    path, known = run.directory / FILE, record.read(run.directory, run.config)
     write_atomically(path, html.render("report.html", **_of_run(run, known, training), headline=None))
     return path
 
@@ -61,7 +61,7 @@ def view(
     run: TrainedRun, name: str, split: str, examples: Split, predictions: Predictions, evaluation: dict[str, Any]
 ) -> dict[str, Any]:
     """The sections of the page, as the template takes them; `name` is of the evaluation's JSON, see `write`."""
-    known = record.read(run, name, evaluation)
+    known = record.read(run.directory, run.config, name, evaluation)
     describer = galleries.Describer(examples, predictions, run.classes)
     return {
         **_of_run(run, known, examples),

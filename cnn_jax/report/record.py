@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cnn_jax.config import Config
 from cnn_jax.files import parse_json
-from cnn_jax.training.runs import TrainedRun
 
 CONFIG, METRICS, RESULT, SPLIT = "config.json", "metrics.jsonl", "result.json", "split.json"
 NOTHING = "–"
@@ -101,16 +101,17 @@ class Record:
         return self.number(form, RESULT, *keys)
 
 
-def read(run: TrainedRun, name: str = "", evaluation: dict[str, Any] | None = None) -> Record:
+def read(directory: Path, config: Config, name: str = "", evaluation: dict[str, Any] | None = None) -> Record:
     """The record of a run; files that are missing or damaged are left out and named.
 
-    The configuration is the checkpoint's own, which is also in config.json; `name` is the file of `evaluation`, if
-    there is one.
+    Args:
+        config: of the checkpoint, which is also in config.json.
+        name: the file of `evaluation`, if there is one.
     """
-    contents, missing = json.loads(json.dumps({name: evaluation or {}, CONFIG: asdict(run.config)})), {}
+    contents, missing = json.loads(json.dumps({name: evaluation or {}, CONFIG: asdict(config)})), {}
     for file in (METRICS, RESULT, SPLIT):
         try:
-            contents[file] = _parse(run.directory / file)
+            contents[file] = _parse(directory / file)
         except OSError as error:
             missing[file] = str(error.strerror)
         except ValueError as error:

@@ -92,10 +92,11 @@ class Setting:
 def configuration(config: Config) -> tuple[Setting, ...]:
     """Every field with its flag's name."""
     defaults = flags(Config())
-    return tuple(Setting(name, _shown(value), value == defaults[name]) for name, value in flags(config).items())
+    return tuple(Setting(name, shown(value), value == defaults[name]) for name, value in flags(config).items())
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A setting, as its flag takes it."""
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

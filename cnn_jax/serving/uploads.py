@@ -119,4 +119,4 @@ def _parameter(header: str, name: str) -> str:
     """A parameter of a header's value, empty without."""
     message = Message()
     message["content-type"] = " ".join(header.split())
-    return collapse_rfc2231_value(message.get_param(name, ""))  # type: ignore[arg-type]
+    return collapse_rfc2231_value(message.get_param(name, ""))

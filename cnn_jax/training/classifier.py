@@ -8,7 +8,7 @@ import numpy as np
 
 from cnn_jax.config import Config, OptimizerConfig
 from cnn_jax.errors import RunFailed
-from cnn_jax.models.model import HEAD
+from cnn_jax.models.head import HEAD
 from cnn_jax.training.feature_cache import Features
 from cnn_jax.training.freezing import merge
 from cnn_jax.training.logs import Reporter

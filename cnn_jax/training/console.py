@@ -23,6 +23,9 @@ def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) ->
     if "validation" not in job.dataset.splits:
         reporter.line("           no validation images: no best epoch can be chosen, the last is kept")
     reporter.line(f"model      {config.model.name}, {config.model.image_size} pixels, {config.train.precision}")
+    if job.model.grey or job.model.channels == 1:
+        how = "one channel" if job.model.channels == 1 else "three equal channels, which is what its weights take"
+        reporter.line(f"           images are made grey: {how}")
     for note in job.notes:
         reporter.line(f"           {note}")
     reporter.line(f"weights    {_describe_weights(job)}")
@@ -34,6 +37,8 @@ def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) ->
         f"on {job.mesh.devices} {jax.default_backend()} device{'s' * (job.mesh.devices > 1)}"
         + (f" of {job.mesh.processes} processes" if job.mesh.processes > 1 else "")
     )
+    if job.teacher is not None:
+        reporter.line(f"teacher    {job.teacher.description}{_how_it_teaches(job)}")
     if job.phases[0].solved:
         left_out = unused(config) if len(job.phases) == 1 else []  # a later phase uses them
         reporter.line(
@@ -45,6 +50,14 @@ def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) ->
         reporter.line(f"features   not kept: {job.phases[-1].without_features}")
     if newest is not None:
         reporter.line(f"resume     at step {newest} of {job.steps}")
+
+
+def _how_it_teaches(job: Job) -> str:
+    assert job.teacher is not None
+    settings, size = job.config.train, job.teacher.run.model.image_size
+    resized = "" if size == job.model.image_size else f", resized to its {size} pixels"
+    how = f"inside the step, on the same images{resized}" if job.teacher.inside else "asked once for each image"
+    return f": {how}; weight {settings.distillation_weight:g}, temperature {settings.distillation_temperature:g}"
 
 
 def conclude(result: dict[str, Any], reporter: Reporter) -> None:

@@ -131,13 +131,13 @@ class Epochs:
         return state, Ran(call.first, call.steps, reports, self._feed.resident.indices)
 
     def _step(self, state: TrainState, batch: dict[str, Any]) -> tuple[TrainState, Report]:
-        return self._run(state, batch["image"], batch["label"])
+        return self._run(state, *self._feed.taught.arguments(batch))
 
     def _run(self, state: TrainState, *arguments: Any) -> tuple[TrainState, Report]:
         """Run the program, which is compiled at first."""
         if self._compiled is not None:
             return self._compiled(state, *arguments)
-        rows = arguments[0]
+        rows, teacher = arguments[0], self._job.teacher
         if self._feed.validation is not None:
             evaluated = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state.evaluated)
             size = self._job.config.data.eval_batch_size
@@ -151,6 +151,7 @@ class Epochs:
                 self._compiled,
                 jax.ShapeDtypeStruct((self._job.config.data.batch_size, *rows.shape[1:]), rows.dtype),
                 self._job.options.microbatches,
+                None if teacher is None or not teacher.inside else (teacher.run.model, teacher.run.variables),
             )
         self._flops = of_a_device and of_a_device * self._job.mesh.devices
         self._memory = {"step": _bytes_of(self._compiled), "kept": self._feed.kept_bytes}

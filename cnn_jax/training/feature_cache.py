@@ -130,6 +130,7 @@ def _refused(setting: str, reason: str) -> tuple[None, str]:
 def identities(model: Model, layers: int, variables: Variables, resize: Resize) -> list[str]:
     """Hashes of all that the outputs of the first 0, 1, … `layers` layers depend on, besides the images."""
     begin = [asdict(resize), model.normalisation, model.precision, importlib.metadata.version("cnn_jax")]
+    begin += ["grey"] if model.grey else []
     found = [hashlib.sha256(json.dumps(begin).encode()).hexdigest()]
     for layer in model.layers[:layers]:
         name = str(layer.name)

@@ -1,7 +1,7 @@
 """What the steps of a phase are fed with: the images themselves, or the kept features of them."""
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import jax
@@ -22,6 +22,7 @@ from cnn_jax.training.resident import Resident, fits
 from cnn_jax.training.setup import Job
 from cnn_jax.training.state import TrainState
 from cnn_jax.training.step import Augmentation, StepOptions
+from cnn_jax.training.teacher import Taught
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Feed:
     """What images or features take in memory."""
     features: Features | None
     """All that the batches are taken from, where features are kept."""
+    taught: Taught = field(default_factory=Taught)
+    """What the steps are given of a teacher."""
     resident: Resident | None = None
     """The training data on the devices, where they have room for them; then no batches come from the host."""
 
@@ -56,13 +59,28 @@ def make_feed(
     Raises:
         DataError: an image cannot be read; the message names the file.
     """
+    taught = _taught(job, reporter, stopped)
+    if taught is None:
+        return None
     if phase.features is None:
-        return _of_images(job, augments, reporter)
+        return _of_images(job, augments, taught, reporter)
     kept = _features(job, phase, phase.features, state.variables, reporter, stopped)
-    return None if kept is None else _of_features(job, phase, phase.features.layers, kept, reporter)
+    return None if kept is None else _of_features(job, phase, phase.features.layers, kept, taught, reporter)
 
 
-def _of_images(job: Job, augments: Side, reporter: Reporter) -> Feed:
+def _taught(job: Job, reporter: Reporter, stopped: Callable[[], bool]) -> Taught | None:
+    """What the steps are given of the teacher, if there is one; None where `stopped`."""
+    teacher = job.teacher
+    if teacher is None:
+        return Taught()
+    if teacher.inside:
+        return Taught(variables=job.mesh.replicate(teacher.run.variables))
+    examples = job.shared.decoded("train", job.dataset.splits["train"], teacher.run.resize)
+    rows = teacher.logits(examples, job.mesh, job.config.data.eval_batch_size, reporter, stopped)
+    return None if rows is None else Taught(rows)
+
+
+def _of_images(job: Job, augments: Side, taught: Taught, reporter: Reporter) -> Feed:
     data, seed, resize = job.config.data, job.config.seed, job.resize
     training, validation = _splits(job)
     place = job.mesh.process, job.mesh.processes
@@ -82,16 +100,17 @@ def _of_images(job: Job, augments: Side, reporter: Reporter) -> Feed:
     return Feed(
         job.model,
         options,
-        lambda first: training_batches(training, resize, data.batch_size, seed, augment, first, *place),
+        lambda first: taught.batches(training_batches(training, resize, data.batch_size, seed, augment, first, *place)),
         batches if len(validation) else None,
         validation if len(validation) else None,
         sum(array.nbytes for array in arrays),
         None,
-        _resident(job, arrays, training.labels, False, reporter) if stay else None,
+        taught,
+        _resident(job, arrays, training.labels, False, taught, reporter) if stay else None,
     )
 
 
-def _of_features(job: Job, phase: Phase, layers: int, kept: Features, reporter: Reporter) -> Feed:
+def _of_features(job: Job, phase: Phase, layers: int, kept: Features, taught: Taught, reporter: Reporter) -> Feed:
     """`layers` is how many of the network's first ones gave the features."""
     data, seed, resize = job.config.data, job.config.seed, job.resize
     training, validation = _splits(job)
@@ -101,17 +120,27 @@ def _of_features(job: Job, phase: Phase, layers: int, kept: Features, reporter: 
     return Feed(
         job.model.part(layers),
         job.options,
-        lambda first: training_rows(kept.training, training.labels, data.batch_size, seed, first, *place),
+        lambda first: taught.batches(
+            training_rows(kept.training, training.labels, data.batch_size, seed, first, *place)
+        ),
         rows if len(validation) else None,
         job.shared.decoded("validation", validation, resize) if len(validation) else None,
         sum(array.nbytes for array in arrays),
         kept,
-        None if phase.solved else _resident(job, [kept.validation, *kept.training], training.labels, True, reporter),
+        taught,
+        None
+        if phase.solved
+        else _resident(job, [kept.validation, *kept.training], training.labels, True, taught, reporter),
     )
 
 
 def _resident(
-    job: Job, rows: Sequence[np.ndarray | Rows], labels: np.ndarray, features: bool, reporter: Reporter
+    job: Job,
+    rows: Sequence[np.ndarray | Rows],
+    labels: np.ndarray,
+    features: bool,
+    taught: Taught,
+    reporter: Reporter,
 ) -> Resident | None:
     """The training data on the devices, where these have room for all; None where the data stay with the host.
 
@@ -125,7 +154,7 @@ def _resident(
     megabytes = sum(array.nbytes for array in arrays) / 2**20
     if jax.default_backend() != "cpu":
         reporter.line(f"device     {megabytes:,.0f} MB of training and validation data stay there: no batches are sent")
-    return Resident(arrays[1:], labels, job.config.data.batch_size, job.config.seed, job.mesh)
+    return Resident(arrays[1:], labels, job.config.data.batch_size, job.config.seed, job.mesh, taught)
 
 
 def _splits(job: Job) -> tuple[Split, Split]:

@@ -21,26 +21,41 @@ from cnn_jax.training.step import make_train_step
 
 
 def compiled_step(
-    model: Model, freezing: Freezing, variables: Variables, compiled: Any, inputs: Any, microbatches: int = 1
+    model: Model,
+    freezing: Freezing,
+    variables: Variables,
+    compiled: Any,
+    inputs: Any,
+    microbatches: int = 1,
+    teacher: tuple[Model, Variables] | None = None,
 ) -> float | None:
     """Floating-point operations of a compiled step on one device.
 
     XLA counts the body of a loop once. So what it counts is the first of the microbatches, and of that the first of
-    the parts that the frozen start runs in (`models.parts`); the others are added.
+    the parts that the frozen start, or a teacher inside the step, runs in (`models.parts`); the others are added.
 
     Args:
         model: the model of the step, which takes such `inputs`, a batch or its shape; `variables` has at least its own.
+        teacher: the one inside the step.
     """
     counted = (compiled.cost_analysis() or {}).get("flops")
     if not counted:
         return None
     batch, shape = inputs.shape[0] // microbatches, inputs.shape[1:]
-    start, size = model.part(0, freezing.prefix(model)), part_size((batch, *shape))
-    if start.layers and size < batch:
-        part = jax.ShapeDtypeStruct((size, *shape), inputs.dtype)
-        of_a_part = jax.jit(start.outputs).lower(variables, part).cost_analysis()
-        counted += (batch // size - 1) * (of_a_part or {}).get("flops", 0.0)
+    counted += _other_parts(model.part(0, freezing.prefix(model)), variables, batch, shape, inputs.dtype)
+    if teacher is not None:
+        side = teacher[0].image_size
+        counted += _other_parts(*teacher, batch, (side, side, 3), inputs.dtype)
     return counted * microbatches
+
+
+def _other_parts(model: Model, variables: Variables, batch: int, shape: tuple[int, ...], dtype: Any) -> float:
+    """Operations of the inference on all parts of a batch but the first."""
+    size = part_size((batch, *shape))
+    if not model.layers or size == batch:
+        return 0.0
+    of_a_part = jax.jit(model.outputs).lower(variables, jax.ShapeDtypeStruct((size, *shape), dtype)).cost_analysis()
+    return (batch // size - 1) * (of_a_part or {}).get("flops", 0.0)
 
 
 def full_step(job: Job) -> float | None:
@@ -68,7 +83,7 @@ def full_step(job: Job) -> float | None:
 
 def _count(job: Job) -> float | None:
     config, nothing = job.config, Freezing(frozenset())
-    optimizer = make_optimizer(config.optimizer, job.model.parameter_shapes)
+    optimizer = make_optimizer(config.optimizer, job.model.parameter_shapes, job.model.new_layers)
     step = make_train_step(job.model, optimizer, nothing, job.mesh)
     settings = Settings.of(0, make_schedule(config.optimizer, 1, 1))
     state = jax.eval_shape(lambda variables: TrainState.create(variables, optimizer, nothing, settings), job.variables)

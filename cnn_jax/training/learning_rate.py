@@ -87,7 +87,7 @@ def _run(job: Job, reporter: Reporter) -> tuple[list[float], list[float]]:
         reporter.bar("learning rates", STEPS, "steps") as bar,
     ):
         for number, batch in zip(range(STEPS), batches, strict=False):
-            state, report = step(state, batch["image"], batch["label"])
+            state, report = step(state, *feed.taught.arguments(batch))
             loss = float(report["loss"])
             if not math.isfinite(loss):
                 break

@@ -1,4 +1,4 @@
-"""The training loss: cross-entropy, or focal loss, with smoothed targets and weighted classes."""
+"""The training loss: cross-entropy or focal loss, with smoothed targets, weighted classes, and a teacher's part."""
 
 from typing import Literal
 
@@ -65,6 +65,20 @@ def mixed_losses(
         return first
     second = losses(logits, batch.partners, smoothing, class_weights, focal_gamma)
     return batch.shares * first + (1 - batch.shares) * second
+
+
+def distillation_losses(logits: jax.Array, teacher: jax.Array, temperature: float) -> jax.Array:
+    """How far the network is from its teacher: temperature² times the KL divergence KL(teacher, network); float32[b].
+
+    Both are taken at the temperature. Its square keeps the size of the gradient alike whatever the temperature is
+    (Hinton et al., 2015, §2).
+
+    Args:
+        logits: float32[b, classes].
+        teacher: the same of the teacher.
+    """
+    log_targets, log_shares = jax.nn.log_softmax(teacher / temperature), jax.nn.log_softmax(logits / temperature)
+    return temperature**2 * (jnp.exp(log_targets) * (log_targets - log_shares)).sum(-1)
 
 
 def resolve_class_weights(

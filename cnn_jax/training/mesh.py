@@ -61,11 +61,12 @@ class Mesh:
         return jax.make_array_from_process_local_data(self.sharded, array)
 
     def placed(self, batches: Generator[Batch, None, None], ahead: int) -> Generator[dict[str, Any], None, None]:
-        """The batches with `image` and `label` on the devices; so many more are on their way while one is in use."""
+        """The batches with all that a step takes on the devices; so many more are on their way while one is in use."""
         waiting: deque[dict[str, Any]] = deque()
         with contextlib.closing(batches):
             for batch in batches:
-                waiting.append({**batch, **{key: self.put_batch(batch[key]) for key in ("image", "label")}})
+                taken = {key: self.put_batch(batch[key]) for key in sorted(batch.keys() - {"index", "mask"})}
+                waiting.append({**batch, **taken})
                 if len(waiting) > ahead:
                     yield waiting.popleft()
             yield from waiting

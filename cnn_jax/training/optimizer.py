@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from cnn_jax.config import OptimizerConfig
-from cnn_jax.models.model import HEAD
+from cnn_jax.models.head import HEAD
 from cnn_jax.training.schedule import Schedule
 
 KERAS_ADAMW_DECAY = 0.004
@@ -16,7 +16,7 @@ KERAS_ADAMW_DECAY = 0.004
 
 
 def make_optimizer(
-    config: OptimizerConfig, layers: Mapping[str, Collection[str]]
+    config: OptimizerConfig, layers: Mapping[str, Collection[str]], head: Collection[str] = (HEAD,)
 ) -> optax.GradientTransformationExtraArgs:
     """The update rule; `update` takes the learning rate as its argument `schedule`, of which nothing is compiled in.
 
@@ -24,6 +24,7 @@ def make_optimizer(
 
     Args:
         layers: the names of the parameters of every layer, frozen ones too, in the order of the chain.
+        head: those of the layers that are the new head.
     """
     parts = [] if config.clip_norm is None else [optax.clip_by_global_norm(config.clip_norm)]
     parts.append(_direction(config))
@@ -35,7 +36,7 @@ def make_optimizer(
     if config.name == "lamb":
         parts.append(optax.scale_by_trust_ratio())
     parts.append(_scale_by_schedule())
-    factors = layer_factors(config, layers)
+    factors = layer_factors(config, layers, head)
     if any(factor != 1 for factor in factors.values()):
         parts.append(_scale_layers(factors))
     return optax.chain(*parts)
@@ -91,18 +92,20 @@ def _kernels(params: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, boo
     return {layer: {leaf: leaf == "kernel" for leaf in leaves} for layer, leaves in params.items()}
 
 
-def layer_factors(config: OptimizerConfig, layers: Mapping[str, Collection[str]]) -> dict[str, float]:
-    """By what each layer's learning rate is multiplied; `layers` as in `make_optimizer`.
+def layer_factors(
+    config: OptimizerConfig, layers: Mapping[str, Collection[str]], head: Collection[str] = (HEAD,)
+) -> dict[str, float]:
+    """By what each layer's learning rate is multiplied; arguments as for `make_optimizer`.
 
     `layer_decay` counts the layers with a kernel, from the end of the chain; a batch norm goes with the convolution
-    before it. The classifier has its own multiplier on top.
+    before it. The head has its own multiplier on top.
     """
     factors, depth = {}, 0
     for layer in reversed(list(layers)):
         factors[layer] = config.layer_decay**depth
         depth += "kernel" in layers[layer]
-    if HEAD in factors:
-        factors[HEAD] *= config.head_learning_rate_multiplier
+    for layer in factors.keys() & set(head):
+        factors[layer] *= config.head_learning_rate_multiplier
     return factors
 
 

@@ -7,8 +7,9 @@ import optax
 
 from cnn_jax.config import Config
 from cnn_jax.errors import ConfigError
+from cnn_jax.models.head import HEAD
 from cnn_jax.models.layers import Dropout
-from cnn_jax.models.model import HEAD, Model
+from cnn_jax.models.model import Model
 from cnn_jax.training import feature_cache
 from cnn_jax.training.freezing import Freezing
 from cnn_jax.training.optimizer import make_optimizer
@@ -66,7 +67,7 @@ def make_phases(config: Config, model: Model, images: dict[str, int], steps_per_
             continue
         schedule = make_schedule(config.optimizer, steps, steps_per_epoch)
         plan, reason = feature_cache.plan(config, model, freezing, images, steps * config.data.batch_size)
-        optimizer = make_optimizer(config.optimizer, model.parameter_shapes)
+        optimizer = make_optimizer(config.optimizer, model.parameter_shapes, model.new_layers)
         phases.append(Phase(first, last, freezing, optimizer, schedule, plan, reason))
     return tuple(phases)
 
@@ -85,6 +86,8 @@ def _plan_to_solve(
         raise ConfigError(
             f"{setting} solves the classifier for cross-entropy; train.loss={config.train.loss} is another"
         )
+    if config.train.teacher is not None:
+        raise ConfigError(f"{setting} solves the classifier for the labels alone: it cannot learn from train.teacher")
     plan, reason = feature_cache.plan(config, model, freezing, images, math.inf)
     if plan is None:
         raise ConfigError(f"{setting} solves the classifier on kept features: {reason}")

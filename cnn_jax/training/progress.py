@@ -37,6 +37,9 @@ class Progress:
     images: str = ""
     """Hash of which image is in which split."""
 
+    teacher: str = ""
+    """Hash of the teacher's parameters; empty without one."""
+
     def validated(self, epoch: int, validation: Metrics) -> "Progress":
         """After the validation of an epoch: accuracy and loss. Of equal epochs the newer is the best."""
         best = self.best

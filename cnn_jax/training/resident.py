@@ -21,6 +21,7 @@ from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.processes import gather
 from cnn_jax.training.state import TrainState
 from cnn_jax.training.step import Report, TrainStep
+from cnn_jax.training.teacher import Taught
 
 MOST_STEPS = 64
 """Of one call."""
@@ -96,8 +97,17 @@ class Call:
 class Resident:
     """Images or features of the training examples, divided over the devices, and the order of their steps."""
 
-    def __init__(self, views: Sequence[np.ndarray], labels: np.ndarray, batch_size: int, seed: int, mesh: Mesh) -> None:
+    def __init__(
+        self,
+        views: Sequence[np.ndarray],
+        labels: np.ndarray,
+        batch_size: int,
+        seed: int,
+        mesh: Mesh,
+        taught: Taught | None = None,
+    ) -> None:
         """`views` are arrays [n, …] of the same n examples; the passes over the data take them in turn."""
+        self._taught = taught or Taught()
         self._mesh, self._batch_size, self._seed, self._examples = mesh, batch_size, seed, len(labels)
         self._rows = views, labels
         self._order: tuple[int, jax.Array] | None = None
@@ -107,6 +117,12 @@ class Resident:
         """Views and labels on the devices, from the first call on: a search for the learning rate makes none."""
         views, labels = self._rows
         return [self._divided(view) for view in views], self._mesh.replicate(labels.astype(np.int32))
+
+    @cached_property
+    def _given(self) -> list[Any]:
+        """What a call takes of a teacher, on the devices."""
+        rows, variables = self._taught.rows, self._taught.variables
+        return [self._divided(rows)] if rows is not None else [] if variables is None else [variables]
 
     def _divided(self, rows: np.ndarray) -> jax.Array:
         """The rows, filled up with the first one where they do not divide over the devices."""
@@ -127,7 +143,7 @@ class Resident:
             order = pass_order(self._examples, self._batch_size, self._seed, number).astype(np.int32)
             self._order = number, self._mesh.replicate(order)
         count, (views, labels) = min(most, steps - first, MOST_STEPS), self._placed
-        arguments = views[number % len(views)], labels, self._order[1], np.int32(first), np.int32(count)
+        arguments = views[number % len(views)], labels, self._order[1], np.int32(first), np.int32(count), *self._given
         return Call(step + 1, count, arguments)
 
     def indices(self, step: int) -> np.ndarray:
@@ -142,25 +158,33 @@ class Resident:
         The state is donated. A loop of as many passes as the call has steps, so that one program serves all calls;
         reports after its last step are NaN.
         """
-        mesh, size = self._mesh, self._batch_size
+        mesh, size, by_row = self._mesh, self._batch_size, self._taught.rows is not None
 
         def run(
-            state: TrainState, rows: jax.Array, labels: jax.Array, order: jax.Array, first: jax.Array, count: jax.Array
+            state: TrainState,
+            rows: jax.Array,
+            labels: jax.Array,
+            order: jax.Array,
+            first: jax.Array,
+            count: jax.Array,
+            *taught: Any,
         ) -> tuple[TrainState, Report]:
             def one(place: jax.Array, carry: tuple[TrainState, Report]) -> tuple[TrainState, Report]:
                 state, reports = carry
                 chosen = jax.lax.dynamic_slice_in_dim(order, (first + place) * size, size)
-                state, report = step(state, _gathered(mesh)(rows, chosen), _sharded(mesh, labels[chosen]))
+                of_batch = [_gathered(mesh)(taught[0], chosen)] if by_row else taught
+                state, report = step(state, _gathered(mesh)(rows, chosen), _sharded(mesh, labels[chosen]), *of_batch)
                 return state, {name: values.at[place].set(report[name]) for name, values in reports.items()}
 
             none = {name: jnp.full(MOST_STEPS, jnp.nan, jnp.float32) for name in ("loss", "gradient_norm")}
             return jax.lax.fori_loop(0, count, one, (state, none))
 
         same = mesh.replicated
+        more = [mesh.sharded] if by_row else [] if self._taught.variables is None else [same]
         return jit(
             run,
             donate_argnums=0,
-            in_shardings=(same, mesh.sharded, same, same, same, same),
+            in_shardings=(same, mesh.sharded, same, same, same, same, *more),
             out_shardings=(same, same),
         )
 

@@ -87,6 +87,7 @@ def newest_state(job: Job, checkpoints: Checkpoints, reporter: Reporter) -> tupl
         RunError: there are checkpoints, but none of them can be read; or split.json is not that of the run.
     """
     bad: dict[int, RunError] = {}
+    teacher = "" if job.teacher is None else job.teacher.content
     for step in reversed(checkpoints.steps()):
         try:
             with together():
@@ -106,6 +107,11 @@ def newest_state(job: Job, checkpoints: Checkpoints, reporter: Reporter) -> tupl
                 f"{SPLITS} in the run directory is not what the run began with: put the right one back; or move it "
                 "away, and the splits are drawn anew, if the images are still the same"
             )
+        if progress.teacher != teacher:
+            raise RunError(
+                f"train.teacher={job.config.train.teacher} is not the network that the run began with, but "
+                "another, or was trained on since: put that one back, or begin anew in another --workdir"
+            )
         for path, place in checkpoints.mend().items():
             reporter.line(f"damaged    {path}, moved to {place}")
         return state, progress, step
@@ -115,7 +121,8 @@ def newest_state(job: Job, checkpoints: Checkpoints, reporter: Reporter) -> tupl
         state = job.initial_state()
     with job.clock.part("hashing"):
         digest, images = job.phases[0].freezing.digest(state.variables), splits.digest(job.dataset)
-    return state, Progress(frozen_digest=digest, augments=side(job.config.data.augment), images=images), None
+    begun = Progress(frozen_digest=digest, augments=side(job.config.data.augment), images=images, teacher=teacher)
+    return state, begun, None
 
 
 def _progress(meta: Meta) -> Progress:

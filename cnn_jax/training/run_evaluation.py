@@ -44,10 +44,10 @@ def evaluate_run(
         UserError: images or classes that do not fit the run or the other one, a split that does not exist, or
             weights that give no numbers.
     """
-    dataset = sources.align_classes(_open(run, data), run.classes, str(run.directory))
+    dataset = sources.align_classes(open_data(run, data), run.classes, str(run.directory))
     for place, note in enumerate(dataset.notes):
         reporter.line(f"{'' if place else 'data':<11}{note}")
-    name = split or _measured_on(dataset, run, data)
+    name = split or measured_on(dataset, run, data)
     examples = _split(dataset, name)
     other_labels = None if other is None else _labels_in(other, run.classes, examples)
     left_out: list[str] = []
@@ -152,17 +152,17 @@ def summarised(
     return Evaluation(split, examples, predictions, record)
 
 
-def _open(run: TrainedRun, data: DataOptions) -> Dataset:
+def open_data(run: TrainedRun, data: DataOptions = OWN_DATA) -> Dataset:
     """The data set that the options ask for, with its own classes."""
     config = replace(run.config.data, exclude=None)  # split.json has what it left
     if data.dataset is not None:
-        return sources.open_dataset(replace(config, dataset=data.dataset, classes=data.classes))
+        return sources.open_dataset(data.chosen(config))
     dataset = splits.read(sources.open_dataset(config), run.directory / "split.json")
     chosen = replace(config, classes=data.classes).classes  # which checks them
     return dataset if chosen is None else sources.select_classes(dataset, chosen, "data.classes")
 
 
-def _measured_on(dataset: Dataset, run: TrainedRun, data: DataOptions) -> str:
+def measured_on(dataset: Dataset, run: TrainedRun, data: DataOptions = OWN_DATA) -> str:
     """The split to evaluate where none is named.
 
     Raises:

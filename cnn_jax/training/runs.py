@@ -12,10 +12,11 @@ from typing import Any
 
 import jax
 
-from cnn_jax.config import Config, differences
+from cnn_jax.config import Config, DataConfig, differences
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.evaluation.classifier import Classifier
+from cnn_jax.evaluation.network import LayeredNetwork
 from cnn_jax.experiment import from_json, to_json
 from cnn_jax.files import is_leftover, is_remote, write_atomically
 from cnn_jax.models.chain import Variables
@@ -24,6 +25,7 @@ from cnn_jax.training import damage, lock
 from cnn_jax.training.checkpoints import Checkpoints, Meta, whole_steps
 from cnn_jax.training.lock import Lock
 from cnn_jax.training.mesh import Mesh
+from cnn_jax.weights.pretrained import Pretrained
 
 VERSIONED = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow", "tensorflow-cpu", "numpy")
 
@@ -204,7 +206,8 @@ class TrainedRun:
 
     def classifier(self) -> Classifier:
         """It, ready to name what is on images."""
-        return Classifier(self.model, self.variables, self.classes, self.resize, self.config.data.background)
+        network = LayeredNetwork(self.model, self.variables)
+        return Classifier(network, self.classes, self.resize, self.config.data.background)
 
 
 def load(path: Path) -> TrainedRun:
@@ -234,6 +237,12 @@ def load(path: Path) -> TrainedRun:
         restored = checkpoints.restore_variables(chosen, like)
         variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), restored)
         return TrainedRun(directory, chosen, config, classes, model, variables, meta)
+
+
+def of_file(loaded: Pretrained, classes: tuple[str, ...], data: DataConfig) -> TrainedRun:
+    """The network of a file as if it were a run, of step 0."""
+    config = Config(name=loaded.path.stem, model=loaded.config, data=data)
+    return TrainedRun(loaded.path, 0, config, classes, loaded.model, loaded.variables, {})
 
 
 def directory(path: Path) -> Path:

@@ -20,8 +20,9 @@ from cnn_jax.data.stream import steps_per_pass, unreadable
 from cnn_jax.errors import ConfigError, DataError, FetchError
 from cnn_jax.models.chain import Variables, depthwise_layers
 from cnn_jax.models.keras_graph import network as keras_network
-from cnn_jax.models.model import HEAD, Model, build
+from cnn_jax.models.model import Model, build
 from cnn_jax.training import runs
+from cnn_jax.training import teacher as teachers
 from cnn_jax.training.freezing import count, digest
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.loss import resolve_class_weights
@@ -30,6 +31,7 @@ from cnn_jax.training.phases import Phase, make_phases
 from cnn_jax.training.shared import Shared
 from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import StepOptions
+from cnn_jax.training.teacher import Teacher
 from cnn_jax.weights import class_names, keras_arrays, keras_description, keras_h5, locate, rescaling, transfer
 from cnn_jax.weights.transfer import Transfer
 
@@ -54,6 +56,7 @@ class Job:
     notes: tuple[str, ...]
     """What was read off the file, a sentence each."""
     options: StepOptions
+    teacher: Teacher | None = None
     clock: Clock = field(default_factory=Clock)
     """Of this start."""
     shared: Shared = field(default_factory=Shared)
@@ -102,6 +105,7 @@ class Job:
             "configuration": repr(self.config),
             "list of images": repr((self.dataset.classes, images)),
             "initial weights": digest(self.variables),
+            "teacher": "" if self.teacher is None else self.teacher.content,
             "set of package versions": repr(runs.versions()),
         }
 
@@ -154,6 +158,7 @@ def set_up(
         _require_size(config, model)
         variables, transferred, notes = _initial_variables(config, model, weights_file, dataset.classes, keras_layers)
         sizes = {name: len(dataset.splits.get(name, ())) for name in ("train", "validation")}
+        teacher = teachers.load(config, dataset.classes)
         phases = make_phases(config, model, sizes, _steps_per_epoch(config, dataset))
     labels = dataset.splits["train"].labels
     options = StepOptions(
@@ -163,9 +168,10 @@ def set_up(
         config.optimizer.microbatches,
         config.train.ema_decay,
         config.data.augment,
+        distillation=None if teacher is None else teacher.distillation(config),
     )
     loaded = (variables, transferred, keras_layers, notes)
-    return Job(config, mesh, dataset, left_out, model, phases, *loaded, options, clock, shared)
+    return Job(config, mesh, dataset, left_out, model, phases, *loaded, options, teacher, clock, shared)
 
 
 def _require_size(config: Config, model: Model) -> None:
@@ -254,17 +260,18 @@ def _initial_variables(
     if source is None:
         return model.init(config.seed), None, ()
     same_classes, other_inputs, classifier = True, None, None  # as far as a file can tell
+    replaced = model.replaced_layers
     notes: tuple[str, ...] = ()
     if source.is_dir():
         run = runs.load(source)
         loaded = jax.tree.map(np.asarray, run.variables)
-        same_classes = run.classes == classes
+        same_classes, replaced = run.classes == classes, (*replaced, *run.model.new_layers)
     elif keras_layers is not None:
         network = keras_network.read(keras_layers, config.model.image_size)
         classifier = network.classifier
         names, where = class_names.find(source, network.classes, None) if network.classes else (None, "")
         same_classes = names in (None, classes)
-        loaded = keras_arrays.read(source, network.headed(HEAD, len(classes)))
+        loaded = keras_arrays.read(source, network.headed(config.model, len(classes)))
         notes = network.notes if network.scaling is None else (f"scales images by {network.scaling}", *network.notes)
         if not same_classes:
             notes += (f"its classes are {', '.join((names or ())[:10])} ({where}): so its classifier is not taken",)
@@ -275,7 +282,7 @@ def _initial_variables(
         model.shapes,
         loaded,
         new_layers=model.new_layers,
-        replaced_layers=model.replaced_layers,
+        replaced_layers=replaced,
         depthwise_layers=() if keras_layers else depthwise_layers(model.layers),  # changed as they were read
         source=str(source),
         same_classes=same_classes,

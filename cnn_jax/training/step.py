@@ -15,13 +15,13 @@ from cnn_jax.data.mixing import Mixed, mix
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
 from cnn_jax.training.freezing import Freezing, Layers, merge
-from cnn_jax.training.loss import mixed_losses
+from cnn_jax.training.loss import distillation_losses, mixed_losses
 from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.state import Totals, TrainState, moving
 
 Report = dict[str, jax.Array]
 """`loss`, the mean over the batch, and `gradient_norm`, over the trainable parameters: float32[] each."""
-TrainStep = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, Report]]
+TrainStep = Callable[..., tuple[TrainState, Report]]
 Predict = Callable[[Variables, jax.Array], jax.Array]
 
 MIXING = 0x6D6978
@@ -43,6 +43,29 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
+class Distillation:
+    """How a step learns from a teacher, too."""
+
+    temperature: float
+    weight: float
+    """The teacher's share of the loss."""
+    teacher: Model | None = None
+    """It runs inside the step, which takes its variables; None: the step takes its logits."""
+    order: tuple[int, ...] = ()
+    """For each class, its place among the classes of a teacher inside the step."""
+
+    def logits(self, taught: Any, images: jax.Array) -> jax.Array:
+        """The teacher's logits of images [b, s, s, 3], resized to what it takes; `taught` as the step takes it."""
+        if self.teacher is None:
+            return taught
+        size = self.teacher.image_size
+        if images.shape[1] != size:
+            shape = (len(images), size, size, images.shape[3])
+            images = jax.image.resize(images.astype(jnp.float32), shape, "linear")
+        return self.teacher.logits(taught, images)[:, jnp.asarray(self.order)]
+
+
+@dataclass(frozen=True)
 class StepOptions:
     """How a step computes its loss and update, besides the optimizer."""
 
@@ -58,6 +81,8 @@ class StepOptions:
     """How the images of a batch are mixed (`mixup`, `cutmix`); the other fields do nothing here."""
     augmentation: Augmentation | None = None
     """What the step does to its images first; None: they come as they should be."""
+    distillation: Distillation | None = None
+    """What it learns from a teacher; None: nothing."""
 
 
 def make_train_step(
@@ -68,10 +93,12 @@ def make_train_step(
     options: StepOptions = StepOptions(),
 ) -> Any:
     """`train_step`, jitted. The state is donated: the one passed in cannot be used again."""
+    distillation = options.distillation
+    taught = [] if distillation is None else [mesh.replicated if distillation.teacher else mesh.sharded]
     return jit(
         train_step(model, optimizer, freezing, options),
         donate_argnums=0,
-        in_shardings=(mesh.replicated, mesh.sharded, mesh.sharded),
+        in_shardings=(mesh.replicated, mesh.sharded, mesh.sharded, *taught),
         out_shardings=(mesh.replicated, mesh.replicated),
     )
 
@@ -82,7 +109,9 @@ def train_step(
     freezing: Freezing,
     options: StepOptions = StepOptions(),
 ) -> TrainStep:
-    """The function (state, inputs, labels int32[b]) to (next state, report).
+    """The function (state, inputs, labels int32[b]) to (next state, report); with a teacher, it takes one more.
+
+    That is the teacher's logits float32[b, classes], or where it runs inside the step, its variables.
 
     Inputs are images uint8[b, s, s, 3], or activations where `model` is the end part of one. It differentiates with
     respect to the trainable parameters only, so frozen ones cost no backward pass.
@@ -93,18 +122,25 @@ def train_step(
     first, update = freezing.prefix(model), optax.with_extra_args_support(optimizer).update
     frozen_start, rest = model.part(0, first), model.part(first)
 
+    distillation = options.distillation
+
     def part_gradients(
-        state: TrainState, batch_stats: Layers, batch: Mixed, key: jax.Array
+        state: TrainState, batch_stats: Layers, batch: Mixed, key: jax.Array, taught: Any
     ) -> tuple[Layers, Layers, jax.Array, jax.Array]:
         """Gradients, new statistics, the sum of the losses, and how many are right, of one part of the batch."""
         trainable, frozen = freezing.split(state.params)
         variables = {"params": state.params, "batch_stats": batch_stats}
         inputs = frozen_start.outputs(variables, batch.images) if frozen_start.layers else batch.images
 
+        teacher = None if distillation is None else distillation.logits(taught, batch.images)
+
         def mean_loss(trainable: Layers) -> tuple[jax.Array, tuple[jax.Array, Layers]]:
             variables = {"params": merge(frozen, trainable), "batch_stats": batch_stats}
             logits, moved = rest.train_logits(variables, inputs, key, freezing.inference_layers)
             values = mixed_losses(logits, batch, options.label_smoothing, options.class_weights, options.focal_gamma)
+            if distillation is not None and teacher is not None:
+                distances = distillation_losses(logits, teacher, distillation.temperature)
+                values = (1 - distillation.weight) * values + distillation.weight * distances
             return values.mean(), (logits, moved)
 
         (loss, (logits, moved)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(trainable)
@@ -112,7 +148,7 @@ def train_step(
         return gradients, moved, loss * batch.labels.size, right
 
     def batch_gradients(
-        state: TrainState, inputs: jax.Array, labels: jax.Array
+        state: TrainState, inputs: jax.Array, labels: jax.Array, taught: Any
     ) -> tuple[Layers, Layers, jax.Array, jax.Array]:
         """The same of the whole batch: the mean of the parts' gradients."""
         of_run, parts = jax.random.wrap_key_data(state.settings.key), options.microbatches
@@ -121,23 +157,26 @@ def train_step(
             inputs = options.augmentation(of_run, state.step, inputs)
         batch = mix(inputs, labels, jax.random.fold_in(key, MIXING), options.mixing)
         if parts == 1:
-            return part_gradients(state, state.batch_stats, batch, key)
+            return part_gradients(state, state.batch_stats, batch, key, taught)
+        rows = None if distillation is None or distillation.teacher else taught  # logits are divided as the images are
 
-        def one_part(batch_stats: Layers, part: tuple[Mixed, jax.Array]) -> tuple[Layers, Any]:
-            gradients, moved, *sums = part_gradients(state, batch_stats, *part)
+        def one_part(batch_stats: Layers, part: tuple[tuple[Mixed, Any], jax.Array]) -> tuple[Layers, Any]:
+            (batch, its_rows), key = part
+            of_part = taught if its_rows is None else its_rows
+            gradients, moved, *sums = part_gradients(state, batch_stats, batch, key, of_part)
             return moved, (gradients, *sums)
 
         # part i takes every parts-th example, so that the parts of a sharded batch lie on all devices
-        batches = jax.tree.map(lambda a: jnp.moveaxis(a.reshape(-1, parts, *a.shape[1:]), 1, 0), batch)
+        batches = jax.tree.map(lambda a: jnp.moveaxis(a.reshape(-1, parts, *a.shape[1:]), 1, 0), (batch, rows))
         moved, (gradients, loss, right) = jax.lax.scan(
             one_part, state.batch_stats, (batches, jax.random.split(key, parts))
         )
         return jax.tree.map(lambda g: g.mean(0), gradients), moved, loss.sum(), right.sum(dtype=jnp.int32)
 
-    def step(state: TrainState, inputs: jax.Array, labels: jax.Array) -> tuple[TrainState, Report]:
+    def step(state: TrainState, inputs: jax.Array, labels: jax.Array, taught: Any = None) -> tuple[TrainState, Report]:
         trainable, _ = freezing.split(state.params)
         with model.products():
-            gradients, batch_stats, loss, right = batch_gradients(state, inputs, labels)
+            gradients, batch_stats, loss, right = batch_gradients(state, inputs, labels, taught)
         updates, opt_state = update(gradients, state.opt_state, trainable, schedule=state.settings.schedule)
         params = merge(state.params, optax.apply_updates(trainable, updates))
         norm = optax.tree.norm(gradients)

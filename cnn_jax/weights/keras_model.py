@@ -24,7 +24,7 @@ from cnn_jax.weights.keras_counterparts import Config, counterparts, described, 
 
 KERAS_VERSION = "3.0.0"
 """The oldest that reads the configuration as it is written here."""
-INPUT, PROBABILITIES = "images", "probabilities"
+INPUT, GREY_INPUT, PROBABILITIES = "images", "grey_images", "probabilities"
 
 
 def write(path: Path, model: Model, variables: Variables, name: str, *, probabilities: bool = True) -> None:
@@ -41,7 +41,7 @@ def write(path: Path, model: Model, variables: Variables, name: str, *, probabil
             "name": name,
             "trainable": True,
             "layers": layers,
-            "input_layers": [INPUT, 0, 0],
+            "input_layers": [layers[0]["name"], 0, 0],
             "output_layers": [layers[-1]["name"], 0, 0],
         },
     }
@@ -74,7 +74,10 @@ def _write_weights(group: h5py.Group, layer: Layer, variables: Variables) -> Non
 def _graph(model: Model, variables: Variables, probabilities: bool) -> list[Config]:
     """Keras' configuration of each layer: the input, the normalisation, the chain, perhaps the softmax."""
     size = model.image_size
-    graph = [described("InputLayer", INPUT, [], batch_input_shape=[None, size, size, model.channels], dtype="float32")]
+    repeated = model.grey and model.channels == 3
+    name, channels = (GREY_INPUT, 1) if repeated else (INPUT, model.channels)
+    graph = [described("InputLayer", name, [], batch_input_shape=[None, size, size, channels], dtype="float32")]
+    graph += [described("Concatenate", INPUT, [name] * 3, axis=-1)] if repeated else []
     graph += _NORMALISATIONS[model.normalisation or "none"]()
     shape, ends = (size, size), {IMAGES: graph[-1]["name"]}
     for layer, names in zip(model.layers, sources(model.layers), strict=True):

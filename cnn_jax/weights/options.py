@@ -20,7 +20,7 @@ class PretrainedConfig:
     """keras: the names of its classes, in their order; None looks for a list beside the file (labels.txt)."""
     normalisation: Literal["auto", "tf", "caffe", "torch", "unit", "none"] = "auto"
     """keras: what its network takes, as --model.normalisation of `train`."""
-    resize: Literal["squash", "crop"] = "squash"
+    resize: Literal["squash", "crop", "pad"] = "squash"
     """How an image that is not square becomes so, as --data.resize of `train`; Teachable Machine crops."""
     alpha: float | None = None
     """MobileNet: width multiplier; None is read off the file, 1 for `imagenet`."""

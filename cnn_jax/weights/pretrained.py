@@ -4,7 +4,6 @@ A file that describes its layers (`model.name=keras`) says all of them.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,16 +12,13 @@ from cnn_jax.errors import WeightsError
 from cnn_jax.models.architectures import ARCHITECTURES
 from cnn_jax.models.chain import Variables, depthwise_layers
 from cnn_jax.models.keras_graph.build import as_model
-from cnn_jax.models.layers import Conv, Layer
 from cnn_jax.models.model import Model, build_imagenet
 from cnn_jax.weights import class_names, keras_arrays, keras_description, keras_h5, rescaling, transfer
 from cnn_jax.weights.catalog import BUNDLED
 from cnn_jax.weights.leaves import Leaves
 from cnn_jax.weights.locate import locate
 from cnn_jax.weights.options import PretrainedConfig
-
-ALPHAS = (1.0, 0.25, 0.35, 0.5, 0.75, 1.3, 1.4)
-"""Widths of published files."""
+from cnn_jax.weights.recognition import fitting_alphas
 
 
 @dataclass(frozen=True)
@@ -123,24 +119,11 @@ def _described(config: PretrainedConfig, path: Path, leaves: Leaves) -> ModelCon
     """The configuration with what was left open read off the file."""
     given = _assumed(config)
     if config.alpha is None:
-        given = replace(given, alpha=next(_fitting_alphas(given, leaves), given.alpha))
+        given = replace(given, alpha=next(fitting_alphas(config.name, leaves), given.alpha))
     if config.image_size is None and config.weights not in BUNDLED:
         size = re.search(r"(?<!\d)(96|128|160|192|224)(?!\d)", path.stem)
         given = replace(given, image_size=int(size[1]) if size else given.image_size)
     return given
-
-
-def _fitting_alphas(config: ModelConfig, leaves: Leaves) -> Iterator[float]:
-    """The widths at which every convolution has as many filters as the file's."""
-    for alpha in ALPHAS:
-        layers = ARCHITECTURES[config.name].body(replace(config, alpha=alpha))
-        if all(_filters(leaves, layer) == layer.features for layer in layers if isinstance(layer, Conv)):
-            yield alpha
-
-
-def _filters(leaves: Leaves, layer: Layer) -> int | None:
-    kernel = leaves["params"].get(str(layer.name), {}).get("kernel")
-    return None if kernel is None else kernel.shape[-1]
 
 
 def _top_layers(model: Model, config: ModelConfig) -> list[str]:

@@ -117,7 +117,20 @@ def test_the_configuration_says_how() -> None:
     assert Resize.of(DataConfig(), 9) == Resize(9)
 
 
-@pytest.mark.parametrize("fit", ["squash", "crop"])
+@pytest.mark.parametrize(("interpolation", "antialias"), [("bilinear", False), ("nearest", False), ("bicubic", True)])
+@pytest.mark.parametrize("shape", [*SHAPES, (400, 3), (1, 1000)])
+def test_padded_pixels_are_those_of_tensorflow(shape: tuple[int, int], interpolation: str, antialias: bool) -> None:
+    image = photograph(*shape)
+    ours = Resize(33, "pad", interpolation, antialias)(tf.constant(image)).numpy()
+    if min(shape) * 33 // max(shape) >= 1:  # of less, TensorFlow makes no picture
+        expected = tf.image.resize_with_pad(image, 33, 33, interpolation, antialias).numpy()
+        assert np.abs(ours.astype(np.float64) - np.clip(expected, 0, 255)).max() <= 0.5001
+    assert (ours.sum(-1).any(1).sum(), ours.sum(-1).any(0).sum()) == tuple(
+        max(side * 33 // max(shape), 1) for side in shape
+    )
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
 @pytest.mark.parametrize("interpolation", ["bilinear", "nearest", "bicubic"])
 def test_arrays_get_the_pixels_of_the_graph_bit_for_bit(fit: str, interpolation: str) -> None:
     rng = np.random.default_rng(0)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize_scalar
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, ttest_rel
 
-from cnn_jax.evaluation.comparison import compare, difference_interval, mcnemar_p_value
+from cnn_jax.evaluation.comparison import compare, compare_losses, difference_interval, holm, mcnemar_p_value
 
 
 @settings(max_examples=100, deadline=None)
@@ -65,3 +65,25 @@ def test_the_counts_say_who_is_right_where() -> None:
     low, high = found["difference_ci95"]
     assert low < found["difference"] < high
     assert found["mcnemar_p_value"] == binomtest(3, 4).pvalue
+
+
+def test_the_difference_of_losses_is_students_of_pairs() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(1, 1, (2, 40))
+    found = compare_losses(first, second)
+    expected = ttest_rel(first, second).confidence_interval(0.95)
+    assert found["loss_difference"] == pytest.approx((first - second).mean())
+    assert found["loss_difference_ci95"] == pytest.approx((expected.low, expected.high))
+    assert compare_losses(first[:1], second[:1])["loss_difference_ci95"] is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 1e-6, 0.004, 0.01, 0.012, 0.02, 0.04, 0.06, 0.5, 1.0]), max_size=7))
+def test_adjusted_p_values_reject_what_the_sequential_procedure_rejects(p_values: list[float]) -> None:
+    for level in (0.001, 0.03, 0.05, 0.2):
+        rejected: list[int] = []
+        left = list(range(len(p_values)))
+        while left and min(p_values[i] for i in left) * len(left) <= level:
+            rejected.append(min(left, key=p_values.__getitem__))
+            left.remove(rejected[-1])
+        assert sorted(rejected) == [i for i, p in enumerate(holm(p_values)) if p <= level]

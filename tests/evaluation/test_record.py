@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,56 @@ def test_the_lines_say_what_is_there_and_no_more() -> None:
     for part in ("top 5 ", "temperature", "left out   2 images", "mirror", "95 % interval", "ROC-AUC    -"):
         assert part in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def arrays(**changes: np.ndarray) -> bytes:
+    """A file of predictions with some arrays in the place of good ones."""
+    good = {"ids": np.array(["a", "b"]), "labels": np.array([0, 1], np.int32)}
+    good |= {"logits": np.zeros((2, 2), np.float32), "classes": np.array(["x", "y"])}
+    content = io.BytesIO()
+    np.savez_compressed(content, **{name: array for name, array in {**good, **changes}.items() if array is not None})
+    return content.getvalue()
+
+
+def lying(name: str) -> bytes:
+    """A file of predictions whose header of an array promises more than there is."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (2**40, 2)})
+    content = io.BytesIO(arrays())
+    with zipfile.ZipFile(io.BytesIO(content.getvalue())) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    with zipfile.ZipFile(content := io.BytesIO(), "w") as archive:
+        for member, held in members.items():
+            archive.writestr(member, header.getvalue() if member == f"{name}.npy" else held)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK\x05\x06" + bytes(18),
+        arrays()[:-60],
+        arrays(labels=np.array([0, 2], np.int32)),
+        arrays(labels=np.array([0.0, 1.0])),
+        arrays(logits=np.zeros((2, 3), np.float32)),
+        arrays(logits=np.full((2, 2), np.nan, np.float32)),
+        arrays(ids=np.array([["a"], ["b"]])),
+        arrays(ids=np.array(["a", None], object)),
+        lying("logits"),
+    ],
+    ids=["empty", "no arrays", "cut", "unknown class", "floats", "shape", "nan", "rank", "pickle", "lying"],
+)
+def test_predictions_that_are_damaged_are_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "p.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"predictions|belong|numbers|bytes|Object|shape"):
+        record.read_predictions(tmp_path / "p.npz")
+
+
+def test_more_predictions_than_memory_is_meant_for_are_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "MOST_BYTES", 100)
+    (tmp_path / "p.npz").write_bytes(arrays(logits=np.zeros((2, 2), np.float32)))
+    with pytest.raises(ValueError, match="more than 100"):
+        record.read_predictions(tmp_path / "p.npz")

@@ -80,9 +80,11 @@ def test_a_full_disk_under_what_the_other_doors_write(
 ) -> None:
     disk = small_disk("size=8k")
     Image.new("RGB", (8, 8)).save(tmp_path / "digit.png")
-    checkpoint = f"--checkpoint={finished_run}"
+    checkpoint, another = f"--checkpoint={finished_run}", tmp_path / "another"
+    subprocess.run(["cp", "-a", finished_run, another], check=True)
     writes = {
         "evaluate": [checkpoint, f"--output={disk / 'e.json'}"],
+        "compare": [finished_run, another, f"--output={disk / 'c.html'}"],
         "export": [checkpoint, "--format=keras-h5", f"--output={disk / 'e.h5'}"],
         "explain": [tmp_path / "digit.png", checkpoint, f"--output={disk / 'explained'}"],
         "predict": [*[tmp_path / "digit.png"] * 300, checkpoint, f"--output={disk / 'p.csv'}"],

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -79,6 +80,9 @@ def test_reading_doors(strange, capsys: pytest.CaptureFixture[str], tmp_path: Pa
     checkpoint = f"--checkpoint={workdir}"
     assert run("evaluate", checkpoint, "--flip-averaging", f"--compare={workdir}") == 0
     assert_page_is_harmless(workdir / "report.html")
+    shutil.copytree(workdir, tmp_path / "copy")
+    assert run("compare", workdir, tmp_path / "copy", f"--output={tmp_path / 'c.html'}") == 0
+    assert_page_is_harmless(tmp_path / "c.html")
     assert run("predict", data / "validation", checkpoint, f"--output={tmp_path / 'p.csv'}") == 0
     assert run("predict", data / "validation", checkpoint, "--top=99") == 0
     with (tmp_path / "p.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:

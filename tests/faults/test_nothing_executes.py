@@ -107,6 +107,7 @@ def test_what_the_doors_do_while_they_run(
     doors: dict[str, list[object]] = {
         "train": [*flags(config, tmp_path / "experiment")[:1], f"--workdir={run_folder}"],
         "evaluate": [f"--checkpoint={run_folder}"],
+        "compare": [run_folder, finished_run, f"--output={run_folder / 'compare.html'}"],
         "predict": [tmp_path / "images", f"--checkpoint={run_folder}", f"--output={run_folder / 'p.csv'}"],
         "explain": [tmp_path / "images", f"--checkpoint={run_folder}", "--methods", "grad-cam"],
         "check_data": [data, f"--html={run_folder / 'c.html'}"],

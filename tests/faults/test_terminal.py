@@ -88,6 +88,7 @@ def test_no_control_character_of_a_name_reaches_the_terminal(
         "serve": ["cnn_jax.serve", run, f"--host={NAME}"],
         "export": ["cnn_jax.export", f"--checkpoint={run}", "--format=keras-h5"],
         "sweep": ["cnn_jax.sweep", "--exp=experiment.py", f"--workdir={run}s", "--freeze-until", "none", "conv1"],
+        "compare": ["cnn_jax.compare", run, run],
         "check_data": ["cnn_jax.check_data", str(world / NAME)],
         "verify_weights": ["cnn_jax.verify_weights", f"--model.weights={world}/{NAME}.h5"],
         "summarize": ["cnn_jax.summarize", f"--exp={NAME}"],

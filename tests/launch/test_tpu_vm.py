@@ -121,7 +121,7 @@ def test_install_puts_exactly_the_commit_on_every_worker(cloud: Cloud, repositor
     assert shlex.split(cloud.calls()[1][4].removeprefix("--command=")) == shlex.split(command)
     for worker in (0, 1):
         assert (cloud.home(worker) / "cnn_jax" / "file").read_text() == "first"
-        assert (cloud.home(worker) / "pip.log").read_text() == "-m|pip|install|--quiet|.[tpu,gcs]|"
+        assert (cloud.home(worker) / "pip.log").read_text() == "-m|pip|install|--quiet|.[tpu,gcs,tensorflow]|"
 
 
 def test_install_again_installs_nothing_and_another_commit_moves_to_it(cloud: Cloud, repository: Repository) -> None:
@@ -137,7 +137,7 @@ def test_a_failed_pip_is_tried_again(cloud: Cloud, repository: Repository) -> No
     command = ("install", f"--repo={repository.folder}", f"--commit={repository.commits[0]}")
     done = cloud.tpu(*command)
     assert done.code == 1
-    assert "worker=t1v-w-0 error: pip install '.[tpu,gcs]' failed" in done.err
+    assert "worker=t1v-w-0 error: pip install '.[tpu,gcs,tensorflow]' failed" in done.err
     assert "the same command again goes on from there" in done.err
     for worker in (0, 1):
         (cloud.home(worker) / "pip_fails").unlink()

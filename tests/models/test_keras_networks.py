@@ -1,19 +1,18 @@
 """Whole models in Keras' files give Keras' probabilities here, whatever they are made of."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import jax
 import keras
 import numpy as np
 import pytest
 
+from cnn_jax.config import ModelConfig
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import ConfigError, WeightsError
 from cnn_jax.models.chain import layer_names
-from cnn_jax.models.model import HEAD
+from cnn_jax.models.head import HEAD
 from cnn_jax.weights import keras_description
 from tests.models.keras_networks import (
     SIZE,
@@ -181,7 +180,7 @@ def test_for_training_the_classifier_is_called_head_and_has_the_classes_of_the_i
 ) -> None:
     path = saved(make(), tmp_path / "mine.keras")
     network = keras_description.network(path)
-    headed = network.headed(HEAD, 5)
+    headed = network.headed(ModelConfig("keras", weights="mine.keras"), 5)
     assert (headed.layers[-1].name, headed.classes, network.classes) == (HEAD, 5, 2)
     assert layer_names(headed.layers)[:-2] == layer_names(network.layers)[: len(headed.layers) - 2]
 
@@ -191,7 +190,7 @@ def test_a_network_without_a_classifier_gets_one_and_cannot_predict(tmp_path: Pa
     with quiet_keras():
         body = keras.applications.MobileNet((SIZE, SIZE, 3), 0.25, include_top=False, weights=None)
     path = saved(body, tmp_path / "body.keras")
-    headed = keras_description.network(path).headed(HEAD, 5)
+    headed = keras_description.network(path).headed(ModelConfig("keras", weights="body.keras"), 5)
     assert layer_names(headed.layers)[-3:] == ["conv_pw_13_relu", "global_pool", HEAD]
     assert loaded(path, normalisation="tf").has_top is False
 
@@ -225,28 +224,10 @@ def test_what_is_no_classifier_of_images_or_is_code_is_one_error(make: Callable,
         loaded(path, normalisation="unit")
 
 
-def teachable_machine_in_keras(path: Path, pixels: np.ndarray) -> np.ndarray:
-    """Teachable Machine's model piece by piece: Keras 3 neither loads it whole nor knows its depthwise `groups`."""
-    with h5py.File(path) as file:
-        outer = json.loads(file.attrs["model_config"])["config"]["layers"]
-        description = outer[1]["config"]["layers"][1]["config"]
-        for item in description["layers"]:
-            if item["class_name"] == "DepthwiseConv2D":
-                item["config"].pop("groups")
-        body = keras.Model.from_config(description)
-        group = file["model_weights"]["sequential_1"]
-        arrays = {name.decode(): np.asarray(group[name]) for name in group.attrs["weight_names"]}
-        for layer in body.layers:
-            layer.set_weights([array for name, array in arrays.items() if name.split("/")[0] == layer.name])
-        first, second = (file["model_weights"]["sequential_3"][f"dense_Dense{i}"] for i in (1, 2))
-        maps = keras.Model(body.inputs[0], body.outputs[0])(pixels.astype(np.float32) / 127.5 - 1, training=False)
-        x = np.asarray(maps).mean((1, 2))
-        logits = np.maximum(x @ first["kernel:0"][()] + first["bias:0"][()], 0) @ second["kernel:0"][()]
-    return np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-
-
 @pytest.mark.long
-def test_teachable_machines_file_names_cats_and_dogs_as_keras_does(real_weights: Path, real_data: Path) -> None:
+def test_teachable_machines_file_names_cats_and_dogs_as_keras_2_does(real_weights: Path, real_data: Path) -> None:
+    """Keras 3 does not load it: it knows no `groups` of a depthwise convolution."""
+    keras_2 = pytest.importorskip("tf_keras", reason="needs TensorFlow's Keras 2: pip install --no-deps tf_keras")
     path = real_weights / "teachable_machine_cat_dog.h5"
     network = loaded(path, normalisation="tf")
     assert network.classes == ("Cat", "Dog")
@@ -255,4 +236,5 @@ def test_teachable_machines_file_names_cats_and_dogs_as_keras_does(real_weights:
     pixels = np.stack([opened(file, Resize(224, "crop")) for file in files])
     found = probabilities(network, pixels)
     assert found.argmax(-1).tolist() == [0] * 4 + [1] * 4
-    np.testing.assert_allclose(found, teachable_machine_in_keras(path, pixels), atol=1e-5)
+    theirs = keras_2.models.load_model(path, compile=False)(pixels.astype(np.float32) / 127.5 - 1, training=False)
+    np.testing.assert_allclose(found, np.asarray(theirs), atol=1e-5)

@@ -10,7 +10,8 @@ import pytest
 
 from cnn_jax.config import ModelConfig, OptimizerConfig
 from cnn_jax.models.chain import Variables, layer_names
-from cnn_jax.models.model import HEAD, Model, build
+from cnn_jax.models.head import HEAD
+from cnn_jax.models.model import Model, build
 from cnn_jax.training.freezing import Freezing
 from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.optimizer import make_optimizer

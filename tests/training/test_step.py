@@ -14,7 +14,8 @@ from jax.extend.core import jaxprs_in_params
 from cnn_jax.config import AugmentConfig, ModelConfig, OptimizerConfig
 from cnn_jax.data.mixing import mix
 from cnn_jax.models.chain import Chain, Variables, layer_names
-from cnn_jax.models.model import HEAD, Model, build, normalise
+from cnn_jax.models.head import HEAD
+from cnn_jax.models.model import Model, build, normalise
 from cnn_jax.training.freezing import Freezing, merge
 from cnn_jax.training.loss import losses
 from cnn_jax.training.mesh import Mesh

@@ -281,3 +281,53 @@ def test_a_real_file_of_another_width_is_an_error(real_weights):
     model, variables = mobilenet(0.25)
     loaded = keras_h5.read(real_weights / "mobilenet_7_5_224_tf.h5")
     assert set(refused(variables, loaded, **roles(model))) == {"different"}
+
+
+def with_hidden(fill: float, names: tuple[str, str, str], widths: tuple[int, int] = (5, 2)) -> Tree:
+    """`tree` with a hidden layer, a batch norm and a classifier of these names and widths."""
+    variables, (hidden, norm, last), (width, classes) = tree(fill), names, widths
+    del variables["params"]["head"]
+    shapes = {hidden: (4, width), last: (width, classes)}
+    variables["params"] |= {
+        name: {"kernel": np.full(shape, fill, np.float32), "bias": np.full(shape[1:], fill, np.float32)}
+        for name, shape in shapes.items()
+    }
+    full = np.full(width, fill, np.float32)
+    variables["params"][norm] = {"scale": full, "bias": full}
+    variables["batch_stats"][norm] = {"mean": full, "var": full}
+    return variables
+
+
+NEW = ("dense1", "dense1_bn", "head")
+HIDDEN = {f"params/dense1/{leaf}" for leaf in ("kernel", "bias")} | {
+    path for path in flatten(with_hidden(0, NEW)) if "/dense1_bn/" in path
+}
+
+
+@pytest.mark.parametrize("names", [NEW, ("dense", "batch_normalization", "dense_1")])
+def test_a_whole_head_with_hidden_layers_is_taken_whatever_its_layers_are_called(names: tuple[str, str, str]) -> None:
+    variables, report = merged(with_hidden(0, NEW), with_hidden(1, names), new=NEW)
+    assert all((value == 1).all() for value in flatten(variables).values())
+    assert (report.classifier, report.initialised, report.ignored) == (names[2], (), ())
+
+
+def test_of_a_head_for_other_classes_the_hidden_layers_are_taken() -> None:
+    variables, report = merged(with_hidden(0, NEW), with_hidden(1, NEW, (5, 3)), new=NEW)
+    assert set(report.initialised) == set(HEAD)
+    assert set(report.ignored) == set(HEAD)
+    assert report.loaded == tuple(sorted({*BODY, *HIDDEN}))
+    assert (variables["params"]["head"]["kernel"] == 0).all()
+
+
+def test_of_a_head_of_another_width_nothing_is_taken() -> None:
+    loaded = with_hidden(1, NEW, (6, 2))
+    report = merged(with_hidden(0, NEW), loaded, new=NEW, replaced=NEW)[1]
+    assert report.loaded == BODY
+    assert (set(report.initialised), report.classifier) == ({*HIDDEN, *HEAD}, None)
+    assert merged(tree(0), loaded, new=("head",), replaced=NEW)[1].initialised == HEAD
+
+
+def test_a_classifier_behind_a_hidden_layer_of_the_file_is_not_taken_without_that_layer() -> None:
+    loaded = with_hidden(1, ("dense", "norm", "dense_1"), (4, 2))
+    del loaded["params"]["norm"], loaded["batch_stats"]["norm"]
+    assert merged(tree(0), loaded, new=("head",))[1].initialised == HEAD

@@ -146,7 +146,13 @@ _ALL = (
         "ignored_image",
         "warning",
         "Picture that training does not see",
-        "It is hidden, lies outside the class folders, or has a suffix that is not read. Move or convert it.",
+        "It is hidden, lies outside the class folders, has no row in the table, or a suffix that is not read.",
+    ),
+    Kind(
+        "unused_row",
+        "warning",
+        "Row of the table that training does not use",
+        "Its file is not there or is no image, it has no label, or names an image again. Mend or remove the row.",
     ),
     Kind(
         "hidden_folder",

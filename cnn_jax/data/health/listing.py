@@ -5,7 +5,7 @@ Where training would stop at the first thing that is wrong, a listing goes on, a
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +14,8 @@ import numpy as np
 from cnn_jax.config import DataConfig
 from cnn_jax.config.data import Background
 from cnn_jax.data.health.findings import Finding
-from cnn_jax.data.health.passed_by import passed_by, passed_by_flat
-from cnn_jax.data.sources import UNSPLIT, EncodedImages, FileImages, Images, Names, image_files, open_dataset
+from cnn_jax.data.health.passed_by import passed_by, passed_by_flat, passed_by_table
+from cnn_jax.data.sources import UNSPLIT, Dataset, EncodedImages, FileImages, Images, Names, image_files, open_dataset
 from cnn_jax.data.sources.dataset import TRAINED_ON, in_order, read_names
 from cnn_jax.data.sources.folders import below, is_folder, split_folders, subfolders
 from cnn_jax.errors import ConfigError, DataError
@@ -82,7 +82,7 @@ def read_file(path: str) -> bytes:
 
 
 def _list_dataset(config: DataConfig) -> Listing:
-    """A data set that is listed as training does it: `flat:` and `tfds:`."""
+    """A data set that is listed as training does it: `flat:`, `csv:` and `tfds:`."""
     dataset = open_dataset(config)
     splits = tuple(dataset.splits.values())
     sizes = [len(split) for split in splits]
@@ -102,8 +102,14 @@ def _list_dataset(config: DataConfig) -> Listing:
         read,
         dataset.folder,
         config.background,
-        () if dataset.folder is None else tuple(passed_by_flat(dataset.folder)),
+        tuple(_passed_by(dataset, config.dataset.startswith("flat:"))),
     )
+
+
+def _passed_by(dataset: Dataset, is_flat: bool) -> Iterator[Finding]:
+    if is_flat and dataset.folder is not None:
+        return passed_by_flat(dataset.folder)
+    return passed_by_table(dataset.left_out)
 
 
 def _reader(images: Images) -> Callable[[int], bytes]:
@@ -112,7 +118,7 @@ def _reader(images: Images) -> Callable[[int], bytes]:
         return lambda index: read_file(os.path.join(images.folder, images.paths[index]))
     if isinstance(images, EncodedImages):
         return lambda index: images.read(int(images.indices[index]))
-    raise ConfigError("check_data looks at image files: give folder:DIR, flat:DIR, tfds:NAME, or a folder")
+    raise ConfigError("check_data looks at image files: give folder:DIR, flat:DIR, csv:FILE, tfds:NAME, or a folder")
 
 
 def _list_folder(config: DataConfig, folder: Path) -> Listing:

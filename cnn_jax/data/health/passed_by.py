@@ -1,10 +1,11 @@
 """What lies in the folders of a data set and is not read: hidden, of another suffix, or in the wrong place."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cnn_jax.data.health.findings import Finding
 from cnn_jax.data.sources import image_files, left_out
+from cnn_jax.data.sources.csv_table import NO_ROW
 from cnn_jax.data.sources.folders import below, is_image_name
 from cnn_jax.files import Entry, entries
 
@@ -35,6 +36,12 @@ def passed_by_flat(folder: Path) -> Iterator[Finding]:
             yield _folder(folder, entry, "flat: does not look into folders")
         elif not is_image_name(entry.name):
             yield _file(folder, entry)
+
+
+def passed_by_table(kinds: Mapping[str, str]) -> Iterator[Finding]:
+    """The rows of a table that are not used, and the images that it does not name; `kinds` says why of each."""
+    for name, kind in kinds.items():
+        yield Finding("ignored_image" if kind == NO_ROW else "unused_row", (name,), kind)
 
 
 def _in_class(folder: Path, path: str) -> Iterator[Finding]:

@@ -1,10 +1,12 @@
 """Data sets by name, as labelled examples in a fixed order.
 
-`folder:DIR` (`folders`), `flat:DIR` (`flat`), `tfds:NAME[:CONFIG]` (`tfds`), `digits` and `shapes` (`made`).
+`folder:DIR` (`folders`), `flat:DIR` (`flat`), `csv:FILE` (`csv_table`), `tfds:NAME[:CONFIG]` (`tfds`), `digits` and
+`shapes` (`made`).
 """
 
 from cnn_jax.config import DataConfig
 from cnn_jax.config.data import DATASET_FORMS
+from cnn_jax.data.sources.csv_table import open_csv
 from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split, align_classes, in_order, leave_out, select_classes
 from cnn_jax.data.sources.flat import open_flat
 from cnn_jax.data.sources.folders import IMAGE_SUFFIXES, image_files, open_folder
@@ -67,6 +69,8 @@ def _open(config: DataConfig) -> Dataset:
         return open_folder(config, as_path(rest))
     if kind == "flat" and rest:
         return open_flat(config, as_path(rest))
+    if kind == "csv" and rest:
+        return open_csv(config, as_path(rest))
     if kind == "tfds" and rest:
         return open_tfds(config, rest)
     if config.dataset == "digits":

@@ -6,7 +6,7 @@ from cnn_jax.config import ModelConfig
 from cnn_jax.config.model import KERAS_PREFIX
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.keras_graph.network import Network, read
-from cnn_jax.models.model import HEAD, Model, Precision
+from cnn_jax.models.model import Model, Precision
 from cnn_jax.models.normalisation import Normalisation
 
 USUAL = (
@@ -33,7 +33,7 @@ themselves."""
 
 
 def build_keras(config: ModelConfig, classes: int, precision: Precision, description: str | None) -> Model:
-    """The network of a file for training: its last dense layer is called `head`.
+    """The network of a file for training: a new head in the place of its last dense layer.
 
     Raises:
         WeightsError: the description cannot be read.
@@ -42,14 +42,21 @@ def build_keras(config: ModelConfig, classes: int, precision: Precision, descrip
     if description is None:
         raise ConfigError("model.name=keras is known by its file alone: this needs the file, or a run trained from it")
     network = read(description, config.image_size)
-    return as_model(network.headed(HEAD, classes), config, precision)
+    return as_model(network.headed(config, classes), config, precision)
 
 
 def as_model(network: Network, config: ModelConfig, precision: Precision = "float32") -> Model:
     """The network, with what is done to its images before."""
-    new = tuple(str(layer.name) for layer in network.layers if layer.name == HEAD)
     normalisation = _normalisation(network, config)
-    return Model(network.layers, network.image_size, normalisation, new, (), precision, channels=network.channels)
+    return Model(
+        network.layers,
+        network.image_size,
+        normalisation,
+        network.new_layers,
+        precision=precision,
+        channels=network.channels,
+        grey=config.channels == 1,
+    )
 
 
 def _normalisation(network: Network, config: ModelConfig) -> Normalisation:

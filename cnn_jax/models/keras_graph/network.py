@@ -8,14 +8,16 @@ from typing import Literal
 import jax
 import numpy as np
 
+from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError, WeightsError
 from cnn_jax.models.chain import Chain, layer_names
+from cnn_jax.models.head import HEAD, head_layers, vector, with_parameters
 from cnn_jax.models.keras_graph.convert import convert
 from cnn_jax.models.keras_graph.converted import Converted, Slot
 from cnn_jax.models.keras_graph.fields import Fields
 from cnn_jax.models.keras_graph.parse import IMAGES as INPUT
 from cnn_jax.models.keras_graph.parse import Node, parse
-from cnn_jax.models.layers import IMAGES, Activation, Conv, Dense, Flatten, GlobalAveragePool, Layer
+from cnn_jax.models.layers import IMAGES, Activation, Conv, Dense, Dropout, Flatten, Layer
 from cnn_jax.models.scaling import Normalise, Rescale
 from cnn_jax.models.shaping import Reshape
 
@@ -48,6 +50,8 @@ class Network:
     result: Result
     notes: tuple[str, ...]
     """What was left out or changed, a sentence each."""
+    new_layers: tuple[str, ...] = ()
+    """Those of a new head that have parameters."""
 
     @property
     def scaling(self) -> str | None:
@@ -96,35 +100,49 @@ class Network:
         index = None if self.result == "features" else _classifier(self.layers, self.output_shapes)
         return None if index is None else str(self.layers[index].name)
 
-    def headed(self, head: str, classes: int) -> "Network":
-        """The same for training: its last dense layer is called `head` and tells so many classes apart.
+    def headed(self, config: ModelConfig, classes: int) -> "Network":
+        """The same for training: with a new head, as `config` has it, in the place of its classifier.
 
-        A network without a classifier gets one: a mean over rows and columns, if it gives maps, and a dense layer.
+        A network without a classifier gets one: of maps, their mean over rows and columns goes into it, or all values.
 
         Raises:
             ConfigError: it tells classes apart with something else than a dense layer.
         """
         if self.result == "features":
-            pooled = len(self.output_shapes[str(self.layers[-1].name)]) == 4
-            ending = (GlobalAveragePool(name="global_pool"), Dense(classes, name=head))[not pooled :]
-            return replace(self, layers=(*self.layers, *ending), result="logits")
+            maps = len(self.output_shapes[str(self.layers[-1].name)]) == 4
+            return self._ended((*self.layers, *(vector(config) if maps else ())), (), config, classes)
         index = _classifier(self.layers, self.output_shapes)
         if index is None:
             raise ConfigError(
                 "model.name=keras: the last layer with weights of this network is neither dense nor a 1 x 1 "
                 "convolution after a global pooling, so no classifier can be put in its place. Train a file without it"
             )
-        old = self.layers[index]
-        assert isinstance(old, Dense | Conv)
-        flat = (Flatten(inputs=old.inputs, name=f"{head}_input"),) if isinstance(old, Conv) else ()
-        layer = Dense(classes, use_bias=True, inputs=() if flat else old.inputs, name=head)
-        places = tuple(_renamed(place, str(old.name), head, isinstance(old, Conv)) for place in self.places)
-        others = layer_names([*self.layers[:index], *flat])
-        if head in others:
+        if config.top != "pool":
             raise ConfigError(
-                f"model.name=keras: a layer of the file before the classifier is called {head}: rename it"
+                f"model.top={config.top} is for files without a classifier: this network has layers that lead to it"
             )
-        return replace(self, layers=(*self.layers[:index], *flat, layer), places=places)
+        old, before = self.layers[index], self.layers[:index]
+        assert isinstance(old, Dense | Conv)
+        inputs = old.inputs
+        while config.adds_dropout and not inputs and before and isinstance(before[-1], Dropout):
+            inputs, before = before[-1].inputs, before[:-1]
+        if isinstance(old, Conv):
+            before, inputs = (*before, Flatten(inputs=inputs, name=f"{HEAD}_input")), ()
+        places = tuple(_renamed(place, str(old.name), HEAD, isinstance(old, Conv)) for place in self.places)
+        return replace(self._ended(before, inputs, config, classes), places=places)
+
+    def _ended(
+        self, before: tuple[Layer, ...], inputs: tuple[str, ...], config: ModelConfig, classes: int
+    ) -> "Network":
+        """These layers and a new head, of which the first takes `inputs`."""
+        names = layer_names(before)
+        first, *rest = head_layers(config, classes, names)
+        if HEAD in names:
+            raise ConfigError(
+                f"model.name=keras: a layer of the file before the classifier is called {HEAD}: rename it"
+            )
+        head = (first.clone(inputs=inputs), *rest)
+        return replace(self, layers=(*before, *head), new_layers=with_parameters(head), result="logits")
 
 
 @functools.lru_cache(maxsize=4)  # who asks for the model asks for its arrays as well

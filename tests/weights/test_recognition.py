@@ -1,0 +1,99 @@
+"""A file that does not fit says what it is, and the flags that fit it."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from cnn_jax.config import ModelConfig
+from cnn_jax.errors import WeightsError
+from cnn_jax.models.model import build, build_imagenet
+from cnn_jax.weights import keras_h5
+from cnn_jax.weights.recognition import recognised
+from cnn_jax.weights.transfer import merge
+from tests.models.keras_reference import quiet_keras
+
+VGG, SMALL = {"image_size": 96}, {"image_size": 32}
+
+
+def leaves(name: Any, *, top: bool = False, classes: int | None = None, **fields: Any) -> dict[str, Any]:
+    """Arrays of the architecture as pretrained, without its classifier unless `top`; or of a run with so many classes.
+
+    They take no memory.
+    """
+    config = ModelConfig(name, weights="none", **fields)
+    model = build_imagenet(config) if classes is None else build(config, classes)
+    last = {"fc1", "fc2", "predictions", "conv_preds"}
+    return {
+        collection: {
+            layer: {leaf: np.broadcast_to(np.float32(0), value.shape) for leaf, value in of.items()}
+            for layer, of in layers.items()
+            if top or classes is not None or layer not in last
+        }
+        for collection, layers in model.shapes.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (lambda: leaves("vgg16", **VGG), "VGG16, without its top: --model.name=vgg16 --model.top=pool"),
+        (
+            lambda: leaves("vgg19", top=True, **VGG),
+            "VGG19, with a classifier of 1,000 classes: --model.name=vgg19 --model.top=fc --model.image_size=96",
+        ),
+        (
+            lambda: leaves("mobilenet", alpha=0.25, **SMALL),
+            "MobileNet of width 0.25, without its top: --model.name=mobilenet --model.alpha=0.25",
+        ),
+        (
+            lambda: leaves("mobilenet", alpha=0.5, classes=7, **SMALL),
+            "MobileNet of width 0.5, with a classifier of 7 classes: --model.name=mobilenet --model.alpha=0.5",
+        ),
+        (
+            lambda: leaves("mobilenet_v2", alpha=0.35, top=True, **SMALL),
+            "MobileNetV2 of width 0.35, with a classifier of 1,000 classes: --model.name=mobilenet_v2 "
+            "--model.alpha=0.35",
+        ),
+        (
+            lambda: leaves("simple_cnn", filters=(4, 8), kernel_size=5, batch_norm=True, channels=1, classes=2),
+            "a simple_cnn of 2 convolutions: --model.name=simple_cnn --model.filters 4 8 --model.kernel_size=5 "
+            "--model.batch_norm=True --model.channels=1",
+        ),
+    ],
+)
+def test_each_architecture_width_and_top_is_told(file: Any, said: str) -> None:
+    assert recognised(file()).removeprefix("It is ") == said
+
+
+def test_what_is_unknown_is_not_guessed_and_the_error_says_what_is_known() -> None:
+    assert recognised({"params": {"a": {"kernel": np.zeros(())}}, "batch_stats": {}}) == ""
+    model = build(ModelConfig("vgg16", image_size=32, top="fc"), 2)
+    wanted = {"new_layers": model.new_layers, "replaced_layers": model.replaced_layers, "depthwise_layers": ()}
+    with pytest.raises(WeightsError, match=r"nothing was loaded\. It is VGG16, without its top: .*--model\.top=pool\."):
+        merge(model.shapes, leaves("vgg16", image_size=32), source="vgg.h5", **wanted)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("network", "called"),
+    [
+        ("ResNet50", "ResNet50"),
+        ("ResNet50V2", "ResNet50V2"),
+        ("DenseNet121", "DenseNet121"),
+        ("EfficientNetB0", "EfficientNetB0"),
+        ("EfficientNetV2B0", "EfficientNetB0"),
+        ("Xception", "Xception"),
+        ("InceptionV3", "InceptionV3"),
+        ("NASNetMobile", "NASNetMobile"),
+        ("MobileNetV3Small", "MobileNetV3Small"),
+    ],
+)
+def test_families_of_keras_applications_are_told_by_their_layers(network: str, called: str, tmp_path: Any) -> None:
+    keras.utils.clear_session()
+    with quiet_keras():
+        model = getattr(keras.applications, network)(weights=None, include_top=False, input_shape=(96, 96, 3))
+    model.save_weights(tmp_path / "model.weights.h5")
+    said = recognised(keras_h5.read(tmp_path / "model.weights.h5"))
+    assert said.startswith(f"It has the layers of {called} of Keras Applications, or of one of its family: ")
