@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -93,7 +92,7 @@ def test_a_server_for_other_machines_makes_a_token(served_runs: list[Path]) -> N
 
 
 @pytest.mark.long
-def test_decoders_end_with_a_server_that_is_killed(served_runs: list[Path], ended: Callable[..., None]) -> None:
+def test_decoders_end_with_a_server_that_is_killed(served_runs: list[Path]) -> None:
     with Server(served_runs[0]) as server:
         children = server.children
         server.process.kill()
