@@ -36,8 +36,6 @@ SECONDS_BETWEEN_LOOKS = 5.0
 
 def bare(run: Path, paths: list[Path]) -> float:
     """Photographs a second, without a server."""
-    command = [sys.executable, "-m", "cnn_jax", "--version"]  # which finds out whether the package is there
-    subprocess.run(command, check=True, capture_output=True)
     done = subprocess.run([sys.executable, "-c", BARE, run, *paths], check=True, capture_output=True, text=True)
     return float(done.stdout)
 
@@ -113,6 +111,7 @@ def main() -> None:
         asyncio.run(measure(clients, server.pid, arguments.clients, arguments.seconds))
         speed = len(clients.seconds) / (time.perf_counter() - begun)
         server.terminate()
+        server.communicate()
     after = bare(arguments.run, paths)
     print(f"bare       {before:.1f} and {after:.1f} photographs a second")
     print(f"served     {speed:.1f} photographs a second: {speed / statistics.mean((before, after)):.2f} of bare")
