@@ -23,6 +23,7 @@ from tests.conftest import write_image
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS += sorted((ROOT / "examples").rglob("*.md"))
 COMMAND = re.compile(r"^(?:\w+=\S+ )*python3? (?:-m (cnn_jax)(?:\.(\w+))?|([\w/]+\.py)|-m pytest)\b ?(.*)")
 """Environment, then a door with its flags, or a script."""
 PLACEHOLDERS = {"HOST:PORT": "localhost:7777", "LAYER": "head", "=N": "=2", "=I": "=1"}
