@@ -6,7 +6,8 @@
 
 The files take images of 0 to 255 as they are, [b, s, s, 3] (Keras' of networks for grey images, [b, s, s, 1]), and give
 probabilities, [b, classes]: what normalises them is inside. How an image becomes so large is said, and written into the
-file and export.json; the names of the classes are there too, and in labels.txt. Each file is then run by its own runtime on the images that the run is measured on.
+file and export.json; the names of the classes are there too, and in labels.txt. Each file is then run by its own
+runtime on the images that the run is measured on.
 
 With --top=False, keras-h5 gives feature maps, as Keras' `include_top=False`: weights to go on from.
 
@@ -124,9 +125,8 @@ def _without_classifier(run: "TrainedRun", arguments: Arguments) -> None:
     size = run.model.image_size
     print(f"written    {printable(str(output))} ({written / 1e6:.2f} MB)")
     channels = 1 if run.model.takes_grey else 3
-    print(
-        f"takes      images [b, {size}, {size}, {channels}] of 0 to 255; gives feature maps [b, {', '.join(map(str, shape))}]"
-    )
+    gives = f"feature maps [b, {', '.join(map(str, shape))}]"
+    print(f"takes      images [b, {size}, {size}, {channels}] of 0 to 255; gives {gives}")
     if is_remote(output):
         print(f"fetch      gcloud storage cp {output} .")
 

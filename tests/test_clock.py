@@ -49,6 +49,7 @@ def test_a_part_that_an_error_ends_is_counted(now: list[float]) -> None:
     assert found.seconds() == {"data": 2.0, OTHER: 1.0}
 
 
+@pytest.mark.long
 def test_the_parts_of_a_run_are_its_wall_time(tmp_path: Path) -> None:
     """A process of its own, from its start to its end, as the clock on the wall says."""
     flags = ["--exp=simple_cnn_digits", "--train.epochs=1", "--data.steps_per_epoch=3", f"--workdir={tmp_path / 'run'}"]

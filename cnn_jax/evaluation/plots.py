@@ -14,6 +14,12 @@ LONGEST_LABEL = 30
 """Characters of a name that are."""
 
 
+def load() -> None:
+    """Import what draws: most of a second, best beside the compiler."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
+
+
 def confusion_picture(matrix: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
     """A confusion matrix, int[classes, classes] with the true class in the row, as a picture uint8[h, w, 3].
 

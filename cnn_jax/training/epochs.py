@@ -22,6 +22,7 @@ from cnn_jax.training.phases import Phase
 from cnn_jax.training.progress import Metrics, Progress
 from cnn_jax.training.resident import Pace, Ran
 from cnn_jax.training.saving import Saver
+from cnn_jax.training.schedule import Schedule
 from cnn_jax.training.setup import Job
 from cnn_jax.training.solver import Solution
 from cnn_jax.training.state import Totals, TrainState
@@ -232,7 +233,7 @@ class Epochs:
         step, training = int(state.step), state.totals.means()
         in_phase = step - (self._phase.first_epoch - 1) * self._job.steps_per_epoch
         schedule, solution = state.settings.schedule, self._solution
-        rate = None if schedule is None else float(schedule(in_phase - 1))
+        rate = None if schedule is None else float(_rate(schedule, in_phase - 1))
         how = {"learning_rate": rate} if solution is None else {"l2": solution.l2, "iterations": solution.iterations}
         speeds = [{"images_per_second": round(speed, 1)} for speed in (training_speed, validation_speed)]
         place = {"step": step, "epoch": epoch}
@@ -248,6 +249,11 @@ class Epochs:
             training_speed,
             progress.is_best(epoch),
         )
+
+
+@jax.jit  # one program: operation by operation, each would be compiled on its own
+def _rate(schedule: Schedule, step: int) -> jax.Array:
+    return schedule(step)
 
 
 def _bytes_of(compiled: Any) -> int | None:

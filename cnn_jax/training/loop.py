@@ -158,6 +158,7 @@ class Run:
             return state, progress
         self.validation = feed.examples
         self._count_work()
+        pictures.prepare(self._log)
         if int(state.step) == 0:
             with self._job.clock.part("logs"):
                 pictures.log_inputs(self._job, self._log)

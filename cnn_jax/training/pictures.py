@@ -4,13 +4,20 @@ import contextlib
 
 import numpy as np
 
+from cnn_jax.compiling import beside
 from cnn_jax.data.stream import TrainStream, pass_order
+from cnn_jax.evaluation import plots
 from cnn_jax.evaluation.metrics import Predictions, confusion_matrix
-from cnn_jax.evaluation.plots import confusion_picture
 from cnn_jax.training.logs import MetricsLog
 from cnn_jax.training.setup import Job
 
 SHOWN_IMAGES = 8
+
+
+def prepare(log: MetricsLog) -> None:
+    """Begin to load what `log_confusion` draws with."""
+    if log.shows_images:
+        beside(plots.load)
 
 
 def log_inputs(job: Job, log: MetricsLog) -> None:
@@ -30,5 +37,5 @@ def log_inputs(job: Job, log: MetricsLog) -> None:
 def log_confusion(job: Job, log: MetricsLog, step: int, predictions: Predictions) -> None:
     """The confusion matrix of a validation."""
     if log.shows_images:
-        picture = confusion_picture(confusion_matrix(predictions), job.dataset.classes)
+        picture = plots.confusion_picture(confusion_matrix(predictions), job.dataset.classes)
         log.images("validation/confusion_matrix", step, picture[None])

@@ -144,7 +144,7 @@ PIECES = ("split.json", "config.json", "classes.json", "metrics.jsonl", "result.
 DAMAGES = ("gone", "cut short", "zeros")
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["brackets", *(pytest.param(w, marks=pytest.mark.slow) for w in DAMAGES)])
 @pytest.mark.parametrize("piece", PIECES)
 def test_a_run_directory_with_a_damaged_piece(

@@ -146,6 +146,7 @@ def test_check_data_names_every_one(images: tuple[Path, Payload], tmp_path: Path
     assert json.loads(text)
 
 
+@pytest.mark.long
 def test_predict_has_a_row_for_every_one_and_memory_for_the_rest(
     images: tuple[Path, Payload], finished_run: Path, tmp_path: Path
 ) -> None:
@@ -187,6 +188,7 @@ def test_training_names_the_first_or_leaves_all_out(
     ended("image made to break", "finished", "data.unreadable=skip")
 
 
+@pytest.mark.long
 def test_explain_goes_on_without_them(images: tuple[Path, Payload], finished_run: Path, tmp_path: Path) -> None:
     root, _ = images
     broken = [root / "cat" / f"{name}.{suffix}" for name, (suffix, _) in list(BROKEN.items())[:4]]

@@ -102,6 +102,7 @@ def test_reading_doors(strange, capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert_harmless(capsys.readouterr().out)
 
 
+@pytest.mark.long
 def test_check_data(strange, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     data, _, _ = strange
     outputs = (f"--html={tmp_path / 'c.html'}", f"--json={tmp_path / 'c.json'}", f"--preview={tmp_path / 'c.png'}")
@@ -173,7 +174,7 @@ def test_links(tmp_path: Path, ended: Callable[..., None]) -> None:
     ended("run directory that is a link to itself", "one clear error")
 
 
-@pytest.mark.sample(1)
+@pytest.mark.long
 @pytest.mark.parametrize("length", [255, 256, 5000])
 def test_long_names_of_run_directories(length: int, tmp_path: Path, ended: Callable[..., None]) -> None:
     workdir = tmp_path / ("ü" * 20 + "r" * (length - 40))

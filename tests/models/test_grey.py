@@ -71,7 +71,7 @@ def test_a_grey_run_is_resumed_predicts_explains_and_leaves(
     assert explain.main([f"{tmp_path}/photo.png", f"--checkpoint={whole}", f"--output={tmp_path}/page"]) == 0
     capsys.readouterr()
     assert export.main([f"--checkpoint={whole}", "--format=keras-h5", f"--output={tmp_path}/model.h5"]) == 0
-    assert "takes      grey images [b, 8, 8, 1] of 0 to 255" in capsys.readouterr().out
+    assert "Keras' files: grey images [b, 8, 8, 1]" in capsys.readouterr().out
     run = runs.load(whole)
     expected = run.model.probabilities(run.variables, photograph[None])
     found = keras.models.load_model(tmp_path / "model.h5", compile=False)(pillows_grey(photograph[None]))

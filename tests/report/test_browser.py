@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+pytestmark = pytest.mark.long
+
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 
@@ -44,7 +46,6 @@ def desktop(browser: Browser, report: Path) -> Iterator[Page]:
     assert complaints == []
 
 
-@pytest.mark.long
 def test_it_opens_and_says_the_accuracy(desktop: Page) -> None:
     assert desktop.locator(".big").inner_text().endswith(" %")
     broken = "[...document.images].filter((image) => !image.complete || !image.naturalWidth).length"

@@ -63,8 +63,8 @@ def eight_devices(folder: Path, number: int) -> dict[str, Any]:
 
 
 def two_processes(folder: Path, number: int) -> dict[str, Any]:
-    """Two processes train, are stopped and make mistakes; then the second is killed in the middle of a run."""
-    from tests.training.helpers import train, with_
+    """Two processes train; in another run the second gets a signal, and both go on after it."""
+    from tests.training.helpers import train
 
     train(WHOLE, folder / "two")
     with pytest_patch() as patched:
@@ -72,6 +72,12 @@ def two_processes(folder: Path, number: int) -> dict[str, Any]:
             hook_step(3, lambda: signal.raise_signal(signal.SIGTERM), patched)
         stopped = train(WHOLE, folder / "stopped")
     train(WHOLE, folder / "stopped")
+    return {"stopped": stopped.result["steps"], "by": stopped.stopped_by}
+
+
+def two_mistaken(folder: Path, number: int) -> dict[str, Any]:
+    """Two processes make mistakes; then the second is killed in the middle of a run."""
+    from tests.training.helpers import train, with_
 
     here = folder / "elsewhere" / str(number)
     other = with_(WHOLE, data={"dataset": "folder:nowhere"}) if number else WHOLE
@@ -81,7 +87,7 @@ def two_processes(folder: Path, number: int) -> dict[str, Any]:
         error_of(lambda: train(WHOLE, here)),
         error_of(lambda: train(with_(WHOLE, data={"batch_size": 18}), folder / "odd")),
     ]
-    report(folder, "two_processes", number, {"stopped": stopped.result["steps"], "by": stopped.stopped_by, "e": errors})
+    report(folder, "two_mistaken", number, {"errors": errors})
     die_in_step(6, 1, number, folder / "killed")
     train(WHOLE, folder / "killed")
     return {}

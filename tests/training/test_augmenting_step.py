@@ -22,6 +22,7 @@ FLIPS = AugmentConfig(horizontal_flip=True, brightness=(0.5, 1.5), on="device")
 RUN = with_(SMALL_CNN, data={"augment": replace(SMALL_CNN.data.augment, on="device", mixup=0.2)})
 
 
+@pytest.mark.long
 def test_each_visit_of_an_image_is_changed_by_a_key_of_its_own() -> None:
     mesh, labels = Mesh.create(), np.arange(EXAMPLES, dtype=np.int32) % 4
     state, optimizer = start(mesh)

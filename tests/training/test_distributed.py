@@ -77,20 +77,30 @@ def eight(folder: Path, one: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def pair(folder: Path) -> list[tuple[int, str, str]]:
-    """How the two processes end of which the second is killed at last."""
+    """How two processes end that train, and go on after a signal to one of them."""
     return _pair("two_processes", folder)
 
 
 @pytest.fixture(scope="module")
 def told(folder: Path, pair: list[tuple[int, str, str]]) -> list[dict[str, Any]]:
     """What each of the two says."""
-    files = [folder / f"two_processes-{number}.json" for number in (0, 1)]
-    assert all(file.exists() for file in files), pair
+    return _told("two_processes", folder, pair)
+
+
+@pytest.fixture(scope="module")
+def mistaken(folder: Path) -> list[tuple[int, str, str]]:
+    """How the two processes end that make mistakes, of which the second is killed at last."""
+    return _pair("two_mistaken", folder)
+
+
+def _told(part: str, folder: Path, ended: list[tuple[int, str, str]]) -> list[dict[str, Any]]:
+    files = [folder / f"{part}-{number}.json" for number in (0, 1)]
+    assert all(file.exists() for file in files), ended
     return [json.loads(file.read_text()) for file in files]
 
 
 @pytest.fixture(scope="module")
-def again(folder: Path, told: list[dict[str, Any]]) -> list[tuple[int, str, str]]:
+def again(folder: Path, told: list[dict[str, Any]], mistaken: list[tuple[int, str, str]]) -> list[tuple[int, str, str]]:
     """How the two processes end that go on after the kill, and of which the first is killed at last."""
     return _pair("two_again", folder)
 
@@ -175,8 +185,9 @@ def test_a_signal_to_one_process_stops_both_at_the_same_step_and_they_go_on_bit_
     assert metrics(folder / "two") == metrics(folder / "stopped")
 
 
-def test_an_error_of_one_process_is_one_of_both(folder: Path, told: list[dict[str, Any]]) -> None:
-    first, second = (process["e"] for process in told)
+@pytest.mark.long
+def test_an_error_of_one_process_is_one_of_both(folder: Path, mistaken: list[tuple[int, str, str]]) -> None:
+    first, second = (process["errors"] for process in _told("two_mistaken", folder, mistaken))
     assert first[0] == second[0] == ["ConfigError", first[0][1]]
     assert "process 1 has another configuration than process 0" in first[0][1]
     assert first[1][0] == second[1][0] == "DataError"
@@ -194,10 +205,10 @@ def test_process_0_alone_prints(pair: list[tuple[int, str, str]], told: list[dic
 
 @pytest.mark.long
 def test_killing_one_of_two_processes_ends_the_other_and_the_restart_goes_on_bit_exactly(
-    folder: Path, pair: list[tuple[int, str, str]], again: list[tuple[int, str, str]]
+    folder: Path, mistaken: list[tuple[int, str, str]], again: list[tuple[int, str, str]]
 ) -> None:
-    code, _, errors = pair[0]
-    assert pair[1][0] == -signal.SIGKILL
+    code, _, errors = mistaken[0]
+    assert mistaken[1][0] == -signal.SIGKILL
     assert code == 1, errors
     assert errors.count("error: ") == 1
     assert "another process of this run ended" in errors

@@ -26,6 +26,7 @@ def test_smoothing_keeps_a_constant_and_follows_pandas() -> None:
     np.testing.assert_allclose(smooth(losses), expected)
 
 
+@pytest.mark.long
 def test_it_suggests_a_rate_that_trains_and_writes_a_picture(tmp_path: Path) -> None:
     found = find_learning_rate(SMALL_CNN, tmp_path / "test", Reporter())
     assert 1e-5 < found.suggestion < 0.3

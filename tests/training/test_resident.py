@@ -128,6 +128,7 @@ def test_a_run_is_that_of_batches_from_the_host(config: Config, tmp_path: Path, 
         assert other == pytest.approx(line, rel=1e-4)
 
 
+@pytest.mark.long
 def test_a_stopped_run_goes_on_bit_exactly(tmp_path: Path, device: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(MIXED, checkpoint=CheckpointConfig(every_steps=40))
     train(config, tmp_path / "whole")

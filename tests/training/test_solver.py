@@ -60,8 +60,9 @@ def _probabilities(found: solver.Classifier, features: np.ndarray) -> np.ndarray
     return powers / powers.sum(axis=1, keepdims=True)
 
 
+@pytest.mark.sample(2)
+@pytest.mark.parametrize("l2", [1e-2, 1.0, 1e-5])
 @pytest.mark.parametrize("weights", [None, [0.5, 1.0, 3.0]])
-@pytest.mark.parametrize("l2", [1.0, 1e-2, 1e-5])
 def test_the_optimum_is_scikit_learns(l2: float, weights: list[float] | None) -> None:
     features, labels = _made_up(3)
     expected = _scikit_learn(features, labels, l2, class_weight=None if weights is None else dict(enumerate(weights)))
@@ -192,6 +193,7 @@ def test_the_views_of_an_image_are_held_out_together(monkeypatch: pytest.MonkeyP
     assert twice.loss == pytest.approx(once.loss, rel=1e-4)
 
 
+@pytest.mark.long
 def test_few_images_take_scikit_learns_strength_and_an_interrupt_a_bound_or_bad_features_end_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -48,6 +48,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir
 
 
+@pytest.mark.long
 def test_the_last_epoch_is_kept_and_none_is_the_best(whole: Path) -> None:
     result = json.loads((whole / "result.json").read_text())
     assert (result["status"], result["epochs"]) == ("completed", 3)
@@ -96,6 +97,7 @@ def test_the_console_says_it_and_what_can_be_done_next(tmp_path: Path, capsys: p
     assert lines[-1] == f"next       python -m cnn_jax.predict PHOTOS --checkpoint={tmp_path / 'run'}"
 
 
+@pytest.mark.long
 def test_the_report_has_the_curves_of_training_and_nothing_measured(whole: Path) -> None:
     page = read_page(whole / "report.html")
     assert "no validation images: no epoch is known to be the best" in page.text
@@ -112,6 +114,7 @@ def test_the_report_has_the_curves_of_training_and_nothing_measured(whole: Path)
     assert not list(whole.glob("evaluation-*"))
 
 
+@pytest.mark.long
 def test_images_of_training_are_measured_only_by_name(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"trained on all of its images.*--data\.dataset.*--split=train"):
         evaluate.main([f"--checkpoint={whole}"])
