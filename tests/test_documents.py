@@ -23,6 +23,7 @@ from tests.conftest import write_image
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS += sorted((ROOT / "examples").rglob("*.md"))
 COMMAND = re.compile(r"^(?:\w+=\S+ )*python3? (?:-m (cnn_jax)(?:\.(\w+))?|([\w/]+\.py)|-m pytest)\b ?(.*)")
 """Environment, then a door with its flags, or a script."""
 PLACEHOLDERS = {"HOST:PORT": "localhost:7777", "LAYER": "head", "=N": "=2", "=I": "=1"}
@@ -78,6 +79,7 @@ REQUIRED = {
     "check_data": ["photos"],
     "predict": ["photos"],
     "explain": ["photos"],
+    "serve": ["runs/first"],
     "evaluate": ["--checkpoint=runs/first"],
     "export": ["--checkpoint=runs/first", "--format=keras-h5"],
 }
@@ -214,7 +216,7 @@ def test_the_commands_of_the_readme_run_in_their_order_and_do_what_it_says(
 ) -> None:
     ran = []
     for door, arguments in commands(ROOT / "README.md"):
-        if door in ("", "verify_weights"):  # the one prints; the other needs a published file (test_verify_weights.py)
+        if door in ("", "verify_weights", "serve"):  # prints; needs a published file; ends when it is told to
             continue
         argv = shrunk(door, arguments)
         code = importlib.import_module(f"cnn_jax.{door}").main(argv)
