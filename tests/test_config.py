@@ -146,6 +146,8 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     "train.focal_gamma": [-1.0, NAN, INFINITY],
     "train.class_weights": [(), (0.0, 1.0), (1.0, NAN), "even"],
     "train.ema_decay": [0.0, 1.0, NAN],
+    "train.quantize": ["int4"],
+    "train.quantize_epochs": [0, -1],
     "train.early_stopping_epochs": [0, -1],
     "checkpoint.every_epochs": [0, -1],
     "checkpoint.every_steps": [0, -1],

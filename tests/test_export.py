@@ -12,9 +12,11 @@ import keras
 import numpy as np
 import pytest
 
+import cnn_jax
 from cnn_jax import export
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError, RunError
+from cnn_jax.exporting import formats
 from cnn_jax.exporting.stablehlo import serialize
 from cnn_jax.models import mobilenet
 from cnn_jax.models.layers import Conv, Dense, GlobalAveragePool, Layer, MaxPool
@@ -212,3 +214,25 @@ def test_an_unknown_format_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> N
         export.main(["--checkpoint=run", "--format=torchscript"])
     assert ended.value.code == 2
     assert "keras-h5" in capsys.readouterr().err
+
+
+def test_a_library_that_is_missing_is_named_with_the_way_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"ai_edge_litert for litert; .*pip install 'cnn_jax\[litert,onnx\]'"):
+        export.main(["--checkpoint=gone", "--format", "litert", "onnx"])
+
+
+@pytest.mark.parametrize("flags", [["--check-images=-1"], ["--calibration-images=0"]])
+def test_impossible_numbers_are_refused(flags: list[str]) -> None:
+    with pytest.raises(ConfigError, match="is not possible"):
+        export.main(["--checkpoint=run", "--format=onnx", *flags])
+
+
+def test_labels_of_another_network_are_left_alone(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    flags = [f"--checkpoint={run}", f"--output={tmp_path}", "--format=keras-h5", "--check-images=0"]
+    assert export.main(flags) == 0
+    assert (tmp_path / "labels.txt").read_text() == "a\nb\n"
+    assert (tmp_path / "small.labels.txt").read_text().split() == list("0123456789")
+    (tmp_path / "export.json").unlink()
+    assert cnn_jax.load(tmp_path / "small.h5").classes == tuple("0123456789")

@@ -96,7 +96,7 @@ class TrainConfig:
     head_epochs: int = 0
     """The first so many epochs train the classifier alone; then the optimizer begins anew from `freeze_until`."""
     freeze_until: str = "none"
-    """Layers before this one stay as loaded: a layer's name, `head` (only the classifier trains) or `none`."""
+    """Layers before this one stay as loaded: a layer's name, `head` (only the new head trains) or `none`."""
     frozen: tuple[str, ...] = ()
     """Also frozen: regular expressions that match a whole `layer/leaf`, such as `.*_bn/.*` or `conv1/kernel`."""
     feature_cache: Literal["auto", "on", "off"] = "auto"
@@ -125,6 +125,11 @@ class TrainConfig:
     ema_decay: float | None = None
     """Share that a running mean of the parameters keeps at a step (such as 0.999); the mean is what is evaluated and
     exported. It begins lower, at (1 + steps) / (10 + steps). None: no running mean."""
+    quantize: Literal["int8"] | None = None
+    """int8: the last epoch trains with the rounding of int8, so that `export --format=litert-int8` loses less. It keeps
+    the statistics of batch norm, trains what `freeze_until` leaves, and the best epoch is among those with rounding."""
+    quantize_epochs: int = 1
+    """quantize: how many of the last epochs."""
     teacher: str | None = None
     """A run, a checkpoint or a Keras model for the same classes, from whose probabilities this network learns too
     (knowledge distillation; Hinton et al., 2015)."""
@@ -154,6 +159,14 @@ class TrainConfig:
         weights = self.class_weights
         numbers = not isinstance(weights, tuple) or (bool(weights) and all(is_finite(weight) for weight in weights))
         require(numbers, "train.class_weights", weights, "balanced, effective, or a number above 0 for each class")
+        rest = self.epochs - self.head_epochs
+        rounded = f"between 1 and {rest}, which train.epochs={self.epochs} has after train.head_epochs"
+        enough = self.quantize is None or 1 <= self.quantize_epochs <= rest
+        require(enough and self.quantize_epochs >= 1, "train.quantize_epochs", self.quantize_epochs, rounded)
+        for name in ("ema_decay", "early_stopping_epochs"):
+            value = getattr(self, name)
+            alone = "None with train.quantize, whose epochs are the last and few"
+            require(self.quantize is None or value is None, f"train.{name}", value, alone)
         views = "0 with train.teacher, which is asked of the images themselves or inside the step"
         require(self.teacher is None or not self.feature_views, "train.feature_views", self.feature_views, views)
         require(self.teacher != "", "train.teacher", self.teacher, "a run or a Keras model, or None")

@@ -18,6 +18,8 @@ from cnn_jax.evaluation.metrics import Predictions, wilson_interval
 from cnn_jax.evaluation.network import Network
 from cnn_jax.exporting import keras_files, litert, onnx, saved_model, stablehlo
 from cnn_jax.exporting.formats import FORMATS, FormatName
+from cnn_jax.models import quantization
+from cnn_jax.models.model import Model
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.run_evaluation import predict
 from cnn_jax.training.runs import TrainedRun
@@ -64,16 +66,21 @@ class Reference:
     def of(cls, run: TrainedRun, split: str, examples: Split, reporter: Reporter) -> "Reference":
         """The run's own images; what it has said of them before is not computed again."""
         assert isinstance(examples.images, ResizedImages)
-        in_float32 = replace(run, model=replace(run.model, precision="float32"))
+        in_float32 = replace(run, model=_in_float32(run))
         return cls(examples.images.pixels, predict(in_float32, examples, reporter, f"evaluate {split}"), split)
 
     @classmethod
     def made_up(cls, run: TrainedRun) -> "Reference":
         """Images without meaning: probabilities are compared, and there is no accuracy."""
         pixels = made_up_images(MADE_UP, run.model.image_size)
-        model = replace(run.model, precision="float32")
+        model = _in_float32(run)
         logits = np.asarray(model.logits(run.variables, jnp.asarray(pixels)))
         return cls(pixels, Predictions(logits, np.zeros(len(pixels), np.int32)), None)
+
+
+def _in_float32(run: TrainedRun) -> Model:
+    """The network without the rounding of int8, and in float32, as the converters have it."""
+    return replace(quantization.plain(run.model), precision="float32")
 
 
 def check(name: FormatName, path: Path, reference: Reference, done: Callable[[int], None]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ import cnn_jax
 from cnn_jax.errors import RunFailed
 from cnn_jax.exporting.description import Description
 from cnn_jax.exporting.formats import FormatName
+from cnn_jax.models import quantization
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
 
@@ -44,6 +46,8 @@ def convert(
     from cnn_jax.exporting import stablehlo
     from cnn_jax.weights import keras_model
 
+    trained, model = model, quantization.plain(model)
+
     files: dict[FormatName, Path] = {name: folder / _FILES[name] for name in names}
     keras_h5 = folder / "model.h5"
     if set(names) != {"stablehlo"}:
@@ -53,9 +57,12 @@ def convert(
         files["stablehlo"].write_bytes(stablehlo.serialize(model, variables))
     others = [name for name in names if name not in ("stablehlo", "keras-h5")]
     if others:
-        request = {"model": str(keras_h5), "files": {name: str(files[name]) for name in others}}
+        request: dict[str, Any] = {"model": str(keras_h5), "files": {name: str(files[name]) for name in others}}
         if calibration is not None:
             request["calibration"] = str(folder / "calibration.npy")
+            request["ranges"] = {
+                layer.replace("/", "_"): ends for layer, ends in quantization.learned(trained, variables).items()
+            }
             np.save(folder / "calibration.npy", calibration)
         _in_a_process(request, folder, others, say)
     for name in names:
@@ -80,8 +87,10 @@ def _in_a_process(request: dict, folder: Path, names: list[FormatName], say: Cal
     path, errors = folder / "request.json", folder / "errors.txt"
     path.write_text(json.dumps(request))
     command = [sys.executable, "-m", "cnn_jax.exporting.worker", str(path)]
-    with errors.open("wb") as stream:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True, env=_environment())
+    with (
+        errors.open("wb") as stream,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True, env=_environment()) as process,
+    ):
         try:
             assert process.stdout is not None
             left = iter(names)
@@ -93,7 +102,6 @@ def _in_a_process(request: dict, folder: Path, names: list[FormatName], say: Cal
             code = process.wait()
         finally:
             process.kill()
-            process.wait()
     if code:
         lines = errors.read_text(errors="replace").strip().splitlines()[-LAST_LINES:]
         raise RunFailed("the converter failed:\n    " + "\n    ".join(lines or [f"exit code {code}"]))

@@ -5,14 +5,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 from cnn_jax.config.data import Background
-from cnn_jax.data.preprocess import Resize
+from cnn_jax.data.preprocess import Fit, Resize
 from cnn_jax.errors import WeightsError
 from cnn_jax.files import parse_json
 
 KEY = "cnn_jax"
 """Under which formats that have a place for texts keep it."""
 MOST_CLASSES = 100_000
-FITS, INTERPOLATIONS = ("squash", "crop"), ("bilinear", "nearest", "bicubic")
+INTERPOLATIONS = ("bilinear", "nearest", "bicubic")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def read(found: Any, path: Any) -> Description:
             and all(isinstance(name, str) for name in classes)
             and type(size) is int
             and 0 < size <= 2**14
-            and resize["fit"] in FITS
+            and resize["fit"] in get_args(Fit)
             and resize["interpolation"] in INTERPOLATIONS
             and type(resize["antialias"]) is bool
             and value["background"] in get_args(Background)

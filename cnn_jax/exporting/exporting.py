@@ -4,7 +4,7 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,13 @@ import numpy as np
 from cnn_jax.cli import EXIT_FAILED
 from cnn_jax.console_text import printable
 from cnn_jax.errors import RunError, UserError
-from cnn_jax.exporting import checking, conversion, record
+from cnn_jax.exporting import checking, conversion, losses, record
 from cnn_jax.exporting.checking import Reference
 from cnn_jax.exporting.description import Description
 from cnn_jax.exporting.formats import FORMATS, FormatName
 from cnn_jax.exporting.images import RunImages
 from cnn_jax.exporting.record import Row
-from cnn_jax.exporting.table import EXPLAINED, table, verdict
+from cnn_jax.exporting.table import EXPLAINED, loses, table, verdict
 from cnn_jax.files import is_remote, write_atomically
 from cnn_jax.training.logs import Reporter
 from cnn_jax.training.runs import TrainedRun
@@ -114,7 +114,22 @@ def _check(
     with reporter.bar("check", len(files) * len(reference.pixels), "images") as bar:
         for name, path in files.items():
             found[name] = checking.check(name, path, reference, lambda count: bar.advance(count, items=count))
+    if loses(found.get("litert-int8")):
+        reporter.line("compare    the layers of litert-int8 with those in float32")
+        found["litert-int8"]["layers"] = _losses(run, files, reference.pixels)
     return found
+
+
+def _losses(run: TrainedRun, files: Targets, images: np.ndarray) -> list[Row]:
+    """The layers that lose most in int8; the file in float32 is made where it was not asked for."""
+    with tempfile.TemporaryDirectory(prefix="cnn_jax-") as folder:
+        if "litert" not in files:
+            plain = Description(run.config.name, run.classes, run.resize)
+            only: list[FormatName] = ["litert"]
+            made = conversion.convert(only, run.model, run.variables, plain, Path(folder), None, lambda name: None)
+            files = {**files, **made}
+        found = losses.by_layer(files["litert"], files["litert-int8"], images)
+    return [asdict(loss) for loss in found[: losses.SHOWN]]
 
 
 def _write_labels(path: Path, classes: tuple[str, ...]) -> None:
@@ -153,6 +168,8 @@ def _tell(run: TrainedRun, targets: Targets, rows: dict[str, Row], reporter: Rep
         return 0
     reporter.table(table(rows))
     reporter.line(EXPLAINED)
+    if next(iter(targets.values())).parent == run.directory:
+        reporter.line(f"report     python -m cnn_jax.evaluate --checkpoint={run.directory} puts this table into it")
     for file, row in checked.items():
         if said := verdict(file, row):
             reporter.line(f"{'warning' if row['fine'] else 'fault':<11}{printable(said)}")

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cnn_jax.config import ModelConfig
+from cnn_jax.models import quantization
 from cnn_jax.models.architectures import ARCHITECTURES
 from cnn_jax.models.head import HEAD
 from cnn_jax.models.model import Model
@@ -13,7 +14,7 @@ from cnn_jax.weights import keras_model
 
 def write(run: TrainedRun, path: Path) -> tuple[int, ...]:
     """Write them to `path`; returns the shape of the feature maps of one image."""
-    model = without_classifier(run.model, run.config.model)
+    model = without_classifier(quantization.plain(run.model), run.config.model)
     keras_model.write(path, model, run.variables, run.config.name, probabilities=False)
     return tuple(model.output_shapes[str(model.layers[-1].name)].shape[1:])
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from cnn_jax.errors import WeightsError
+from cnn_jax.weights.keras_library import import_keras
 
 
 class KerasNetwork:
@@ -40,13 +41,7 @@ def load(path: Path) -> Any:
     Raises:
         WeightsError: Keras is not installed, or does not load it.
     """
-    from cnn_jax.data.tensorflow import tf
-
-    tf()  # before Keras, so that it stays off accelerators
-    try:
-        import keras
-    except ImportError as error:
-        raise WeightsError(f"{path} runs in Keras, which is not installed: pip install keras") from error
+    keras = import_keras(str(path))
     try:
         return keras.models.load_model(str(path), compile=False)
     except Exception as error:  # by what does not fit, of many kinds

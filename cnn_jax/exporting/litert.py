@@ -124,7 +124,7 @@ def described(content: bytes, description: Description) -> bytes:
     model.buffers.append(text)
     model.metadata = [*(model.metadata or []), entry]
     builder = Builder(len(content))
-    builder.Finish(model.Pack(builder), b"TFL3")
+    builder.Finish(model.Pack(builder), MAGIC)
     return bytes(builder.Output()) + _archive(description.classes)
 
 
@@ -154,3 +154,10 @@ def description_in(path: Path) -> str | None:
     except Exception as error:  # the offsets of a damaged file lead anywhere within it
         raise WeightsError(f"{path}: its metadata cannot be read: {type(error).__name__}: {error}") from error
     return None
+
+
+def layer_of(tensor: str) -> str:
+    """The layer in the name that the converter gives a tensor, `network_1/conv1_relu_1/Relu6;…`."""
+    parts = tensor.partition(";")[0].split("/")
+    name = parts[1] if len(parts) > 1 else parts[0]
+    return name.removesuffix("_1")

@@ -48,7 +48,9 @@ def verdict(name: str, checked: dict[str, Any]) -> str | None:
             f"{checked['tolerance']:g}: {checked['changed']} of {checked['images']} images have another class"
         )
     if loses(checked):
-        return f"{name} loses {-100 * checked['difference']:.1f} points of accuracy"
+        layers = ", ".join(f"{layer['layer']} ({100 * layer['added']:.0f} %)" for layer in checked.get("layers", ()))
+        most = f". Most error comes in at {layers}; in % of the spread of a layer's values" if layers else ""
+        return f"{name} loses {-100 * checked['difference']:.1f} points of accuracy{most}"
     return None
 
 

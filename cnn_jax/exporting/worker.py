@@ -4,8 +4,8 @@ It is one of its own because the converters need Keras on TensorFlow, and a prog
 or PyTorch, or TensorFlow on a GPU; they also write to the terminal from C++, and a fault of theirs ends the process.
 
 The request: `model`, the .h5 file of `keras_model.write`; `files`, the path to write for each format; and, for
-litert-int8, `calibration`, an .npy of images uint8[n, s, s, 3]. Each format that is written is a line on standard
-output.
+litert-int8, `calibration`, an .npy of images uint8[n, s, s, 3], and `ranges`, those that training has found. Each
+format that is written is a line on standard output.
 """
 
 import json
@@ -58,7 +58,7 @@ def _litert_float16(model: Any, path: Path, request: dict[str, Any]) -> None:
 def _litert_int8(model: Any, path: Path, request: dict[str, Any]) -> None:
     from cnn_jax.exporting import litert_writing
 
-    litert_writing.write_int8(model, path, Path(request["calibration"]))
+    litert_writing.write_int8(model, path, Path(request["calibration"]), request["ranges"])
 
 
 _WRITERS: dict[str, Callable[[Any, Path, dict[str, Any]], None]] = {

@@ -16,6 +16,7 @@ from cnn_jax.models.convolution import conv
 from cnn_jax.models.depthwise import depthwise_conv
 from cnn_jax.models.pooling import max_pool
 from cnn_jax.models.rectifier import Rectifier
+from cnn_jax.models.rounding import fake_quantize_kernel
 from cnn_jax.models.shifts import Pads, explicit_pads
 
 SHAPE_ONLY = nn.initializers.zeros
@@ -57,6 +58,8 @@ class Conv(Layer):
     activation: ActivationKind | None = None
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+    rounds_kernel: bool = False
+    """Give the kernel the values of int8, see `quantization`."""
 
     @property
     def is_linear(self) -> bool:
@@ -71,6 +74,7 @@ class Conv(Layer):
     def __call__(self, x: jax.Array, train: bool, factor: jax.Array | None = None) -> jax.Array:
         kernel = self.param("kernel", SHAPE_ONLY, (*self.kernel_size, x.shape[-1] // self.groups, self.features))
         kernel = kernel if factor is None else kernel * factor
+        kernel = fake_quantize_kernel(kernel) if self.rounds_kernel else kernel
         y = conv(x, kernel.astype(x.dtype), self.strides, self.padding, self.dilation, self.groups)
         if self.use_bias:
             y += self.param("bias", SHAPE_ONLY, (self.features,)).astype(x.dtype)
@@ -87,6 +91,8 @@ class DepthwiseConv(Layer):
     activation: ActivationKind | None = None
     dilation: tuple[int, int] = (1, 1)
     multiplier: int = 1
+    rounds_kernel: bool = False
+    """As for `Conv`."""
 
     @property
     def is_linear(self) -> bool:
@@ -101,7 +107,8 @@ class DepthwiseConv(Layer):
     def __call__(self, x: jax.Array, train: bool, factor: jax.Array | None = None) -> jax.Array:
         channels = self.channels(x)
         kernel = self.param("kernel", SHAPE_ONLY, (*self.kernel_size, 1, channels))
-        kernel = (kernel if factor is None else kernel * factor).astype(x.dtype)
+        kernel = kernel if factor is None else kernel * factor
+        kernel = (fake_quantize_kernel(kernel) if self.rounds_kernel else kernel).astype(x.dtype)
         if self.multiplier == 1 and self.dilation == (1, 1):
             y = depthwise_conv(x, kernel, self.strides, self.padding)
         else:
@@ -245,10 +252,13 @@ class Dense(Layer):
     features: int
     activation: ActivationKind | None = None
     use_bias: bool = True
+    rounds_kernel: bool = False
+    """As for `Conv`."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        y = x @ self.param("kernel", SHAPE_ONLY, (x.shape[-1], self.features)).astype(x.dtype)
+        kernel = self.param("kernel", SHAPE_ONLY, (x.shape[-1], self.features))
+        y = x @ (fake_quantize_kernel(kernel) if self.rounds_kernel else kernel).astype(x.dtype)
         if self.use_bias:
             y += self.param("bias", SHAPE_ONLY, (self.features,)).astype(x.dtype)
         return activate(y, self.activation)

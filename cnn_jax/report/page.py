@@ -7,7 +7,7 @@ from cnn_jax import html
 from cnn_jax.data.sources import Split
 from cnn_jax.evaluation.metrics import Predictions
 from cnn_jax.files import write_atomically
-from cnn_jax.report import augmentation, calibration, cases, curves, galleries, network, record, tables
+from cnn_jax.report import augmentation, calibration, cases, curves, formats, galleries, network, record, tables
 from cnn_jax.training.runs import TrainedRun
 
 FILE = "report.html"
@@ -87,6 +87,7 @@ def _of_run(run: TrainedRun, known: record.Record, examples: Split) -> dict[str,
         "augmented": augmentation.augmentation(run, examples),
         "curves": curves.curves(known),
         "network": network.network(run, known),
+        "formats": formats.formats(known),
         "settings": tables.configuration(run.config),
         "versions": tables.versions(run),
         "timing": tables.timing(known),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn_jax.config import Config
+from cnn_jax.exporting import record as exports
 from cnn_jax.files import parse_json
 
 CONFIG, METRICS, RESULT, SPLIT = "config.json", "metrics.jsonl", "result.json", "split.json"
@@ -109,10 +110,12 @@ def read(directory: Path, config: Config, name: str = "", evaluation: dict[str, 
         name: the file of `evaluation`, if there is one.
     """
     contents, missing = json.loads(json.dumps({name: evaluation or {}, CONFIG: asdict(config)})), {}
-    for file in (METRICS, RESULT, SPLIT):
+    for file in (METRICS, RESULT, SPLIT, exports.FILE):
         try:
             contents[file] = _parse(directory / file)
         except OSError as error:
+            if file == exports.FILE and isinstance(error, FileNotFoundError):
+                continue  # the run was not exported
             missing[file] = str(error.strerror)
         except ValueError as error:
             missing[file] = str(error)

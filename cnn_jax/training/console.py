@@ -44,9 +44,14 @@ def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) ->
         reporter.line(
             "           epoch 1 solves the classifier" + (f"; not used: {', '.join(left_out)}" if left_out else "")
         )
-    elif len(job.phases) > 1:
-        reporter.line(f"           the first {config.train.head_epochs} epochs train the classifier alone")
-    if job.phases[-1].features is None:
+    elif config.train.head_epochs:
+        what = "new head" if config.model.dense else "classifier"
+        reporter.line(f"           the first {config.train.head_epochs} epochs train the {what} alone")
+    if job.phases[-1].rounded:
+        first, last = job.phases[-1].first_epoch, job.phases[-1].last_epoch
+        which = f"epoch {first}" if first == last else f"epochs {first} to {last}"
+        reporter.line(f"quantize   {which} with the rounding of int8; the best is among them")
+    elif job.phases[-1].features is None:
         reporter.line(f"features   not kept: {job.phases[-1].without_features}")
     if newest is not None:
         reporter.line(f"resume     at step {newest} of {job.steps}")

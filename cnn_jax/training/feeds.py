@@ -13,6 +13,7 @@ from cnn_jax.data.rows import evaluation_rows, training_batches, training_rows
 from cnn_jax.data.sources import ArrayImages, Split
 from cnn_jax.data.store import Rows
 from cnn_jax.data.stream import Batch, evaluation_batches, steps_per_pass
+from cnn_jax.models import quantization
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
 from cnn_jax.training.feature_cache import FeatureCache, Features, Plan
@@ -63,7 +64,7 @@ def make_feed(
     if taught is None:
         return None
     if phase.features is None:
-        return _of_images(job, augments, taught, reporter)
+        return _of_images(job, phase, augments, taught, reporter)
     kept = _features(job, phase, phase.features, state.variables, reporter, stopped)
     return None if kept is None else _of_features(job, phase, phase.features.layers, kept, taught, reporter)
 
@@ -80,7 +81,7 @@ def _taught(job: Job, reporter: Reporter, stopped: Callable[[], bool]) -> Taught
     return None if rows is None else Taught(rows)
 
 
-def _of_images(job: Job, augments: Side, taught: Taught, reporter: Reporter) -> Feed:
+def _of_images(job: Job, phase: Phase, augments: Side, taught: Taught, reporter: Reporter) -> Feed:
     data, seed, resize = job.config.data, job.config.seed, job.resize
     training, validation = _splits(job)
     place = job.mesh.process, job.mesh.processes
@@ -98,7 +99,7 @@ def _of_images(job: Job, augments: Side, taught: Taught, reporter: Reporter) -> 
     arrays = [split.images.pixels for split in (validation, training) if isinstance(split.images, ArrayImages)]
     stay = len(arrays) == 2 and not augment.changes_images
     return Feed(
-        job.model,
+        quantization.active(job.model) if phase.rounded else job.model,
         options,
         lambda first: taught.batches(training_batches(training, resize, data.batch_size, seed, augment, first, *place)),
         batches if len(validation) else None,

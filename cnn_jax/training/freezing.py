@@ -15,6 +15,7 @@ from cnn_jax.errors import ConfigError
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.layers import BatchNorm
 from cnn_jax.models.model import Model
+from cnn_jax.models.quantization import FakeQuantize
 
 Layers = dict[str, dict[str, Any]]
 """{layer: {leaf: array}}"""
@@ -75,6 +76,16 @@ class Freezing:
         """The layers that run as in inference while the others train."""
         return self.layers | self.kept_statistics
 
+    def with_rounding(self, model: Model) -> "Freezing":
+        """The same for a phase with the rounding of int8.
+
+        All batch norms run as in inference, so that they go into the kernels before them; all ranges move, those of
+        frozen layers too.
+        """
+        norms = frozenset(str(layer.name) for layer in model.layers if isinstance(layer, BatchNorm))
+        ranges = frozenset(str(layer.name) for layer in model.layers if isinstance(layer, FakeQuantize))
+        return replace(self, layers=self.layers - ranges, kept_statistics=(self.kept_statistics | norms) - ranges)
+
     def split(self, params: Mapping[str, Mapping[str, Any]]) -> tuple[Layers, Layers]:
         """The trainable and the frozen part of a tree of parameters; a layer without a leaf in a part is not in it."""
         return _divide(params, lambda layer, leaf: layer not in self.layers and f"{layer}/{leaf}" not in self.leaves)
@@ -91,7 +102,8 @@ class Freezing:
         trainable = self.split(model.shapes["params"])[0]
         for index, layer in enumerate(model.layers):
             name, moving = str(layer.name), layer.name not in self.inference_layers
-            if name in trainable or (moving and (layer.is_random or isinstance(layer, BatchNorm))):
+            moves = isinstance(layer, BatchNorm) or (isinstance(layer, FakeQuantize) and layer.active)
+            if name in trainable or (moving and (layer.is_random or moves)):
                 return model.cut_before(index)
         return len(model.layers)
 

@@ -208,7 +208,8 @@ class Run:
                 self.best = int(state.step), epochs.predictions
         ends = epoch == phase.last_epoch or self._interrupted() or is_enough(self._job.config, phase, progress, epoch)
         if ends or progress.is_best(epoch) or self._saver.due_after(epoch):
-            self._saver.save(state, phase.freezing, progress, progress.last)
+            counts = phase.rounded or self._job.config.train.quantize is None
+            self._saver.save(state, phase.freezing, progress, progress.last if counts else None)
         return state, progress
 
     def _enough_memory(self, what: str, step: memory.Bytes) -> contextlib.AbstractContextManager[None]:
@@ -233,7 +234,9 @@ def enter(job: Job, state: TrainState, progress: Progress, phase: int) -> tuple[
     with job.clock.part("hashing"):
         unchanged = progress.frozen_unchanged and _kept(job, state, progress)
         digest = chosen.freezing.digest(state.variables)
-    return state, replace(progress, phase=phase, frozen_digest=digest, frozen_unchanged=unchanged, plateau=None)
+    best = None if chosen.rounded else progress.best  # without rounding, a network is better, and not what is wanted
+    entered_progress = replace(progress, phase=phase, frozen_digest=digest, frozen_unchanged=unchanged, best=best)
+    return state, replace(entered_progress, plateau=None)
 
 
 def _kept(job: Job, state: TrainState, progress: Progress) -> bool:

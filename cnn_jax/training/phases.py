@@ -31,6 +31,8 @@ class Phase:
     """What is kept of the frozen layers' outputs."""
     without_features: str
     """Where nothing is kept, the reason."""
+    rounded: bool = False
+    """Whether it trains, and validates, with the rounding of int8 (see `cnn_jax.models.quantization`)."""
 
     @property
     def solved(self) -> bool:
@@ -48,7 +50,8 @@ def make_phases(config: Config, model: Model, images: dict[str, int], steps_per_
         ConfigError: a freeze point, pattern, feature cache or rule that this model cannot have.
     """
     main = Freezing.configured(model, config.train)
-    head_epochs, epochs, name = config.train.head_epochs, config.train.epochs, config.optimizer.name
+    rounded = 0 if config.train.quantize is None else config.train.quantize_epochs
+    head_epochs, epochs, name = config.train.head_epochs, config.train.epochs - rounded, config.optimizer.name
     head_name = name if config.optimizer.head_name == "same" else config.optimizer.head_name
     parts = [
         (1, head_epochs, Freezing.until(model, HEAD), f"optimizer.head_name={head_name}", head_name),
@@ -69,7 +72,20 @@ def make_phases(config: Config, model: Model, images: dict[str, int], steps_per_
         plan, reason = feature_cache.plan(config, model, freezing, images, steps * config.data.batch_size)
         optimizer = make_optimizer(config.optimizer, model.parameter_shapes, model.new_layers)
         phases.append(Phase(first, last, freezing, optimizer, schedule, plan, reason))
+    if rounded:
+        phases.append(_rounded(config, model, main, epochs + 1, steps_per_epoch))
     return tuple(phases)
+
+
+def _rounded(config: Config, model: Model, freezing: Freezing, first: int, steps_per_epoch: int) -> Phase:
+    """The last phase, with the rounding of int8: nothing is kept, since the frozen layers' outputs change too."""
+    if config.optimizer.name == "lbfgs":
+        raise ConfigError("train.quantize: optimizer.name=lbfgs takes no steps; give it as optimizer.head_name")
+    last = config.train.epochs
+    schedule = make_schedule(config.optimizer, (last - first + 1) * steps_per_epoch, steps_per_epoch)
+    optimizer = make_optimizer(config.optimizer, model.parameter_shapes)
+    kept, reason = freezing.with_rounding(model), "train.quantize rounds what the frozen layers give"
+    return Phase(first, last, kept, optimizer, schedule, None, reason, rounded=True)
 
 
 def _plan_to_solve(

@@ -20,6 +20,7 @@ from cnn_jax.evaluation.classifier import Classifier, Doubt
 from cnn_jax.evaluation.network import LayeredNetwork
 from cnn_jax.experiment import from_json, to_json
 from cnn_jax.files import is_leftover, is_remote, write_atomically
+from cnn_jax.models import quantization
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model, build
 from cnn_jax.training import damage, lock
@@ -242,6 +243,8 @@ def load(path: Path) -> TrainedRun:
                 f"the checkpoint {chosen} of {directory} has metadata that cannot be read: {error}"
             ) from error
         model = build(config.model, len(classes), config.train.precision, meta.get("keras_layers"))
+        if config.train.quantize is not None:
+            model = quantization.active(quantization.prepared(model))
         place: Any = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         if jax.process_count() > 1:
             place = Mesh.create().replicated

@@ -18,6 +18,7 @@ from cnn_jax.data.sources import Dataset, check_data_within_reach, open_dataset
 from cnn_jax.data.sources.dataset import TRAINED_ON, about_numbers, unmeasured
 from cnn_jax.data.stream import steps_per_pass, unreadable
 from cnn_jax.errors import ConfigError, DataError, FetchError
+from cnn_jax.models import quantization
 from cnn_jax.models.chain import Variables, depthwise_layers
 from cnn_jax.models.keras_graph import network as keras_network
 from cnn_jax.models.model import Model, build
@@ -158,6 +159,9 @@ def set_up(
         model = build(config.model, len(dataset.classes), config.train.precision, keras_layers)
         _require_size(config, model)
         variables, transferred, notes = _initial_variables(config, model, weights_file, dataset.classes, keras_layers)
+        if config.train.quantize is not None:
+            model = quantization.prepared(model)
+            variables = quantization.with_ranges(model, variables)
         sizes = {name: len(dataset.splits.get(name, ())) for name in ("train", "validation")}
         teacher = teachers.load(config, dataset.classes)
         phases = make_phases(config, model, sizes, _steps_per_epoch(config, dataset))
@@ -265,7 +269,7 @@ def _initial_variables(
     notes: tuple[str, ...] = ()
     if source.is_dir():
         run = runs.load(source)
-        loaded = jax.tree.map(np.asarray, run.variables)
+        loaded = jax.tree.map(np.asarray, quantization.without_ranges(run.variables))
         same_classes, replaced = run.classes == classes, (*replaced, *run.model.new_layers)
     elif keras_layers is not None:
         network = keras_network.read(keras_layers, config.model.image_size)

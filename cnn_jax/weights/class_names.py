@@ -15,8 +15,8 @@ MOST_BYTES = 2**22
 def find(weights: Path, count: int, given: Sequence[str] | None) -> tuple[tuple[str, ...] | None, str]:
     """The names of `count` classes, in their order, and where they are from; None where nobody says them.
 
-    Looked for are `FILE.classes.json`, as `export` writes it, and `NAME.labels.txt` and `labels.txt`, as Teachable
-    Machine does, in the folder of the file.
+    Looked for are `FILE.classes.json`, `NAME.labels.txt` and `labels.txt`, as `export` and Teachable Machine write
+    them, in the folder of the file.
 
     Raises:
         ConfigError: another number of names was given, or one twice.

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ from cnn_jax.compiling import jit
 from cnn_jax.errors import WeightsError
 from cnn_jax.models.chain import layer_names
 from cnn_jax.models.layers import Activation
+from cnn_jax.weights.keras_library import import_keras
 from cnn_jax.weights.pretrained import Pretrained
 
 KERAS_MODELS = {
@@ -143,7 +143,7 @@ class _Reference:
     """Keras' network, with the weights that Keras itself reads from the file."""
 
     def __init__(self, pretrained: Pretrained) -> None:
-        keras = _import_keras()
+        keras = import_keras("the comparison")
         config = pretrained.config
         function, module = KERAS_MODELS[config.name]
         keras.utils.clear_session()  # layers without a name of their own are not numbered on
@@ -178,7 +178,7 @@ class _WholeModel:
     """The model as Keras itself loads it from the file."""
 
     def __init__(self, pretrained: Pretrained) -> None:
-        keras = _import_keras()
+        keras = import_keras("the comparison")
         try:
             model = keras.models.load_model(str(pretrained.path), compile=False)
         except Exception as error:  # by what does not fit, of many kinds
@@ -215,17 +215,6 @@ def _as_probabilities(values: np.ndarray) -> np.ndarray:
         return values
     powers = np.exp(values - values.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
-
-
-def _import_keras() -> Any:
-    from cnn_jax.data.tensorflow import tf
-
-    tf()  # before Keras, so that it stays off accelerators
-    try:
-        import keras
-    except ImportError as error:
-        raise WeightsError("the comparison runs Keras itself, which is not installed: pip install keras") from error
-    return keras
 
 
 def _differences(
