@@ -131,7 +131,7 @@ class TrainConfig:
     quantize_epochs: int = 1
     """quantize: how many of the last epochs."""
     quantize_learning_rate_multiplier: float = 0.1
-    """quantize: their learning rate, as a multiple of `optimizer.learning_rate`; as high as before, weights run away."""
+    """quantize: their learning rate, as a multiple of `optimizer.learning_rate`; with all of it weights run away."""
     teacher: str | None = None
     """A run, a checkpoint or a Keras model for the same classes, from whose probabilities this network learns too
     (knowledge distillation; Hinton et al., 2015)."""
