@@ -83,18 +83,26 @@ def runs(pattern: str) -> list[dict[str, Any]]:
     return [row for row in found if row is not None]
 
 
-def load(run: str | os.PathLike[str]) -> "Classifier":
+def load(run: str | os.PathLike[str], *, threshold: float = 0.0, other: float | None = None) -> "Classifier":
     """The trained network of a run directory, one of its checkpoints, or an exported file, ready to classify images.
 
         classifier = cnn_jax.load("runs/mobilenet_ft")   # or "mobilenet_ft.tflite", "mobilenet_ft.onnx", …
         classifier("photo.jpg").classes                  # ("dogs",)
         classifier(images).probabilities                 # images: uint8[n, h, w, 3]; float32[n, classes]
+        cnn_jax.load(run, threshold=0.8)(images).answers # a class, or "not sure"
+
+    Args:
+        threshold: below this probability of the most probable class, the answer is "not sure".
+        other: so large a share of the validation images is taken for known, such as 0.95; what is farther from the
+            training images gets the answer "none of the classes". The run needs features.npz (`evaluate --features`).
 
     Raises:
-        cnn_jax.errors.RunError: there is no such run, it has no checkpoint yet, or the checkpoint is damaged.
+        cnn_jax.errors.RunError: there is no such run, it has no checkpoint yet, or the checkpoint or features.npz is
+            damaged or missing.
         cnn_jax.errors.WeightsError: the file cannot be run, or is no classifier of images of 0 to 255.
+        cnn_jax.errors.ConfigError: `other` for a file, which does not know its training images.
     """
     from cnn_jax import inference  # what takes long to import loads only when it is used
     from cnn_jax.files import as_path
 
-    return inference.load(as_path(run))
+    return inference.load(as_path(run), threshold=threshold, other=other)

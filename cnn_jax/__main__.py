@@ -1,7 +1,9 @@
 """List the doors and the experiments.
 
     python -m cnn_jax
-    eval "$(python -m cnn_jax --completion)"      (completion for bash)
+    eval "$(python -m cnn_jax --completion)"          (completion for bash, in its ~/.bashrc)
+    eval "$(python -m cnn_jax --completion zsh)"      (for zsh, after compinit)
+    python -m cnn_jax --completion fish | source      (for fish)
 
 Reads the first line of each docstring; imports none of them.
 """
@@ -15,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from cnn_jax import cli
+from cnn_jax.completion import SCRIPTS
 from cnn_jax.console_text import printable
 from cnn_jax.experiment import list_experiments
 
@@ -47,12 +50,8 @@ def main(argv: Sequence[str]) -> int:
             print("\n".join(overview(shutil.get_terminal_size().columns)))
         case ["--version"]:
             print(f"cnn_jax {metadata.version('cnn_jax')}")
-        case ["--doors"]:
-            print("\n".join(f"cnn_jax.{name}" for name in doors()))
-        case ["--experiments"]:
-            print("\n".join(map(printable, list_experiments())))
-        case ["--completion"]:
-            print((PACKAGE / "completion.bash").read_text(), end="")
+        case ["--completion", *shell] if "".join(shell) in ("", *SCRIPTS):
+            print((PACKAGE / SCRIPTS["".join(shell) or "bash"]).read_text(), end="")
         case [name, *_] if name in doors():
             print(f"error: say python -m cnn_jax.{name}", file=sys.stderr)
             return cli.EXIT_USAGE

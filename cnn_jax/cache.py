@@ -31,10 +31,11 @@ KINDS = {
     "flops": "the work of training every layer",
     "weights": "pretrained weights, downloaded",
     "tfds": "what is known of data sets on gs://",
+    "flags": "the flags of the doors, for completion",
 }
 """Folder of the cache, and what is in it."""
 
-Kind = Literal["compiled", "features", "images", "predictions", "hashes", "flops", "weights", "tfds", "all"]
+Kind = Literal["compiled", "features", "images", "predictions", "hashes", "flops", "weights", "tfds", "flags", "all"]
 
 
 @dataclass(frozen=True)

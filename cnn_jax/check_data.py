@@ -45,7 +45,8 @@ class Arguments:
     write_exclude: Path | None = None
     """A file for the list of images to leave out, as --data.exclude takes it."""
     preview: Path | None = None
-    """FILE.png for training images beside augmented versions of them."""
+    """FILE.png for training images beside augmented versions of them, and for some that are not square in each way that
+    --data.resize can make them so."""
     config: Annotated[Config, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(default_factory=Config)
 
     def __post_init__(self) -> None:
@@ -127,7 +128,7 @@ def write_preview(report: "Report", config: Config, path: Path, reporter: "Repor
 
     from cnn_jax.data import splits
     from cnn_jax.data.preprocess import Resize
-    from cnn_jax.data.preview import preview
+    from cnn_jax.data.preview import below, preview, resize_modes
     from cnn_jax.data.sources import open_dataset
 
     damaged = report.unreadable_ids()
@@ -137,12 +138,15 @@ def write_preview(report: "Report", config: Config, path: Path, reporter: "Repor
         reporter.line(f"no preview: {error}")
         return
     readable = train.take([i for i, id_ in enumerate(train.ids) if id_ not in damaged])
-    picture = preview(readable, Resize.of(config.data, config.model.image_size), config.data.augment, config.seed)
+    resize = Resize.of(config.data, config.model.image_size)
+    picture, modes = preview(readable, resize, config.data.augment, config.seed), resize_modes(readable, resize)
     with writing(f"--preview={path}"), replacing(path) as temporary:
-        Image.fromarray(picture).save(temporary, "png")
+        Image.fromarray(picture if modes is None else below(picture, modes)).save(temporary, "png")
     augment = config.data.augment
     changes = augment.changes_images or augment.mixes
     reporter.line(f"written    {path}" + ("" if changes else ": nothing is augmented; say --exp or --data.augment.…"))
+    if modes is not None:
+        reporter.line(f"           below: images that are not square, by each --data.resize (now: {resize.fit})")
 
 
 if __name__ == "__main__":

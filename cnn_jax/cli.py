@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from cnn_jax import distributed
+from cnn_jax import distributed, flag_list
 from cnn_jax.console_text import as_it_is, escape_standard_streams
 from cnn_jax.errors import RunFailed, UserError
 from cnn_jax.experiment import augmented, load_experiment
@@ -27,6 +27,13 @@ EXIT_SIGTERM = 143
 
 AUGMENT = "--augment"
 """Flag of the doors that feed training images."""
+
+USUAL = (
+    *("--data.dataset", "--data.batch-size", "--data.split", "--data.classes", "--model.name", "--model.weights"),
+    *("--model.image-size", "--model.dense", "--model.dropout", "--train.epochs", "--train.freeze-until"),
+    "--optimizer.learning-rate",
+)
+"""Of the configuration, those flags that people use first."""
 
 Arguments = TypeVar("Arguments")
 
@@ -54,18 +61,32 @@ def parse(
     door: str,
     description: str | None,
     default: Arguments | None = None,
+    usual: Sequence[str] = (),
 ) -> Arguments:
     """Parse `argv` into the dataclass `arguments`; its fields and their docstrings are the flags and their help.
 
     `description` is the docstring of the door, which `--help` begins with. `default` gives other values than the
     fields' own. A flag that is unknown or has a wrong type ends the process with one message and exit code 2.
+
+    Of a door with `usual` flags, `--help` shows those and the door's own, `--help GROUP` those of a group.
     """
     prog = f"python -m cnn_jax.{door}"
     given: dict[str, Any] = {} if default is None else {"default": default}
-    if {"-h", "--help"} & set(argv):
-        print(_fitted(description or ""), end="\n\n")  # tyro itself would put each paragraph on one line
-    with PATHS, as_it_is("".join(argv).isprintable()):  # its colours, but for names that are no plain text
-        return tyro.cli(arguments, args=list(argv), prog=prog, description="", **given)
+
+    def parsed(words: Sequence[str]) -> Arguments:
+        with PATHS, as_it_is("".join(words).isprintable()):  # its colours, but for names that are no plain text
+            return tyro.cli(arguments, args=list(words), prog=prog, description="", **given)
+
+    every, group = flag_list.ALL in argv, flag_list.group_asked_for(argv)
+    if not ({"-h", "--help"} & set(argv) or group or every):
+        return parsed(argv)
+    flags = flag_list.read(parsed) if usual and not every else []
+    lines = list(flag_list.help_lines(prog, flags, usual, group, shutil.get_terminal_size().columns)) if flags else []
+    print(_fitted(description or ""), end="\n\n")  # tyro itself would put each paragraph on one line
+    if not lines:
+        return parsed(["--help"])
+    print("\n".join(lines))
+    sys.exit(0)
 
 
 def _fitted(docstring: str) -> str:
@@ -76,7 +97,12 @@ def _fitted(docstring: str) -> str:
 
 
 def parse_with_experiment(
-    arguments: Callable[..., Arguments], argv: Sequence[str], *, door: str, description: str | None
+    arguments: Callable[..., Arguments],
+    argv: Sequence[str],
+    *,
+    door: str,
+    description: str | None,
+    usual: Sequence[str] = (),
 ) -> Arguments:
     """`parse`, with the fields of `arguments.config` as the experiment that `--exp` names sets them.
 
@@ -84,12 +110,12 @@ def parse_with_experiment(
     """
     experiment = flag(argv, "exp")
     if experiment is None:
-        return parse(arguments, argv, door=door, description=description)
+        return parse(arguments, argv, door=door, description=description, usual=usual)
     config = load_experiment(experiment)
     if AUGMENT in argv:
         config = augmented(config)
     default = arguments(exp=experiment, config=config)
-    return parse(arguments, argv, door=door, description=description, default=default)
+    return parse(arguments, argv, door=door, description=description, default=default, usual=usual)
 
 
 def flag(argv: Sequence[str], name: str) -> str | None:

@@ -19,7 +19,7 @@ from cnn_jax.config import DataConfig
 from cnn_jax.distributed import DistributedArguments
 from cnn_jax.errors import ConfigError
 from cnn_jax.evaluation.options import DataOptions
-from cnn_jax.files import can_hold
+from cnn_jax.files import can_hold, writing
 from cnn_jax.weights.options import PretrainedConfig
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ class Arguments:
     run directory (without a run, here), with predictions-<split>.npz and report.html."""
     recompute: bool = False
     """Run the network also on images of which it is kept what this checkpoint said, in training or an evaluation."""
+    features: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Also write features.npz into the run directory, by which `predict --other` tells images of none of the
+    classes."""
     report: Annotated[bool, tyro.conf.FlagConversionOff] = True
     """Write the report: one page with everything that is known of the run."""
     data: DataOptions = field(default_factory=DataOptions)
@@ -59,6 +62,8 @@ class Arguments:
             )
         if self.checkpoint is None and self.data.dataset is None:
             raise ConfigError("a file does not say on which images: give --data.dataset=folder:DIR")
+        if self.checkpoint is None and self.features:
+            raise ConfigError("--features is for a run, whose training images it knows: give one as --checkpoint")
         if self.output is not None and self.output.suffix != ".json":
             raise ConfigError(f"--output={self.output}: the name must end with .json")
         if self.output is not None and not can_hold(self.output):
@@ -86,11 +91,23 @@ def main(argv: Sequence[str]) -> int:
     beside = f"predictions-{evaluation.split}" if arguments.output is None else output.stem
     if is_main():
         write(evaluation, output, output.with_name(f"{beside}.npz"), reporter)
+    if arguments.features:
+        _write_features(run, reporter)
     if arguments.report and is_main() and arguments.checkpoint is not None:  # a file has no run to report on
         from cnn_jax import report
 
         report.attempt(run, evaluation, reporter.line, arguments.output)
     return 0
+
+
+def _write_features(run: "TrainedRun", reporter: "Reporter") -> None:
+    from cnn_jax.training import known_features
+    from cnn_jax.training.processes import is_main
+
+    found = known_features.compute(run, reporter)
+    if is_main():
+        with writing(f"{run.directory}"):
+            reporter.line(f"features   {found.write(run.directory)}: of {len(found.features):,} training images")
 
 
 def _of_file(arguments: Arguments, reporter: "Reporter") -> "TrainedRun":

@@ -21,34 +21,59 @@ def check_one(checkpoint: Path | None, model: PretrainedConfig) -> None:
         )
 
 
-def open_classifier(checkpoint: Path | None, model: PretrainedConfig, say: Callable[[str], None]) -> "Classifier":
+def open_classifier(
+    checkpoint: Path | None,
+    model: PretrainedConfig,
+    say: Callable[[str], None],
+    threshold: float = 0.0,
+    other: float | None = None,
+) -> "Classifier":
     """The run, or the pretrained network, that the flags name; what it is goes to `say`.
+
+    Args:
+        threshold: see `cnn_jax.load`.
+        other: the same, of a run alone.
 
     Raises:
         UserError: a run, checkpoint or weights file that cannot be used.
     """
-    return open_file(model, say)[1] if checkpoint is None else load(checkpoint, say)
+    if checkpoint is not None:
+        return load(checkpoint, say, threshold, other)
+    return open_file(model, say)[1].doubting(threshold)
 
 
-def load(path: Path, say: Callable[[str], None] = lambda line: None) -> "Classifier":
+def load(
+    path: Path,
+    say: Callable[[str], None] = lambda line: None,
+    threshold: float = 0.0,
+    other: float | None = None,
+) -> "Classifier":
     """A run, one of its checkpoints, or an exported file as a classifier; what it is goes to `say`.
+
+    Args:
+        threshold: see `cnn_jax.load`.
+        other: the same, of a run alone.
 
     Raises:
         UserError: it is none of them, or cannot be used.
     """
     from cnn_jax.exporting import formats, opening
 
+    is_keras = path.suffix in formats.KERAS_SUFFIXES and not path.is_dir()
+    if other is not None and (is_keras or formats.is_exported(path)):
+        raise ConfigError(f"--other: {path} does not know its training images: give the run")
     if formats.is_exported(path):
         classifier = opening.open_classifier(path)
         say(f"model      {path}, {classifier.resize.size} pixels; {len(classifier.classes)} classes")
-        return classifier
-    if path.suffix in formats.KERAS_SUFFIXES and not path.is_dir():
-        return opening.as_described(path, open_file(PretrainedConfig(name="keras", weights=str(path)), say)[1])
+        return classifier.doubting(threshold)
+    if is_keras:
+        keras = open_file(PretrainedConfig(name="keras", weights=str(path)), say)[1]
+        return opening.as_described(path, keras).doubting(threshold)
     from cnn_jax.training import runs
 
     run = runs.load(path)
     say(f"model      {run.config.model.name} of {run.directory}, step {run.step}; {len(run.classes)} classes")
-    return run.classifier()
+    return run.classifier(threshold, other)
 
 
 def open_file(model: PretrainedConfig, say: Callable[[str], None]) -> "tuple[Pretrained, Classifier]":

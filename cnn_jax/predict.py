@@ -45,6 +45,11 @@ class Arguments:
     """A run directory (its best checkpoint is used), one of the folders in its `checkpoints`, or an exported file."""
     top: int = 5
     """Classes an image, the most probable first."""
+    threshold: float = 0.0
+    """Below this probability of the most probable class, the answer is `not sure`."""
+    other: float | None = None
+    """Take so large a share of the validation images for known, such as 0.95: what is farther from the training images
+    is none of the classes. For a run that `evaluate --features` has been told of."""
     output: Path | None = None
     """FILE.csv or FILE.jsonl to write; None prints."""
     model: PretrainedConfig = field(default_factory=PretrainedConfig)
@@ -52,6 +57,12 @@ class Arguments:
     def __post_init__(self) -> None:
         if self.top < 1:
             raise ConfigError(f"--top={self.top} is not possible: it must be at least 1")
+        if not 0 <= self.threshold <= 1:
+            raise ConfigError(f"--threshold={self.threshold} is not possible: it must be between 0 and 1")
+        if self.other is not None and not 0 < self.other < 1:
+            raise ConfigError(f"--other={self.other} is not possible: it must be above 0 and below 1, such as 0.95")
+        if self.other is not None and self.checkpoint is None:
+            raise ConfigError("--other is for a run, which knows its training images: give one as --checkpoint")
         if self.output is not None and self.output.suffix not in SUFFIXES:
             raise ConfigError(f"--output={self.output}: the name must end with {' or '.join(SUFFIXES)}")
         if not self.paths:
@@ -66,10 +77,11 @@ def main(argv: Sequence[str]) -> int:
     from cnn_jax.training.logs import Reporter
 
     found, reporter = everything(arguments.paths), Reporter()
-    classifier = inference.open_classifier(arguments.checkpoint, arguments.model, reporter.line)
+    doubt = arguments.threshold, arguments.other
+    classifier = inference.open_classifier(arguments.checkpoint, arguments.model, reporter.line, *doubt)
     refused = _refused(found, reporter)
     unreadable = 0
-    with _writer(arguments, classifier.classes) as write, reporter.bar("predict", len(found), "images") as bar:
+    with _writer(arguments, classifier) as write, reporter.bar("predict", len(found), "images") as bar:
         for result in _results(classifier, [path for path, _ in found], refused):
             unreadable += result.error is not None
             write(result)
@@ -104,42 +116,51 @@ def _results(classifier: "Classifier", paths: Sequence[str], refused: dict[str, 
         yield FileResult(path, None, refused[path]) if path in refused else next(results)
 
 
-def rows(result: "FileResult", classes: Sequence[str], count: int) -> list[dict[str, Any]]:
-    """The `count` most probable classes as rows with the fields of `HEADER`, or one row with the path and the error."""
+def rows(result: "FileResult", classifier: "Classifier", count: int) -> list[dict[str, Any]]:
+    """The `count` most probable classes as rows with the fields of `header`, or one row with the path and the error."""
     from cnn_jax.evaluation.classifier import top
 
     if result.probabilities is None:
         return [{"path": result.path, "error": result.error}]
-    best = top(result.probabilities, count)
+    best, doubt = top(result.probabilities, count), classifier.doubt
+    more: dict[str, Any] = {"answer": doubt.answer(result, classifier.classes)} if doubt.doubts else {}
+    if result.distance is not None:
+        more["distance"] = result.distance
     return [
-        dict(zip(HEADER, (result.path, rank, index, classes[index], probability), strict=True))
+        dict(zip(HEADER, (result.path, rank, index, classifier.classes[index], probability), strict=True)) | more
         for rank, (index, probability) in enumerate(best, start=1)
     ]
 
 
 @contextmanager
-def _writer(arguments: Arguments, classes: Sequence[str]) -> Iterator[Callable[["FileResult"], None]]:
+def _writer(arguments: Arguments, classifier: "Classifier") -> Iterator[Callable[["FileResult"], None]]:
     """A function that prints a result, or writes it to the file, which appears when all is written."""
     if arguments.output is None:
-        yield lambda result: _print(rows(result, classes, arguments.top))
+        yield lambda result: _print(rows(result, classifier, arguments.top))
         return
     with (
         writing(f"--output={arguments.output}"),
         replacing(arguments.output) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        write = _csv_writer(file) if arguments.output.suffix == ".csv" else _json_writer(file)
-        yield lambda result: write(rows(result, classes, arguments.top))
+        write = _csv_writer(file, _header(arguments)) if arguments.output.suffix == ".csv" else _json_writer(file)
+        yield lambda result: write(rows(result, classifier, arguments.top))
 
 
-def _csv_writer(file: IO[str]) -> Callable[[list[dict[str, Any]]], None]:
+def _header(arguments: Arguments) -> tuple[str, ...]:
+    """The names of the columns."""
+    answer = ("answer",) if arguments.threshold or arguments.other is not None else ()
+    return (*HEADER, *answer, *(("distance",) if arguments.other is not None else ()))
+
+
+def _csv_writer(file: IO[str], header: Sequence[str]) -> Callable[[list[dict[str, Any]]], None]:
     writer = csv.writer(file)  # lines end with \r\n, since a name's \r is quoted only where it is part of that
-    writer.writerow(HEADER)
+    writer.writerow(header)
 
     def write(rows: list[dict[str, Any]]) -> None:
         for row in rows:
             cells = {**row, "class_name": f"error: {row['error']}"} if "error" in row else row
-            writer.writerow([cells.get(name, "") for name in HEADER])
+            writer.writerow([cells.get(name, "") for name in header])
 
     return write
 
@@ -152,7 +173,9 @@ def _json_writer(file: IO[str]) -> Callable[[list[dict[str, Any]]], None]:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    print(printable(rows[0]["path"]))
+    answer = rows[0].get("answer")
+    far = f" (distance {rows[0]['distance']:.3f})" if "distance" in rows[0] else ""
+    print(printable(rows[0]["path"]) + (f": {printable(answer)}{far}" if answer is not None else ""))
     for row in rows:
         if "error" in row:
             print(f"  cannot be read: {printable(row['error'])}")

@@ -23,9 +23,8 @@ import tyro
 
 from cnn_jax import cli, inference
 from cnn_jax.console_text import printable
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.validation import require
-from cnn_jax.weights.options import PretrainedConfig
 
 if TYPE_CHECKING:
     from cnn_jax.serving.limits import Limits
@@ -42,7 +41,7 @@ class Arguments:
     """What to serve, and where."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Run directories (the best checkpoint of each is used), or folders in their `checkpoints`."""
+    """Run directories (the best checkpoint of each is used), folders in their `checkpoints`, or exported files."""
     host: str = "127.0.0.1"
     """The address to listen at; 0.0.0.0 is all of this machine's. Any but this machine's own needs a token."""
     port: int = 8000
@@ -56,7 +55,7 @@ class Arguments:
 
     def __post_init__(self) -> None:
         if not self.runs:
-            raise ConfigError("what is to be served? Give run directories")
+            raise ConfigError("what is to be served? Give run directories or exported files")
         require(0 <= self.port < 2**16, "--port", self.port, "from 0 to 65535")
         require(1 <= self.megabytes <= 1000, "--megabytes", self.megabytes, "from 1 to 1000")
         require(1 <= self.megapixels <= 178, "--megapixels", self.megapixels, "from 1 to 178")
@@ -127,7 +126,10 @@ def _load(paths: Sequence[Path], reporter: "Reporter") -> "list[Network]":
     names = [name if short.count(name) == 1 else str(path) for name, path in zip(short, paths, strict=True)]
     if len(set(names)) < len(names):
         raise ConfigError(f"{printable(max(names, key=names.count))} is named twice")
-    classifiers = [inference.open_classifier(path, PretrainedConfig(), reporter.line) for path in paths]
+    try:
+        classifiers = [inference.load(path, reporter.line) for path in paths]
+    except RunError as error:  # there it is a flag
+        raise RunError(str(error).removeprefix("--checkpoint=")) from error
     return [Network(printable(name), found) for name, found in zip(names, classifiers, strict=True)]
 
 

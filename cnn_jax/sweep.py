@@ -65,7 +65,7 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, run what is not complete, print the table and write the page; returns the exit code."""
-    arguments = cli.parse_with_experiment(Arguments, argv, door="sweep", description=__doc__)
+    arguments = cli.parse_with_experiment(Arguments, argv, door="sweep", description=__doc__, usual=cli.USUAL)
     _check_flags(arguments, argv)
     config = resolve_paths(arguments.config)
     distributed.join(arguments.distributed)

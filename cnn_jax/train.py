@@ -48,7 +48,7 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, train, print where the results are; returns the exit code."""
-    arguments = cli.parse_with_experiment(Arguments, argv, door="train", description=__doc__)
+    arguments = cli.parse_with_experiment(Arguments, argv, door="train", description=__doc__, usual=cli.USUAL)
     config = resolve_paths(arguments.config)
     if arguments.print_config:
         print(to_json(config))

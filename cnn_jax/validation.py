@@ -54,7 +54,8 @@ def _describe_type(kind: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}"
     if origin is tuple:
-        return f"a list of {arguments[0].__name__}"
+        of = arguments[0]
+        return f"a list of {_describe_type(of) if typing.get_origin(of) is Literal else of.__name__}"
     return "None" if kind is type(None) else f"{kind.__name__}"
 
 

@@ -287,10 +287,29 @@ def test_printing_the_configuration_writes_no_file(door: Door, tmp_path: Path) -
 
 @pytest.mark.parametrize("arguments", [[], ["--exp=quickstart"]], ids=["alone", "with an experiment"])
 def test_help_ends_with_code_0_and_names_every_field(door: Door, arguments: list[str]) -> None:
-    finished = door(*arguments, "--help")
+    finished = door(*arguments, "--help-all")
     assert (finished.code, finished.err) == (0, "")
     for name in ["exp", "workdir", "print_config", *field_names(Config())]:
         assert f"--{name.replace('_', '-')} " in finished.out.replace("\n", " ")
+
+
+def test_help_shows_the_usual_flags_and_those_of_a_group(door: Door) -> None:
+    names = [f"--{name.replace('_', '-')}" for name in field_names(Config())]
+
+    def shown(*arguments: str) -> list[str]:
+        finished = door(*arguments)
+        assert (finished.code, finished.err) == (0, "")
+        return re.findall(r"^(--[\w.-]+)", finished.out, re.MULTILINE)
+
+    usual = shown("--help")
+    assert len(usual) == 20
+    assert {"--exp", "--workdir", "--seed", *cli.USUAL} < set(usual)
+    in_group = [name for name in names if name.startswith("--data.csv.")]
+    assert shown("--help", "data.csv") == shown("--exp=quickstart", "--help=data.csv") == in_group
+    assert "--data.augment.rand-augment.magnitude" in shown("--help", "data.augment.rand_augment")
+    wrong = door("--help", "dates")
+    assert wrong.code == 2
+    assert "--help dates: there is no such group of flags; there are: distributed, model, data, data.csv" in wrong.err
 
 
 def test_help_shows_the_values_of_the_experiment(door: Door) -> None:

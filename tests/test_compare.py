@@ -152,7 +152,7 @@ def test_what_cannot_be_compared_is_said_with_the_reason(tmp_path: Path, capsys:
     made(tmp_path / "1", predictions)
     made(tmp_path / "2", predictions, dataset="folder:/others")
     made(tmp_path / "3", predictions, classes=("cats", "dogs", "fish"))
-    made(tmp_path / "4", None)
+    made(tmp_path / "4", None)  # its accuracy is that of the best epoch
     damaged = made(tmp_path / "5", predictions)
     (damaged / "predictions-validation.npz").write_bytes(b"PK\x03\x04")
     made(tmp_path / "6", predictions, ids=[f"{i}.png" for i in range(30)])
@@ -175,6 +175,8 @@ def test_what_cannot_be_compared_is_said_with_the_reason(tmp_path: Path, capsys:
     ):
         assert line in text, line
     assert "4 - " not in text
+    cells = next(line for line in text.splitlines() if line.startswith("4 ") and "0." in line).split()
+    assert cells[1:5] == ["0.5000", "-", "0.9000", "-"]
     assert "Holm" not in text  # no pair is left
 
 

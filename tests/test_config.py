@@ -140,6 +140,7 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     "train.label_smoothing": [-0.1, 1.0, NAN],
     "train.loss": ["hinge"],
     "train.teacher": ["", 3],
+    "train.trackers": [("comet",), "mlflow"],
     "train.distillation_temperature": [0.0, -1.0, NAN, INFINITY],
     "train.distillation_weight": [-0.1, 1.1, NAN],
     "train.focal_gamma": [-1.0, NAN, INFINITY],

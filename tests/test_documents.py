@@ -23,6 +23,7 @@ from tests.conftest import write_image
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS += sorted((ROOT / "examples").rglob("*.md"))
 COMMAND = re.compile(r"^(?:\w+=\S+ )*python3? (?:-m (cnn_jax)(?:\.(\w+))?|([\w/]+\.py)|-m pytest)\b ?(.*)")
 """Environment, then a door with its flags, or a script."""
 PLACEHOLDERS = {"HOST:PORT": "localhost:7777", "LAYER": "head", "=N": "=2", "=I": "=1"}
@@ -78,6 +79,7 @@ REQUIRED = {
     "check_data": ["photos"],
     "predict": ["photos"],
     "explain": ["photos"],
+    "serve": ["runs/first"],
     "evaluate": ["--checkpoint=runs/first"],
     "export": ["--checkpoint=runs/first", "--format=keras-h5"],
 }
@@ -105,7 +107,7 @@ def parses(door: str, argv: list[str]) -> bool:
 def flags_of(door: str) -> frozenset[str]:
     """All flags that the help of a door names, with dashes."""
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
-        parse(door, ["--help"])
+        parse(door, ["--help-all"])
     return frozenset(re.findall(r"--[a-z][\w.-]*", out.getvalue()))
 
 
@@ -118,7 +120,7 @@ def test_every_command_of_the_documents_is_understood(
         assert importlib.import_module("cnn_jax.__main__").main(arguments) == 0
         return
     assert door in doors()
-    if arguments == ["--help"]:
+    if arguments[:1] in (["--help"], ["--help-all"]):
         with pytest.raises(SystemExit) as ended:
             parse(door, arguments)
         assert ended.value.code == 0
@@ -135,7 +137,7 @@ def test_every_flag_of_the_documents_belongs_to_a_door(
         span = span.replace(placeholder, value)
     argv = shlex.split(span)
     names = {argument.partition("=")[0].replace("_", "-") for argument in argv if argument.startswith("--")} - {"--"}
-    having = [door for door in doors() if names <= flags_of(door) | {"--help"}]
+    having = [door for door in doors() if names <= flags_of(door) | {"--help", "--help-all"}]
     elsewhere = names <= other_flags()
     assert having or elsewhere, f"{span}: no door has it"
     if "=" in span.rstrip("=") or " " in span:  # more than the name of a flag
@@ -214,7 +216,7 @@ def test_the_commands_of_the_readme_run_in_their_order_and_do_what_it_says(
 ) -> None:
     ran = []
     for door, arguments in commands(ROOT / "README.md"):
-        if door in ("", "verify_weights"):  # the one prints; the other needs a published file (test_verify_weights.py)
+        if door in ("", "verify_weights", "serve"):  # prints; needs a published file; ends when it is told to
             continue
         argv = shrunk(door, arguments)
         code = importlib.import_module(f"cnn_jax.{door}").main(argv)

@@ -1,4 +1,4 @@
-"""`python -m cnn_jax`: the doors and experiments on 80 columns, and the completion of their flags in bash."""
+"""`python -m cnn_jax`: the doors and experiments on 80 columns, and the completion of their flags in three shells."""
 
 import re
 import shutil
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cnn_jax import completion, flag_list
 from cnn_jax.__main__ import PACKAGE, doors, main, overview
 from cnn_jax.experiment import list_experiments
 from cnn_jax.training.logs import Reporter
@@ -80,43 +81,102 @@ def test_help_fits_80_columns_without_colour_and_says_what_the_door_is_for(door:
     assert max(map(len, flags.splitlines()[1:])) <= 80
 
 
-ASK = """
-eval "$("$1" -m cnn_jax --completion)"
-ask() {
-    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
-    _cnn_jax
-    echo "${COMPREPLY[*]}"
+ASKED = {
+    "-m cnn_jax.e": None,
+    "-m cnn_jax.train --model.nam": ["--model.name"],
+    "-m cnn_jax.train --model.name vgg": ["vgg16", "vgg19"],
+    "-m cnn_jax.train --model.name=vgg": ["--model.name=vgg16", "--model.name=vgg19"],
+    "-m cnn_jax.train --exp=mobilenet_si": ["--exp=mobilenet_sign_digits"],
+    "-m cnn_jax.train --train.feature-c": ["--train.feature-cache"],
+    "-m cnn_jax.train --model.image_s": ["--model.image_size"],
+    "-m cnn_jax.train --epochs=3 --data.csv.p": ["--data.csv.path"],
+    "other.py --mod": [],
+    "-m other.train --mod": [],
+    "-m cnn_jax.no_such_door --mod": [],
 }
-ask "$1" -m cnn_jax.e
-ask "$1" -m cnn_jax.train --model.nam
-ask "$1" -m cnn_jax.train --model.name = vgg
-ask "$1" -m cnn_jax.train --model.name =
-ask "$1" -m cnn_jax.train --exp = mobilenet_si
-ask "$1" -m cnn_jax.train --train.feature-c
-ask "$1" other.py --mod
-ask "$1" -m cnn_jax.no_such_door --mod
-complete -p python python3
-"""
+"""What is typed behind Python's name, and what Tab may make of its last word; None: the doors that begin so."""
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_tab_completes_doors_flags_and_choices_in_bash_and_leaves_other_programs_alone(tmp_path: Path) -> None:
-    script = tmp_path / "ask.sh"
-    script.write_text(ASK)
-    environment = {"PYTHONPATH": PACKAGE_PARENT, "CNN_JAX_NO_TUNING": "1", "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(
-        ["bash", str(script), sys.executable], capture_output=True, text=True, env=environment, cwd=tmp_path
-    )
+def completed(asked: str) -> list[str]:
+    found = ASKED[asked]
+    return [f"cnn_jax.{name}" for name in doors() if name.startswith("e")] if found is None else found
+
+
+def ask(shell: str, script: str, folder: Path) -> list[list[str]]:
+    """What the shell prints, a list of lines for each `--` that it prints behind them."""
+    (folder / "ask").write_text(script)
+    environment = {"PYTHONPATH": PACKAGE_PARENT, "PATH": "/usr/bin:/bin", "HOME": str(folder), "TERM": "dumb"}
+    environment |= {"CNN_JAX_CACHE": str(folder / "cache"), "PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
+    command = [shell, *(["-f"] if shell == "zsh" else []), str(folder / "ask"), sys.executable]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
-    doors_with_e, flag, some, all_of_them, experiment, cache, other, unknown, *registered = done.stdout.splitlines()
-    assert set(doors_with_e.split()) == {f"cnn_jax.{name}" for name in doors() if name.startswith("e")}
-    assert flag == "--model.name"
-    assert some == "vgg16 vgg19"
-    assert {"simple_cnn", "mobilenet", "vgg16"} <= set(all_of_them.split())
-    assert experiment == "mobilenet_sign_digits"
-    assert cache == "--train.feature-cache"  # and not the other lines of its description
-    assert (other, unknown) == ("", "")
+    blocks: list[list[str]] = [[]]
+    for line in done.stdout.splitlines():
+        if line == "--":
+            blocks.append([])
+        elif line:
+            blocks[-1].append(line)
+    return blocks[:-1]
+
+
+def needs(shell: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(shell) is None, reason=f"needs {shell}")
+
+
+@needs("bash")
+def test_tab_completes_doors_flags_and_values_in_bash_and_leaves_other_programs_alone(tmp_path: Path) -> None:
+    lines = [line.replace("=", " = ") for line in ASKED]  # as bash divides them
+    script = """
+eval "$("$1" -m cnn_jax --completion)"
+ask() { COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _cnn_jax; printf '%s\n' "${COMPREPLY[@]}" --; }
+complete -p python python3; echo --
+"""
+    registered, *answers = ask("bash", script + "\n".join(f'ask "$1" {line}' for line in lines), tmp_path)
+    for asked, answer in zip(ASKED, answers, strict=True):
+        expected = [word.rpartition("=")[2] for word in completed(asked)]
+        assert answer == expected, asked
     assert all("-o default" in line for line in registered)  # files, as without it
+
+
+@needs("zsh")
+def test_tab_completes_the_same_in_zsh(tmp_path: Path) -> None:
+    script = """
+compdef() { }
+compadd() { while [[ $1 != -- ]]; do shift; done; shift; print -rl -- "$@"; }
+_python() { }
+eval "$("$1" -m cnn_jax --completion zsh)"
+ask() { local -a words=("$@"); local CURRENT=$#; _cnn_jax; print -r -- --; }
+"""
+    answers = ask("zsh", script + "\n".join(f'ask "$1" {line}' for line in ASKED), tmp_path)
+    assert dict(zip(ASKED, answers, strict=True)) == {asked: completed(asked) for asked in ASKED}
+
+
+@needs("fish")
+def test_tab_completes_the_same_in_fish_with_descriptions(tmp_path: Path) -> None:
+    script = """
+set -p PATH (dirname $argv[1])
+python -m cnn_jax --completion fish | source
+"""
+    lines = [f'complete -C "python {line}"; printf "%s\\n" --' for line in ASKED]
+    answers = ask("fish", script + "\n".join(lines), tmp_path)
+    for asked, answer in zip(ASKED, answers, strict=True):
+        words = [line.split("\t")[0] for line in answer]
+        if completed(asked):
+            assert words == completed(asked), asked
+    assert answers[1][0].startswith("--model.name\tThe architecture; `keras` is the one that")
+
+
+def test_the_flags_are_asked_of_a_door_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CNN_JAX_CACHE", str(tmp_path))
+    flags = completion.flags_of("evaluate")
+    assert [flag.name for flag in flags[:3]] == ["--checkpoint", "--split", "--compare"]
+    assert {flag.name: flag.choices for flag in flags}["--model.resize"] == ("squash", "crop", "pad")
+    monkeypatch.setattr(flag_list, "read", lambda parse: pytest.fail("asked again"))
+    assert completion.flags_of("evaluate") == flags
+    (kept,) = (tmp_path / "flags").iterdir()
+    kept.write_text("[1")
+    monkeypatch.setattr(flag_list, "read", lambda parse: [])
+    assert completion.flags_of("evaluate") == []
 
 
 def test_the_table_of_epochs_fits_80_columns_and_its_heads_stand_over_their_numbers(

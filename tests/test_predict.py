@@ -2,14 +2,21 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize
 
 import cnn_jax
-from cnn_jax import inference, predict
+from cnn_jax import evaluate, inference, predict
+from cnn_jax.data import splits
+from cnn_jax.data.sources import open_dataset
 from cnn_jax.errors import ConfigError, DataError, RunError, WeightsError
+from cnn_jax.evaluation import known
+from cnn_jax.training import runs
 from cnn_jax.weights import imagenet_classes
 from tests.conftest import write_image
 from tests.training.helpers import SMALL_CNN, train, with_
@@ -169,3 +176,78 @@ def test_wrong_use_is_one_message(flags: list[str], kind: type[Exception], messa
 def test_an_output_that_cannot_be_written_is_named(run: Path, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--output=.*gone.*cannot be written"):
         predict.main([f"--checkpoint={run}", str(photos), f"--output={tmp_path / 'gone' / 'out.csv'}"])
+
+
+def test_below_the_threshold_the_answer_is_not_sure_and_the_table_says_so(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [str(photos / f"{i}, ü.png") for i in (0, 1, 3)]
+    plain = cnn_jax.load(run)(names)
+    best = plain.probabilities.max(-1)
+    threshold = float(np.sort(best)[1])  # one image is below
+    expected = tuple(
+        name if p >= threshold else "not sure" for name, p in zip(plain.classes, best.tolist(), strict=True)
+    )
+    assert cnn_jax.load(run, threshold=threshold)(names).answers == expected
+    assert plain.answers == plain.classes
+    output = tmp_path / "out.csv"
+    flags = [f"--checkpoint={run}", f"--threshold={threshold!r}", "--top=1"]
+    assert predict.main([*names, *flags, f"--output={output}"]) == 0
+    with output.open(newline="", encoding="utf-8") as file:
+        assert [row["answer"] for row in csv.DictReader(file)] == list(expected)
+    capsys.readouterr()
+    assert predict.main([*names, *flags]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith(str(photos))] == [
+        f"{name}: {answer}" for name, answer in zip(names, expected, strict=True)
+    ]
+
+
+def test_what_is_far_from_the_training_images_is_none_of_the_classes(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "run"
+    shutil.copytree(run, own)
+    with pytest.raises(RunError, match=r"--other: .*features\.npz is not there: make it with .*evaluate .* --features"):
+        cnn_jax.load(own, other=0.9)
+    assert evaluate.main([f"--checkpoint={own}", "--features", "--report=False"]) == 0
+    loaded = runs.load(own)
+    data = splits.read(open_dataset(loaded.config.data), own / "split.json").splits
+    rows = {}
+    for name in ("train", "validation"):
+        images = np.stack([loaded.resize.array(data[name].images.array(i)) for i in range(len(data[name]))])
+        features = loaded.model.activations(loaded.variables, images, ["dropout"])["dropout"]
+        rows[name] = normalize(np.asarray(features, np.float64))
+    nearest = NearestNeighbors(n_neighbors=10).fit(rows["train"])
+    distances = nearest.kneighbors(rows["validation"])[0][:, -1]
+    classifier = cnn_jax.load(own, other=0.9)
+    found = classifier([data["validation"].images.array(i) for i in range(40)])
+    assert found.distances is not None
+    np.testing.assert_allclose(found.distances, distances[:40], atol=1e-3)
+    limit = np.quantile(distances, 0.9)
+    clear = np.abs(distances[:40] - limit) > 2e-3
+    others = np.asarray(found.answers) == "none of the classes"
+    assert (others == (distances[:40] > limit))[clear].all()
+    assert 0 < others.sum() < 20
+    output = tmp_path / "out.jsonl"
+    assert predict.main([str(photos), f"--checkpoint={own}", "--other=0.9", "--top=1", f"--output={output}"]) == 0
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [set(line) for line in lines if "error" not in line] == [{*predict.HEADER, "answer", "distance"}] * 3
+    (own / "features.npz").write_bytes((own / "features.npz").read_bytes()[:-40])
+    with pytest.raises(RunError, match=r"cannot be read .*: make it with"):
+        cnn_jax.load(own, other=0.9)
+    known.Known(np.eye(2, dtype=np.float32), np.zeros(1), "another").write(own)
+    with pytest.raises(RunError, match="is of another checkpoint"):
+        cnn_jax.load(own, other=0.9)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--threshold=1.5"], "--threshold=1.5 is not possible"),
+        (["--checkpoint=run", "--other=1"], "--other=1.0 is not possible"),
+        (["--other=0.9"], "--other is for a run"),
+    ],
+)
+def test_impossible_doubts(flags: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        predict.main(["x.png", *flags])

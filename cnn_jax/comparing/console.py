@@ -6,9 +6,9 @@ from typing import Any
 from rich.table import Table
 
 from cnn_jax.comparing.pairs import Pair
-from cnn_jax.comparing.runs import Compared, Comparison, differences
+from cnn_jax.comparing.runs import Compared, Comparison, differences, missing
 from cnn_jax.console_text import plain, printable
-from cnn_jax.report.record import NOTHING
+from cnn_jax.report.record import NOTHING, decimals
 from cnn_jax.report.tables import shown
 
 MOST_PAIRS = 15
@@ -23,7 +23,7 @@ def head(comparison: Comparison) -> Iterator[str]:
     for run in comparison.runs:
         status = "" if run.row["status"] == "completed" else f" ({run.row['status']})"
         yield f"{run.number:<11}{printable(str(run.directory))}{status}"
-        yield from (f"           {printable(note)}" for note in run.notes)
+    yield from (f"missing    {printable(line)}" for line in missing(comparison.runs))
     yield from (f"left out   {printable(line)}" for line in comparison.left_out)
 
 
@@ -35,9 +35,9 @@ def figures(comparison: Comparison) -> Table:
         trains, epoch = run.row.get("trainable_parameters"), run.row.get("epoch")
         table.add_row(
             str(run.number),
-            _decimals(run.evaluated("accuracy")),
+            run.reached(decimals, "accuracy").text,
             "-" if interval is None else "-".join(f"{end:.3f}".removeprefix("0") for end in interval),
-            _decimals(run.evaluated("loss")),
+            run.reached(decimals, "loss").text,
             _decimals(run.evaluated("calibration", "ece")),
             "-" if epoch is None else str(epoch),
             "-" if trains is None else f"{trains / MEGA:,.2f} M" if trains >= MEGA else f"{trains:,}",

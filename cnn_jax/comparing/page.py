@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cnn_jax import html
 from cnn_jax.comparing.pairs import Pair
-from cnn_jax.comparing.runs import LABEL, Compared, Comparison, differences
+from cnn_jax.comparing.runs import LABEL, Compared, Comparison, differences, missing
 from cnn_jax.console_text import printable
 from cnn_jax.report.charts import Axis, counting_axis, fitted_axis, polyline
 from cnn_jax.report.curves import BOTTOM, FRAME, LEFT, MARKED_EPOCHS, RIGHT, TOP, Line
@@ -25,13 +25,12 @@ CURVES = (
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 FIGURES: tuple[tuple[str, Form, tuple[str, ...]], ...] = (
-    ("loss", decimals, ("loss",)),
     ("macro F1", decimals, ("macro", "f1")),
     ("ROC-AUC", decimals, ("roc_auc",)),
     ("calibration error", decimals, ("calibration", "ece")),
     ("temperature", decimals, ("calibration", "temperature")),
 )
-"""Head, form and place in the evaluation."""
+"""Head, form and place in the evaluation, beside accuracy and loss."""
 COSTS: tuple[tuple[str, Form, tuple[str, ...]], ...] = (
     ("best epoch", count, ("best", "epoch")),
     ("of", count, ("epochs",)),
@@ -84,7 +83,8 @@ def page(comparison: Comparison, pairs: Sequence[Pair]) -> str:
         split=comparison.split,
         left_out=[printable(line) for line in comparison.left_out],
         runs=runs,
-        heads=[head for head, *_ in FIGURES],
+        missing=[printable(line) for line in missing(comparison.runs)],
+        heads=["loss", *(head for head, *_ in FIGURES)],
         costs=[head for head, *_ in COSTS],
         pairs=pairs,
         settings={name: [printable(shown(value)) for value in values] for name, values in found.items()},
@@ -101,10 +101,10 @@ def _shown(run: Compared) -> Shown:
         run,
         f"{run.number} {printable(str(run.directory))}",
         f"series-{place % COLOURS} dash-{place // COLOURS % DASHES}",
-        record.measured(percent, "accuracy"),
+        run.reached(percent, "accuracy"),
         low,
         high,
-        tuple(record.measured(form, *keys) for _, form, keys in FIGURES),
+        (run.reached(decimals, "loss"), *(record.measured(form, *keys) for _, form, keys in FIGURES)),
         tuple(record.result(form, *keys) for _, form, keys in COSTS),
     )
 

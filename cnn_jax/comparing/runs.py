@@ -13,7 +13,7 @@ from cnn_jax.evaluation.record import Named
 from cnn_jax.experiment import from_json
 from cnn_jax.files import read_text
 from cnn_jax.report import record
-from cnn_jax.report.record import METRICS, RESULT, Record
+from cnn_jax.report.record import METRICS, RESULT, Form, Number, Record
 from cnn_jax.training import logs, table
 from cnn_jax.training.table import Row
 
@@ -50,6 +50,12 @@ class Compared:
     def evaluated(self, *keys: str) -> Any:
         """A value of its evaluation; None without."""
         return self.record.get(self.record.evaluation, *keys)
+
+    def reached(self, form: Form, key: str) -> Number:
+        """Its accuracy or loss; where it was not evaluated on its validation images, that of the best epoch there."""
+        if self.measured or self.record.evaluation != "evaluation-validation.json":
+            return self.record.measured(form, key)
+        return self.record.result(form, "best", key)
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,8 @@ def _read(number: int, directory: Path, row: Row, split: str) -> Compared:
             notes.append(f"predictions-{split}.npz cannot be used, so nothing is tested: {error}; {again}")
     config = from_json(read_text(directory / "config.json"), str(directory / "config.json"))
     found = record.read(directory, config, name, evaluation)
-    notes += [f"{file} cannot be read: {why}" for file, why in found.missing.items() if file in (METRICS, RESULT)]
+    missing = {METRICS, RESULT} - ({RESULT} if row["status"] == "open" else set())
+    notes += [f"{file} cannot be read: {why}" for file, why in found.missing.items() if file in missing]
     epochs = () if METRICS in found.missing else tuple(logs.read(directory))
     notes += _other_checkpoint(found, epochs, again)
     return Compared(number, directory, config, row, found, predictions, epochs, tuple(notes))
@@ -135,3 +142,15 @@ def differences(runs: Sequence[Compared]) -> dict[str, list[Any]]:
     names = [name for name in flags(Config()) if name != LABEL]
     values = {name: [run.row[name] for run in runs] for name in names}
     return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
+
+
+def missing(runs: Sequence[Compared]) -> list[str]:
+    """What is missing, with the numbers of the runs; the same of several is said once, with RUN for the directory."""
+    said: dict[str, list[tuple[Compared, str]]] = {}
+    for run in runs:
+        for note in run.notes:
+            said.setdefault(note.replace(str(run.directory), "RUN"), []).append((run, note))
+    return [
+        f"{', '.join(str(run.number) for run, _ in noted)}: {noted[0][1] if len(noted) == 1 else text}"
+        for text, noted in said.items()
+    ]

@@ -96,7 +96,7 @@ class TrainConfig:
     head_epochs: int = 0
     """The first so many epochs train the classifier alone; then the optimizer begins anew from `freeze_until`."""
     freeze_until: str = "none"
-    """Layers before this one stay as loaded: a layer's name, `head` (only the classifier trains) or `none`."""
+    """Layers before this one stay as loaded: a layer's name, `head` (only the new head trains) or `none`."""
     frozen: tuple[str, ...] = ()
     """Also frozen: regular expressions that match a whole `layer/leaf`, such as `.*_bn/.*` or `conv1/kernel`."""
     feature_cache: Literal["auto", "on", "off"] = "auto"
@@ -144,6 +144,8 @@ class TrainConfig:
     """Stop after so many epochs without a better validation accuracy (or, where equal, loss). None: never."""
     tensorboard: bool = True
     """Write TensorBoard event files beside metrics.jsonl."""
+    trackers: tuple[Literal["mlflow", "wandb"], ...] = ()
+    """Show the run in MLflow or Weights & Biases, too; their own variables say where (docs/training.md)."""
 
     def __post_init__(self) -> None:
         check_types(self, "train.")

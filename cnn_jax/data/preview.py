@@ -1,12 +1,17 @@
-"""What the augmentation of a configuration does to the images of a split, as a picture."""
+"""What resizing and the augmentation of a configuration do to the images of a split, as a picture."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image, ImageDraw
 
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.mixing import mix
-from cnn_jax.data.preprocess import Resize
+from cnn_jax.data.preprocess import Fit, Resize
 from cnn_jax.data.sources import Split
 from cnn_jax.data.stream import View, evaluation_batches
 
@@ -14,6 +19,11 @@ GAP, MARGIN = 4, 16
 """Pixels between the images, and between the originals and the rest."""
 
 WHITE = 255
+
+LOOKED_AT, SQUARE = 32, 1.02
+"""Images that are looked at for those that are not square, and the longer by the shorter side up to which one is."""
+HEADING = 18
+"""Rows of pixels for the names of columns."""
 
 
 def preview(
@@ -77,3 +87,61 @@ def _grid(images: np.ndarray) -> np.ndarray:
             top, left = row * step, column * step + (MARGIN - GAP if column else 0)
             picture[top : top + size, left : left + size] = images[row, column]
     return picture
+
+
+def resize_modes(split: Split, resize: Resize, rows: int = 3) -> np.ndarray | None:
+    """Images of a split that are not square: as they are, and as each value of `data.resize` makes them square.
+
+    Args:
+        split: where the images come from; the ones farthest from a square are shown.
+        resize: how images become what the network takes; its own way is marked.
+        rows: images at most.
+
+    Returns:
+        uint8[h, w, 3]: the grid, on white, with the names of the columns; None where all images are square.
+    """
+    seen = spread(split, LOOKED_AT)
+    images = [seen.images.array(index) for index in range(len(seen))]
+    images = sorted((image for image in images if _proportion(image) > SQUARE), key=_proportion, reverse=True)[:rows]
+    if not images:
+        return None
+    fits = get_args(Fit)
+    ways = [replace(resize, fit=fit) for fit in fits]
+    cells = np.stack([np.stack([_whole(image, resize.size), *(way.array(image) for way in ways)]) for image in images])
+    names = ["as it is", *(f"{fit} (now)" if fit == resize.fit else fit for fit in fits)]
+    return np.concatenate([_headings(names, resize.size), _grid(cells)])
+
+
+def _proportion(image: np.ndarray) -> float:
+    """The longer by the shorter side."""
+    height, width = image.shape[:2]
+    return max(height, width) / min(height, width)
+
+
+def _whole(image: np.ndarray, size: int) -> np.ndarray:
+    """All of uint8[h, w, 1 or 3] in its proportions, in the middle of a white square."""
+    picture = Image.fromarray(image if image.shape[-1] == 3 else image[..., 0]).convert("RGB")
+    picture.thumbnail((size, size))
+    square = Image.new("RGB", (size, size), "white")
+    square.paste(picture, ((size - picture.width) // 2, (size - picture.height) // 2))
+    return np.asarray(square)
+
+
+def _headings(names: Sequence[str], size: int) -> np.ndarray:
+    """A row of names over the columns of a `_grid`."""
+    picture = Image.new("RGB", (len(names) * (size + GAP) - GAP + MARGIN - GAP, HEADING), "white")
+    draw = ImageDraw.Draw(picture)
+    for column, name in enumerate(names):
+        draw.text((column * (size + GAP) + (MARGIN - GAP if column else 0), 2), name, fill="black")
+    return np.asarray(picture)
+
+
+def below(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Two pictures, one below the other, on white."""
+    width = max(first.shape[1], second.shape[1])
+    gap = np.full((MARGIN, width, 3), WHITE, np.uint8)
+
+    def widened(picture: np.ndarray) -> np.ndarray:
+        return np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=WHITE)
+
+    return np.concatenate([widened(first), gap, widened(second)])

@@ -1,7 +1,9 @@
 """A trained network, ready to name what is on images."""
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,12 @@ from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import FileImages
 from cnn_jax.errors import ConfigError, DataError
 from cnn_jax.evaluation.evaluator import run_ahead
+from cnn_jax.evaluation.known import Known
 from cnn_jax.evaluation.network import LayeredNetwork, Network
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
 
+NOT_SURE, OTHER = "not sure", "none of the classes"
 LARGEST_BATCH = 64
 """Images in a step."""
 
@@ -29,6 +33,10 @@ class Classified:
     """The most probable class of each image."""
     probabilities: np.ndarray
     """float32[n, number of classes], in the order of `Classifier.classes`."""
+    answers: tuple[str, ...] = ()
+    """The same as `classes`, but `NOT_SURE` below the threshold, and `OTHER` for what is too far from all of them."""
+    distances: np.ndarray | None = None
+    """float64[n]: from what is known (see `known`), where that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,38 @@ class FileResult:
     probabilities: np.ndarray | None
     """float32[number of classes]"""
     error: str | None = None
+    distance: float | None = None
+    """From what is known, where that was asked for."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """When an image is not named."""
+
+    threshold: float = 0.0
+    """Below this probability of the most probable class, the network is not sure."""
+    known: Known | None = None
+    """What images of the classes look like to the network; None: every image is taken for one."""
+    share: float = 0.95
+    """Of the validation images that are to be taken for known."""
+
+    @property
+    def doubts(self) -> bool:
+        """Whether there is an image that it might not name."""
+        return self.threshold > 0 or self.known is not None
+
+    @cached_property
+    def limit(self) -> float:
+        """The distance from which on an image is something else."""
+        return math.inf if self.known is None else self.known.limit(self.share)
+
+    def answer(self, result: FileResult, classes: Sequence[str]) -> str:
+        """The most probable class of a result that has probabilities, `NOT_SURE` or `OTHER`."""
+        assert result.probabilities is not None
+        if result.distance is not None and result.distance > self.limit:
+            return OTHER
+        best = int(result.probabilities.argmax())
+        return classes[best] if result.probabilities[best] >= self.threshold else NOT_SURE
 
 
 @dataclass(frozen=True)
@@ -50,6 +90,8 @@ class Classifier:
     resize: Resize
     background: Background = "white"
     """What shows through transparent pixels, as in training."""
+    doubt: Doubt = field(default_factory=Doubt)
+    """When it does not name an image."""
 
     def __call__(self, images: Image | Sequence[Image]) -> Classified:
         """Classify images of any size, with the right way up, background and resizing of training.
@@ -75,7 +117,10 @@ class Classifier:
         probabilities = (
             np.stack([r.probabilities for r in results if r.probabilities is not None]) if results else empty
         )
-        return Classified(tuple(self.classes[i] for i in probabilities.argmax(-1)), probabilities)
+        named = tuple(self.classes[i] for i in probabilities.argmax(-1))
+        answers = tuple(self.doubt.answer(result, self.classes) for result in results)
+        distances = None if self.doubt.known is None else np.asarray([r.distance for r in results], np.float64)
+        return Classified(named, probabilities, answers, distances)
 
     def stream(self, names: Sequence[str | Path]) -> Iterator[FileResult]:
         """Classify any number of files in bounded memory; a file that cannot be read is a result with an error.
@@ -102,10 +147,14 @@ class Classifier:
         batch_size = min(LARGEST_BATCH, 1 << max(len(names) - 1, 0).bit_length())  # few sizes: each is compiled
         done = 0
         batches = readable_batches(images, len(names), self.resize, batch_size)
-        for batch, rows in run_ahead(self.network.probabilities, batches):
-            for index, row in zip(batch["index"][batch["mask"]], rows[batch["mask"]], strict=True):
+        known = self.doubt.known
+        program = self.network.probabilities if known is None else self._layered.with_features
+        for batch, rows in run_ahead(program, batches):
+            found = rows[batch["mask"]]
+            distances = [None] * len(found) if known is None else known.distance(found[:, len(self.classes) :]).tolist()
+            for index, row, distance in zip(batch["index"][batch["mask"]], found, distances, strict=True):
                 yield from self._failures(images, names, done, int(index))
-                yield FileResult(names[index], row)
+                yield FileResult(names[index], row[: len(self.classes)], distance=distance)
                 done = int(index) + 1
         yield from self._failures(images, names, done, len(names))
 
@@ -116,6 +165,10 @@ class Classifier:
     def batch(self, images: np.ndarray) -> np.ndarray:
         """The probabilities float32[b, classes] of images as the network takes them, uint8[b, s, s, 3]."""
         return np.asarray(self.network.probabilities(images))
+
+    def doubting(self, threshold: float) -> "Classifier":
+        """The same, not sure below this probability."""
+        return replace(self, doubt=Doubt(threshold))
 
     def compile(self) -> None:
         """Do what the first image would wait for."""

@@ -109,11 +109,7 @@ def read_predictions(path: Path) -> Named:
         OSError: there is no such file.
         ValueError: it holds something else, or more than `MOST_BYTES`.
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
-            found = {name: _array(archive, f"{name}.npy") for name in ("ids", "labels", "logits", "classes")}
-    except (zipfile.BadZipFile, KeyError, EOFError, MemoryError, NotImplementedError, zlib.error) as error:
-        raise ValueError(f"it is no file of predictions: {error}") from error
+    found = read_arrays(path, ("ids", "labels", "logits", "classes"))
     ids, labels, logits, classes = found.values()
     whole = logits.shape == (len(ids), len(classes)) and labels.shape == ids.shape == (len(ids),) and len(ids)
     kinds = [array.dtype.kind for array in found.values()]
@@ -124,13 +120,27 @@ def read_predictions(path: Path) -> Named:
     return Named(tuple(map(str, ids)), tuple(map(str, classes)), Predictions(logits, labels))
 
 
+def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Arrays of an .npz, by their names; no objects, and no more than `MOST_BYTES` each.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: they are not in it, or damaged.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+            return {name: _array(archive, f"{name}.npy") for name in names}
+    except (zipfile.BadZipFile, KeyError, EOFError, MemoryError, NotImplementedError, zlib.error) as error:
+        raise ValueError(f"it does not hold the arrays {', '.join(names)}: {error}") from error
+
+
 def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     """An array of no more bytes than the archive says, which are counted before any is unpacked."""
     size = archive.getinfo(name).file_size
     if size > MOST_BYTES:
         raise ValueError(f"its {name} has {size:,} bytes, more than {MOST_BYTES:,}")
     content = io.BytesIO(archive.read(name))
-    array = np.lib.format.read_array(content, allow_pickle=False)
+    array = np.lib.format.read_array(content)  # which takes no objects
     return np.asarray(array)
 
 

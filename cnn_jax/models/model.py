@@ -146,6 +146,11 @@ class Model:
         """Inference: the softmax of `logits`."""
         return jax.nn.softmax(self.logits(variables, inputs), axis=-1)
 
+    def features(self, variables: Variables, inputs: jax.Array) -> jax.Array:
+        """Inference: what the classifier is given, as rows: float32[b, d]."""
+        start = self.part(0, len(self.layers) - 1)
+        return start.outputs(variables, inputs).reshape(len(inputs), -1).astype(jnp.float32)
+
     def activations(self, variables: Variables, inputs: jax.Array, names: Collection[str]) -> dict[str, jax.Array]:
         """Inference: the outputs of the layers called `names`."""
         return self._apply(variables, self.prepare(inputs), taps=names)[1]

@@ -112,6 +112,8 @@ class Application:
         if len(networks) > 1:
             raise HTTPException(400, f"which model? Say ?model= one of: {', '.join(self._networks)}")
         (network,) = networks
+        if not network.explains:
+            raise HTTPException(400, f"{network.name} is an exported file: to see where it looks, serve its run")
         wanted = request.query_params.get("class")
         if wanted is not None and wanted not in network.classifier.classes:
             raise HTTPException(400, f"{network.name} knows no class {wanted!r}; /models lists them")

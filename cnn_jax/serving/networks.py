@@ -8,6 +8,7 @@ import numpy as np
 from cnn_jax.compiling import beside
 from cnn_jax.evaluation import feature_maps, saliency
 from cnn_jax.evaluation.classifier import Classifier
+from cnn_jax.evaluation.network import LayeredNetwork
 from cnn_jax.serving.decoder import Recipe
 
 LEAST_SIDE = 176
@@ -22,6 +23,11 @@ class Network:
     classifier: Classifier
 
     @property
+    def explains(self) -> bool:
+        """Whether it has layers to look into; exported files have none."""
+        return isinstance(self.classifier.network, LayeredNetwork)
+
+    @property
     def recipe(self) -> Recipe:
         """How pictures are prepared for it."""
         return Recipe(self.classifier.background, self.classifier.resize)
@@ -29,7 +35,12 @@ class Network:
     def warm_up(self, sizes: Sequence[int]) -> None:
         """Compile what serving takes: batches of these sizes, and Grad-CAM."""
         pixels = np.zeros(self.recipe.shape, np.uint8)
-        programs = [beside(self.classifier.batch, np.repeat(pixels[None], size, axis=0)) for size in sizes]
+        batches = [np.repeat(pixels[None], size, axis=0) for size in sizes]
+        if not self.explains:
+            for batch in batches:
+                self.classifier.batch(batch)
+            return
+        programs = [beside(self.classifier.batch, batch) for batch in batches]
         for program in [beside(self.overlay, pixels, 0), *programs]:
             program.result()
 
@@ -41,4 +52,9 @@ class Network:
 
     def describe(self) -> dict[str, object]:
         """For the page, and for programs."""
-        return {"name": self.name, "classes": list(self.classifier.classes), "image_size": self.recipe.resize.size}
+        return {
+            "name": self.name,
+            "classes": list(self.classifier.classes),
+            "image_size": self.recipe.resize.size,
+            "explains": self.explains,
+        }

@@ -45,7 +45,8 @@ def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) ->
             "           epoch 1 solves the classifier" + (f"; not used: {', '.join(left_out)}" if left_out else "")
         )
     elif config.train.head_epochs:
-        reporter.line(f"           the first {config.train.head_epochs} epochs train the classifier alone")
+        what = "new head" if config.model.dense else "classifier"
+        reporter.line(f"           the first {config.train.head_epochs} epochs train the {what} alone")
     if job.phases[-1].rounded:
         first, last = job.phases[-1].first_epoch, job.phases[-1].last_epoch
         which = f"epoch {first}" if first == last else f"epochs {first} to {last}"

@@ -24,6 +24,7 @@ KINDS = {
     "left_out.json": dict,
     "unreadable.json": dict,
     "result.json": dict,
+    "trackers.json": dict,
 }
 """Records and what their JSON is."""
 METRICS = "metrics.jsonl"

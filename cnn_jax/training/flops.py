@@ -1,5 +1,6 @@
 """The work of training steps: of the compiled one, and of one of the whole network to hold it against."""
 
+import functools
 import hashlib
 import json
 from dataclasses import replace
@@ -9,9 +10,13 @@ import jax
 import numpy as np
 
 from cnn_jax.files import cache_folder, parse_json, write_atomically
-from cnn_jax.models.chain import Variables
+from cnn_jax.models.chain import IMAGES, Variables, sources
+from cnn_jax.models.convolution import has_fast_form, plain_conv
+from cnn_jax.models.layers import Conv
 from cnn_jax.models.model import Model
 from cnn_jax.models.parts import part_size
+from cnn_jax.models.shifts import explicit_pads
+from cnn_jax.models.winograd import winograd_conv
 from cnn_jax.training.freezing import Freezing
 from cnn_jax.training.optimizer import make_optimizer
 from cnn_jax.training.schedule import make_schedule
@@ -46,7 +51,48 @@ def compiled_step(
     if teacher is not None:
         side = teacher[0].image_size
         counted += _other_parts(*teacher, batch, (side, side, 3), inputs.dtype)
+        counted += _spared(teacher[0], batch, shape, len(teacher[0].layers))
+    counted += _spared(model, batch, shape, freezing.prefix(model))
     return counted * microbatches
+
+
+def _spared(model: Model, batch: int, shape: tuple[int, ...], prefix: int) -> float:
+    """Operations that the direct form of convolutions takes more than the form that runs, in a step on one device.
+
+    Work is counted as that of the direct form, whatever runs: a faster form is to show as more work a second.
+
+    Args:
+        shape: of an input.
+        prefix: layers from the start that run as inference, in parts of the batch.
+    """
+    if jax.default_backend() != "cpu":
+        return 0.0
+    total, part = 0.0, part_size((batch, *shape))
+    known = {model.preceding or IMAGES: jax.ShapeDtypeStruct((1, *shape), model.dtype), **model.output_shapes}
+    for index, (layer, names) in enumerate(zip(model.layers, sources(model.layers, model.preceding), strict=True)):
+        if not isinstance(layer, Conv):
+            continue
+        inputs, outputs = known[names[0]], known[str(layer.name)]
+        size, times = (part, batch // part) if index < prefix else (batch, 1)
+        x, y = (jax.ShapeDtypeStruct((size, *array.shape[1:]), array.dtype) for array in (inputs, outputs))
+        kernel = (*layer.kernel_size, x.shape[-1] // layer.groups, layer.features)
+        window = layer.strides, layer.padding, layer.dilation, layer.groups
+        total += times * _difference(x, jax.ShapeDtypeStruct(kernel, x.dtype), *window)
+        if index > prefix:  # the gradient of what it takes; of this size, that has the kernel's padding turned round
+            turned = jax.ShapeDtypeStruct((*kernel[:2], *kernel[:1:-1]), x.dtype)
+            total += _difference(y, turned, *window) if x.shape[1:3] == y.shape[1:3] else 0.0
+    return total / jax.device_count()
+
+
+@functools.cache
+def _difference(x: Any, kernel: Any, strides: Any, padding: Any, dilation: Any, groups: int) -> float:
+    """Operations of the direct form of a convolution less those of the form that `conv` takes."""
+    if not has_fast_form(x, kernel, strides, padding, dilation, groups):
+        return 0.0
+    pads = explicit_pads(x.shape[1:3], kernel.shape, strides, padding)
+    direct = jax.jit(lambda x, k: plain_conv(x, k, (1, 1), pads)).lower(x, kernel).cost_analysis()
+    runs = jax.jit(lambda x, k: winograd_conv(x, k, pads)).lower(x, kernel).cost_analysis()
+    return (direct or {}).get("flops", 0.0) - (runs or {}).get("flops", 0.0)
 
 
 def _other_parts(model: Model, variables: Variables, batch: int, shape: tuple[int, ...], dtype: Any) -> float:
@@ -90,4 +136,5 @@ def _count(job: Job) -> float | None:
     size = config.data.batch_size
     images = jax.ShapeDtypeStruct((size, job.model.image_size, job.model.image_size, 3), np.uint8)
     cost = step.lower(state, images, jax.ShapeDtypeStruct((size,), np.int32)).cost_analysis()
-    return (cost or {}).get("flops")
+    found = (cost or {}).get("flops")
+    return found and found + jax.device_count() * _spared(job.model, size, images.shape[1:], 0)

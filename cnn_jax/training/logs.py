@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +17,7 @@ from cnn_jax.console_text import console, printable
 from cnn_jax.files import append, parse_json, write_atomically
 from cnn_jax.training import damage
 from cnn_jax.training.damage import METRICS
+from cnn_jax.training.trackers import Tracker
 
 NUMBERS = ("step", "epoch", "loss", "accuracy", "images_per_second")
 """What each of its lines has, beside the name of the split."""
@@ -26,10 +27,15 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 class MetricsLog:
-    """metrics.jsonl, one object a line, and the same scalars as TensorBoard events."""
+    """metrics.jsonl, one object a line, and the same scalars for TensorBoard and other trackers."""
 
     def __init__(
-        self, workdir: Path | None, first_step: int, epochs: int, tensorboard: bool, say: Callable[[str], None]
+        self,
+        workdir: Path | None,
+        first_step: int,
+        epochs: int,
+        trackers: Sequence[Tracker],
+        say: Callable[[str], None],
     ) -> None:
         """Go on after `first_step`, when so many epochs were whole: lines of later steps, left by a kill, are dropped.
 
@@ -37,7 +43,7 @@ class MetricsLog:
         Without a `workdir`, in a process that does not write, nothing is kept.
         """
         self._path: Path | None = None
-        self._events: Any = None
+        self._trackers = trackers
         if workdir is None:
             return
         self._path = workdir / METRICS
@@ -48,30 +54,42 @@ class MetricsLog:
             epochs_gone = f"; nothing is left of epochs {', '.join(map(str, sorted(gone)))}" if gone else ""
             say(f"damaged    {bad} lines of {METRICS} cannot be read{epochs_gone}; as it was: {_copy(self._path)}")
         write_atomically(self._path, "".join(f"{line}\n" for line in kept))
-        if tensorboard:
-            from cnn_jax.training.tensorboard import EventsFile  # which those who only read a run do without
-
-            self._events = EventsFile(workdir / "tensorboard")
 
     def write(self, *lines: dict[str, Any]) -> None:
         """Append objects, all at once; each has at least `step` and `split`."""
         if self._path is not None:
             append(self._path, "".join(f"{json.dumps(line)}\n" for line in lines))
-        if self._events is not None:
-            for line in lines:
-                shown = {name: value for name, value in line.items() if isinstance(value, int | float)}
-                del shown["step"]
-                self._events.scalars(line["step"], {f"{line['split']}/{name}": shown[name] for name in shown})
+        for line in lines:
+            shown = {name: value for name, value in line.items() if isinstance(value, int | float)}
+            del shown["step"]
+            for tracker in self._trackers:
+                tracker.scalars(line["step"], {f"{line['split']}/{name}": shown[name] for name in shown})
 
     @property
     def shows_images(self) -> bool:
         """Whether `images` go anywhere."""
-        return self._events is not None
+        return bool(self._trackers)
 
     def images(self, name: str, step: int, images: np.ndarray) -> None:
-        """Show pictures in TensorBoard: uint8[n, h, w, 3]."""
-        if self._events is not None:
-            self._events.images(step, name, images)
+        """Show pictures: uint8[n, h, w, 3]."""
+        for tracker in self._trackers:
+            tracker.images(step, name, images)
+
+    def end(self, status: str, files: Sequence[Path] = ()) -> None:
+        """The start is over: completed, interrupted or failed; these files are kept by the trackers that keep some."""
+        for tracker in self._trackers:
+            for path in files:
+                tracker.artifact(path)
+            tracker.end(status)
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.end("failed")
 
 
 def _copy(path: Path) -> str:

@@ -17,7 +17,7 @@ from cnn_jax.data.sources import Split
 from cnn_jax.errors import RunFailed
 from cnn_jax.evaluation.metrics import Predictions
 from cnn_jax.files import write_atomically
-from cnn_jax.training import console, flops, memory, pictures, plateau, resume, runs
+from cnn_jax.training import console, flops, memory, pictures, plateau, resume, runs, trackers
 from cnn_jax.training.checkpoints import Checkpoints
 from cnn_jax.training.epochs import Epochs
 from cnn_jax.training.feeds import make_feed
@@ -31,6 +31,9 @@ from cnn_jax.training.saving import Saver
 from cnn_jax.training.setup import Job
 from cnn_jax.training.shared import Shared
 from cnn_jax.training.state import TrainState
+
+TRACKED = ("config.json", "result.json", "metrics.jsonl")
+"""Files that trackers get at the end."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +93,16 @@ def _fit(config: Config, workdir: Path, reporter: Reporter, lock: Lock, clock: C
         with clock.part("logs"):
             console.describe(job, workdir, newest, reporter)
             step, kept = newest or 0, workdir if is_main() else None
-            log = MetricsLog(kept, step, step // job.steps_per_epoch, config.train.tensorboard, reporter.line)
-        with clock.part(OTHER):
+            shown = trackers.start(config, workdir, reporter.line) if is_main() else []
+            log = MetricsLog(kept, step, step // job.steps_per_epoch, shown, reporter.line)
+        with clock.part(OTHER), log:
             run = Run(job, saver, log, reporter, interrupts)
             state, progress = run.train(state, progress)
         checkpoints.wait()
         with clock.part("hashing"):
             result = _result(job, state, saver.timed(progress), run)
     write_result(workdir, result, clock)
+    log.end(result["status"], [workdir / name for name in TRACKED] if is_main() else [])
     stopped_by = None if result["status"] == "completed" else interrupts.agreed
     return Outcome(result, stopped_by, job.dataset.splits, run.validation, job.dataset.classes, run.best)
 

@@ -15,7 +15,8 @@ import jax
 from cnn_jax.config import Config, DataConfig, differences
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import ConfigError, RunError
-from cnn_jax.evaluation.classifier import Classifier
+from cnn_jax.evaluation import known
+from cnn_jax.evaluation.classifier import Classifier, Doubt
 from cnn_jax.evaluation.network import LayeredNetwork
 from cnn_jax.experiment import from_json, to_json
 from cnn_jax.files import is_leftover, is_remote, write_atomically
@@ -24,6 +25,7 @@ from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model, build
 from cnn_jax.training import damage, lock
 from cnn_jax.training.checkpoints import Checkpoints, Meta, whole_steps
+from cnn_jax.training.freezing import digest
 from cnn_jax.training.lock import Lock
 from cnn_jax.training.mesh import Mesh
 from cnn_jax.weights.pretrained import Pretrained
@@ -205,10 +207,20 @@ class TrainedRun:
         """How images of any size become what the network takes."""
         return Resize.of(self.config.data, self.config.model.image_size)
 
-    def classifier(self) -> Classifier:
-        """It, ready to name what is on images."""
+    def classifier(self, threshold: float = 0.0, other: float | None = None) -> Classifier:
+        """It, ready to name what is on images.
+
+        Args:
+            threshold: see `Doubt`.
+            other: the share of the validation images that are to be taken for known; None: every image is.
+
+        Raises:
+            RunError: with `other`, what is known of the images is not beside the run.
+        """
+        near = None if other is None else known.read(self.directory, digest(self.variables))
+        doubt = Doubt(threshold, near, Doubt.share if other is None else other)
         network = LayeredNetwork(self.model, self.variables)
-        return Classifier(network, self.classes, self.resize, self.config.data.background)
+        return Classifier(network, self.classes, self.resize, self.config.data.background, doubt)
 
 
 def load(path: Path) -> TrainedRun:

@@ -22,7 +22,7 @@ from cnn_jax.models import quantization
 from cnn_jax.models.chain import Variables, depthwise_layers
 from cnn_jax.models.keras_graph import network as keras_network
 from cnn_jax.models.model import Model, build
-from cnn_jax.training import runs
+from cnn_jax.training import runs, trackers
 from cnn_jax.training import teacher as teachers
 from cnn_jax.training.freezing import count, digest
 from cnn_jax.training.logs import Reporter
@@ -147,6 +147,7 @@ def set_up(
     mesh.check_batch_size(part, "data.batch_size" if part == config.data.batch_size else "a microbatch")
     mesh.check_batch_size(config.data.eval_batch_size, "data.eval_batch_size")
     with clock.part("model and weights"):
+        trackers.require(config)
         side(config.data.augment)  # before the data: what is not possible is known at once
         weights_file = _locate_weights(config)
     with clock.part("data"):

@@ -18,23 +18,28 @@ from tensorboard.plugins.scalar.metadata import create_summary_metadata as of_sc
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from cnn_jax.files import append
+from cnn_jax.training.trackers import Beginning
 
 VERSION = "brain.Event:2"
 """Of the format; the first record of a file says it."""
 
 
 class EventsFile:
-    """One file of events in `folder`, a new one for every start."""
+    """One file of events in the run directory's `tensorboard`, a new one for every start.
 
-    def __init__(self, folder: Path) -> None:
+    See `cnn_jax.training.trackers.Tracker`.
+    """
+
+    def start(self, run: Beginning) -> str:
+        folder = run.workdir / "tensorboard"
         folder.mkdir(parents=True, exist_ok=True)
         now = time.time_ns()
         name = f"events.out.tfevents.{now // 10**9}.{socket.gethostname()}.{os.getpid()}.{now % 10**9}.v2"
         self._path = folder / name
         self._append(Event(wall_time=now / 1e9, file_version=VERSION))
+        return ""
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Numbers by the names of their curves."""
         found = [
             Summary.Value(
                 tag=name, tensor=TensorProto(dtype=DT_FLOAT, float_val=[value]), metadata=of_scalars(name, "")
@@ -44,13 +49,18 @@ class EventsFile:
         self._append(Event(wall_time=time.time(), step=step, summary=Summary(value=found)))
 
     def images(self, step: int, name: str, images: np.ndarray) -> None:
-        """Pictures side by side: uint8[n, h, w, 3]."""
         height, width = images.shape[1:3]
         texts = [str(width).encode(), str(height).encode(), *map(_png, images)]
         shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(texts))])
         tensor = TensorProto(dtype=DT_STRING, tensor_shape=shape, string_val=texts)
         value = Summary.Value(tag=name, tensor=tensor, metadata=of_images(name, ""))
         self._append(Event(wall_time=time.time(), step=step, summary=Summary(value=[value])))
+
+    def artifact(self, path: Path) -> None:
+        """Nothing: TensorBoard keeps no files."""
+
+    def end(self, status: str) -> None:
+        """Nothing: every event is written at once."""
 
     def _append(self, event: Event) -> None:
         record = io.BytesIO()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cnn_jax.errors import WeightsError
 from cnn_jax.weights.hdf5 import Array, Group
-from cnn_jax.weights.leaves import RULES, LeafCollector, Leaves
+from cnn_jax.weights.leaves import OTHER_NETWORK, RULES, LeafCollector, Leaves
 
 
 def has_layout(file: Group) -> bool:
@@ -91,5 +91,7 @@ def _rule(layer: str, weight: str, path: Path) -> tuple[str, str]:
     last = last_part(weight)
     rule = RULES.get(last) or RULES.get(last.removeprefix(f"{layer}_"))
     if rule is None:
-        raise WeightsError(f"{path}: the weight {weight!r} of layer {layer!r} has a name that no rule reads")
+        raise WeightsError(
+            f"{path}: the weight {weight!r} of layer {layer!r} has a name that no rule reads. {OTHER_NETWORK}"
+        )
     return rule

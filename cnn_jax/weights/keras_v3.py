@@ -18,7 +18,7 @@ from cnn_jax.errors import WeightsError
 from cnn_jax.models.keras_graph.values import snake_case
 from cnn_jax.weights import hdf5
 from cnn_jax.weights.hdf5 import Group
-from cnn_jax.weights.leaves import RULES, LeafCollector, Leaves
+from cnn_jax.weights.leaves import OTHER_NETWORK, RULES, LeafCollector, Leaves
 
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 """What the group of a model's layers is called; the second by tf.keras 2.13 to 2.15."""
@@ -91,7 +91,9 @@ def read_layers(file: Group, path: Path, names: Mapping[str, str] | None = None)
             )
         weights = _weight_names(group, len(variables))
         if weights is None or set(variables) != {str(i) for i in range(len(variables))}:
-            raise WeightsError(f"{path}: no rule reads the {len(variables)} arrays of layer {layer!r} ({where})")
+            raise WeightsError(
+                f"{path}: no rule reads the {len(variables)} arrays of layer {layer!r} ({where}). {OTHER_NETWORK}"
+            )
         for number, weight in enumerate(weights):
             collector.add(layer, f"{layer}/{weight}", RULES[weight], variables[str(number)])
     return collector.leaves

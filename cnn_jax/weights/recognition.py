@@ -22,9 +22,9 @@ NAMES: dict[ModelName, str] = {
 """Architectures whose layers have Keras' names; one that has the layers of another, and more, comes before it."""
 
 OTHERS = (
+    ("pool2_conv", "DenseNet121"),
     ("conv2_block1_preact_bn", "ResNet50V2"),
     ("conv2_block1_1_conv", "ResNet50"),
-    ("conv2_block1_0_bn", "DenseNet121"),
     ("block1a_project_conv", "EfficientNetB0"),
     ("block2_sepconv1", "Xception"),
     ("conv_7b", "InceptionResNetV2"),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -92,15 +93,26 @@ def test_a_column_of_splits_divides_the_rows_and_columns_can_be_named(tmp_path: 
 def test_every_row_that_is_not_used_and_every_image_without_a_row_is_named(tmp_path: Path) -> None:
     make(tmp_path, "a.png", "b.png", "c.png", "c.jpg", "extra.png")
     (tmp_path / "d.mp4").write_bytes(b"")
-    rows = ["a.png,cat", "b.png,dog", "a.png,cat", "gone.png,cat", "c,cat", "d.mp4,dog", ",dog", "extra.png,"]
+    os.mkfifo(tmp_path / "pipe.png")
+    rows = [
+        "a.png,cat",
+        "b.png,dog",
+        "a.png,cat",
+        "gone.png,cat",
+        "c,cat",
+        "d.mp4,dog",
+        ",dog",
+        "extra.png,",
+        "pipe.png,cat",
+    ]
     found = open_table(written(tmp_path, "\n".join(["path,label", *rows])))
     assert by_class(found, UNSPLIT) == {"cat": ["a.png"], "dog": ["b.png"]}
-    unused = ["named again", "no such file", "several files", ".mp4", "no such file", "no label"]
+    unused = ["named again", "no such file", "several files", ".mp4", "no such file", "no label", "no such file"]
     lines = [f"labels.csv, line {n}: {row.split(',')[0]}" for n, row in enumerate(rows[2:], start=4)]
     without_row = dict.fromkeys(["c.png", "c.jpg"], "no row")
     assert found.left_out == {**dict(zip(lines, unused, strict=True)), **without_row}
     assert found.notes[1:] == (
-        "6 of 8 rows of labels.csv are left out: no such file 2, named again 1, several files 1, .mp4 1, no label 1; "
+        "7 of 9 rows of labels.csv are left out: no such file 3, named again 1, several files 1, .mp4 1, no label 1; "
         "the first is line 4: a.png",
         "2 images have no row in labels.csv, beside others that have one: left out",
     )

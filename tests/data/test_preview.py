@@ -5,7 +5,7 @@ import pytest
 
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.preprocess import Resize
-from cnn_jax.data.preview import GAP, MARGIN, preview
+from cnn_jax.data.preview import GAP, HEADING, MARGIN, below, preview, resize_modes
 from cnn_jax.data.sources import ArrayImages, Split
 from cnn_jax.data.stream import View, evaluation_batches
 
@@ -15,6 +15,16 @@ SIZE = 10
 def split(count: int) -> Split:
     pixels = np.random.default_rng(0).integers(0, 200, (count, 16, 12, 3), dtype=np.uint8)
     return Split(tuple(map(str, range(count))), np.arange(count, dtype=np.int32), ArrayImages(pixels))
+
+
+class Listed(list):
+    """Images of several sizes."""
+
+    def array(self, index: int) -> np.ndarray:
+        return self[index]
+
+    def take(self, indices: np.ndarray) -> "Listed":
+        return Listed(self[index] for index in indices)
 
 
 def cell(picture: np.ndarray, row: int, column: int) -> np.ndarray:
@@ -50,3 +60,23 @@ def test_mixed_images_are_shown_mixed() -> None:
     half = (cell(picture, 0, 0).astype(float) + cell(picture, 1, 0)) / 2
     assert np.abs(cell(picture, 0, 1) - half).max() < 40
     assert (cell(picture, 0, 1) != cell(picture, 0, 0)).any()
+
+
+def test_images_that_are_not_square_are_shown_by_each_way_to_resize_them_the_longest_first() -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 200, shape, dtype=np.uint8) for shape in ((16, 16, 3), (10, 15, 3), (40, 10, 1))]
+    source = Split(("square", "wide", "tall"), np.zeros(3, np.int32), Listed(images))
+    picture = resize_modes(source, Resize(SIZE, "crop"), rows=2)
+    assert picture is not None
+    assert picture.shape == (HEADING + 2 * SIZE + GAP, 4 * SIZE + 2 * GAP + MARGIN, 3)
+    for row, image in enumerate((images[2], images[1])):
+        for column, fit in enumerate(("squash", "crop", "pad"), start=1):
+            expected = Resize(SIZE, fit).array(image)
+            np.testing.assert_array_equal(cell(picture[HEADING:], row, column), expected)
+    tall = cell(picture[HEADING:], 0, 0)  # two columns in the middle of white
+    assert (tall[:, :4] == 255).all()
+    assert (tall[:, 4:6] < 255).all()
+    assert (tall[:, 6:] == 255).all()
+    assert (picture[:HEADING] < 128).any()
+    assert below(picture[:5], picture[:, :7]).shape == (5 + MARGIN + len(picture), picture.shape[1], 3)
+    assert resize_modes(Split(("square",), np.zeros(1, np.int32), ArrayImages(images[0][None])), Resize(SIZE)) is None

@@ -15,7 +15,7 @@ from cnn_jax.clock import Clock
 from cnn_jax.config import Config
 from cnn_jax.data import splits
 from cnn_jax.data.sources import open_dataset
-from cnn_jax.training import damage, loop, resume, runs
+from cnn_jax.training import damage, loop, resume, runs, trackers
 from cnn_jax.training.checkpoints import Checkpoints
 from cnn_jax.training.lock import Lock
 from cnn_jax.training.logs import MetricsLog, Reporter
@@ -140,7 +140,8 @@ class GoingOn:
             resume.write_records(job, workdir, goes_on, reporter)
             with Checkpoints(workdir / "checkpoints") as checkpoints:
                 _, _, newest = resume.newest_state(job, checkpoints, reporter)
-            MetricsLog(workdir, newest or 0, (newest or 0) // job.steps_per_epoch, True, reporter.line)
+            shown = trackers.start(config, workdir, reporter.line)
+            MetricsLog(workdir, newest or 0, (newest or 0) // job.steps_per_epoch, shown, reporter.line)
             loop.write_result(workdir, {}, Clock())
             read_metrics(workdir)
         return newest, reporter.lines

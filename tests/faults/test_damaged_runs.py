@@ -48,7 +48,7 @@ WHOLE = [json.dumps(line).encode() for line in LINES]
 def test_damaged_metrics(content: bytes, kept: int, said: str, tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(content)
     lines: list[str] = []
-    MetricsLog(tmp_path, 14, 2, False, lines.append)
+    MetricsLog(tmp_path, 14, 2, (), lines.append)
     assert len(read(tmp_path)) == kept
     assert all(line in LINES for line in read(tmp_path))
     assert len(lines) == bool(said)

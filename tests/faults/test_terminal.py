@@ -85,6 +85,7 @@ def test_no_control_character_of_a_name_reaches_the_terminal(
         "evaluate": ["cnn_jax.evaluate", f"--checkpoint={run}", f"--compare={run}"],
         "predict": ["cnn_jax.predict", photographs, f"--checkpoint={run}"],
         "explain": ["cnn_jax.explain", f"{photographs}/{NAME}", f"--checkpoint={run}", "--methods", "grad-cam"],
+        "serve": ["cnn_jax.serve", run, f"--host={NAME}"],
         "export": ["cnn_jax.export", f"--checkpoint={run}", "--format=keras-h5"],
         "sweep": ["cnn_jax.sweep", "--exp=experiment.py", f"--workdir={run}s", "--freeze-until", "none", "conv1"],
         "compare": ["cnn_jax.compare", run, run],

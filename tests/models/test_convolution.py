@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cnn_jax.models.convolution import conv, plain_conv, shifted_thin_conv
 from cnn_jax.models.shifts import Pads
+from cnn_jax.models.winograd import winograd_conv
 from tests.models.convolutions import Tolerances, assert_close, output_size, resolve_padding, value_and_gradients
 
 Case = tuple[tuple[int, ...], int, tuple[int, int], tuple[int, int], str | Pads]
@@ -38,7 +39,11 @@ PLAIN: list[Case] = [
     ((1, 9, 8, 4), 3, (5, 3), (1, 2), "VALID"),
     ((1, 5, 5, 33), 2, (1, 1), (3, 3), "SAME"),
 ]
-CASES = POINTWISE + THIN + PLAIN
+FAST: list[Case] = [
+    ((1, 27, 29, 64), 64, (3, 3), (1, 1), "SAME"),
+    ((3, 15, 18, 64), 32, (3, 3), (1, 1), ((3, 0), (0, 2))),
+]
+CASES = POINTWISE + THIN + PLAIN + FAST
 
 TOLERANCES: Tolerances = {"float32": (2e-5, 2e-5), "bfloat16": (2.0**-7, 2.0**-7), "float64": (1e-13, 1e-13)}
 
@@ -113,6 +118,17 @@ def test_float64_is_computed_in_float64(case):
         check(case, "float64")
 
 
+@pytest.mark.parametrize(
+    ("width", "pads"), [(4, "SAME"), (9, "SAME"), (7, "VALID"), (3, ((0, 1), (2, 3))), (14, ((3, 0), (0, 3)))]
+)
+def test_half_the_products_give_the_sums_of_a_loop_in_float64(width: int, pads: str | Pads) -> None:
+    case = ((2, 5, width, 24), 7, (3, 3), (1, 1), pads)
+    x, kernel, grad = arrays(case, "float32")
+    exact = loop_reference(*map(np.asarray, (x, kernel, grad)), (1, 1), resolve(case))[0]
+    found = np.asarray(winograd_conv(x, kernel, resolve(case)), np.float64)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=3e-6 * np.abs(exact).max())
+
+
 pad_pairs = st.tuples(st.integers(0, 3), st.integers(0, 3))
 
 
@@ -155,5 +171,10 @@ def test_few_channels_run_without_a_convolution_on_cpu_and_with_one_on_accelerat
 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda"])
-def test_many_channels_run_as_one_convolution_everywhere(platform):
+def test_some_channels_run_as_one_convolution_everywhere(platform):
     assert lowered(PLAIN[0], platform).count("stablehlo.convolution") == 1
+
+
+def test_many_channels_and_pixels_take_six_of_a_quarter_of_the_columns_on_cpu_and_one_on_accelerators():
+    assert lowered(FAST[0], "cpu").count("stablehlo.convolution") == 6
+    assert lowered(FAST[0], "cuda").count("stablehlo.convolution") == 1

@@ -7,8 +7,8 @@ import optax
 import pytest
 
 from cnn_jax.config import ModelConfig
-from cnn_jax.models import parts
-from cnn_jax.models.model import build
+from cnn_jax.models import convolution, parts
+from cnn_jax.models.model import Model, build
 from cnn_jax.training.flops import compiled_step
 from cnn_jax.training.freezing import Freezing
 from cnn_jax.training.mesh import Mesh
@@ -16,17 +16,16 @@ from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import StepOptions, make_train_step
 
 MODEL = build(ModelConfig(name="mobilenet", alpha=0.25, weights="none", image_size=64, dropout=0.0), 3)
-VARIABLES = MODEL.init(0)
 FREEZING = Freezing.until(MODEL, "conv_pw_10")
 
 
-def work(options: StepOptions) -> tuple[float, float]:
+def work(options: StepOptions, model: Model = MODEL, freezing: Freezing = FREEZING) -> tuple[float, float]:
     """As it is counted, and what XLA alone says, of a step on eight images."""
-    images, labels = np.zeros((8, 64, 64, 3), np.uint8), np.zeros(8, np.int32)
-    mesh, optimizer = Mesh.create(), optax.sgd(0.1)
-    state = TrainState.create(jax.tree.map(jnp.array, VARIABLES), optimizer, FREEZING, Settings.of(0))
-    compiled = make_train_step(MODEL, optimizer, FREEZING, mesh, options).lower(state, images, labels).compile()
-    counted = compiled_step(MODEL, FREEZING, VARIABLES, compiled, jnp.asarray(images), options.microbatches)
+    images, labels = np.zeros((8, model.image_size, model.image_size, 3), np.uint8), np.zeros(8, np.int32)
+    mesh, optimizer, variables = Mesh.create(), optax.sgd(0.1), model.init(0)
+    state = TrainState.create(jax.tree.map(jnp.array, variables), optimizer, freezing, Settings.of(0))
+    compiled = make_train_step(model, optimizer, freezing, mesh, options).lower(state, images, labels).compile()
+    counted = compiled_step(model, freezing, variables, compiled, jnp.asarray(images), options.microbatches)
     assert counted is not None
     return counted, compiled.cost_analysis()["flops"]
 
@@ -44,3 +43,15 @@ def test_parts_and_microbatches_are_all_counted(monkeypatch: pytest.MonkeyPatch)
     in_parts, said = work(StepOptions())
     assert in_parts == pytest.approx(whole, rel=0.03)
     assert said < 0.8 * whole
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("until", ["none", "conv3"])
+def test_a_faster_form_of_a_convolution_counts_as_the_direct_one(until: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ModelConfig(name="simple_cnn", weights="none", image_size=32, filters=(64, 64, 64, 64), dropout=0.0)
+    model = build(config, 3)
+    freezing = Freezing.until(model, until)
+    counted, said = work(StepOptions(), model, freezing)
+    monkeypatch.setattr(convolution, "pays", lambda *_: False)
+    assert work(StepOptions(), model, freezing)[1] == pytest.approx(counted, rel=0.01)
+    assert said < 0.9 * counted

@@ -96,7 +96,7 @@ CASES = {
     "asked once": PLAIN,
     "inside": SMALL_CNN,
     "mixed": changed(PLAIN, data={"augment": AugmentConfig(mixup=0.2, cutmix=1.0)}),
-    "features": replace(SMALL_FROZEN, data=replace(SMALL_FROZEN.data, augment=AugmentConfig())),
+    "features": changed(SMALL_FROZEN, data={"augment": AugmentConfig()}, train={"feature_cache": "on"}),
 }
 
 

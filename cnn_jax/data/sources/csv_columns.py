@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from cnn_jax.config import CsvConfig
+from cnn_jax.console_text import printable
 from cnn_jax.data.sources.csv_file import Table
 from cnn_jax.data.sources.folders import IMAGE_SUFFIXES, SPLIT_FOLDERS
 from cnn_jax.errors import DataError
@@ -120,5 +121,5 @@ def _by_name(table: Table, columns: Collection[int], usual: Sequence[str]) -> in
 
 
 def _which(what: str, flag: str, table: Table) -> str:
-    names = ", ".join(table.columns)
+    names = printable(", ".join(table.columns))
     return f"which column has {what}? It has {names}: say --data.csv.{flag}={table.columns[0]}, or another"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cnn_jax.console_text import printable
 from cnn_jax.data.sources.folders import IMAGE_SUFFIXES
 from cnn_jax.errors import DataError
 
@@ -48,7 +49,7 @@ class Table:
         several = [column.casefold() for column in self.columns].count(name.casefold()) > 1
         raise DataError(
             f"{flag}={name}: {self.name} has {'several columns' if several else 'no column'} of that name; it has: "
-            f"{', '.join(self.columns)}"
+            f"{printable(', '.join(self.columns))}"
         )
 
 

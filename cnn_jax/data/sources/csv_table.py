@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.config import DataConfig
+from cnn_jax.console_text import printable
 from cnn_jax.data.sources import left_out
 from cnn_jax.data.sources.csv_columns import Columns, find_columns
 from cnn_jax.data.sources.csv_file import Table, read_table
@@ -69,8 +70,8 @@ def open_csv(config: DataConfig, path: Path) -> Dataset:
     splits = _splits(config, root, found, classes)
     without_row = dict.fromkeys(files.others(found.named), NO_ROW)
     notes = [
-        f"{table.name}: images from the column {columns.path_name}, classes from {columns.label_name}"
-        + (f", splits from {columns.split_name}" if columns.split is not None else ""),
+        printable(f"{table.name}: images from the column {columns.path_name}, classes from {columns.label_name}")
+        + (f", splits from {printable(columns.split_name)}" if columns.split is not None else ""),
         *filter(None, [table.note]),
         *_lines(table.name, len(table.rows), found.unused, len(without_row)),
         *_unmeasured(path, splits, classes),
@@ -92,7 +93,7 @@ class _Files:
         for name in dict.fromkeys((text, text.replace("\\", "/"))):
             if os.path.isabs(name):
                 name = os.path.relpath(name, self._root)
-            folder, base = posixpath.split(posixpath.normpath(name))
+            folder, base = posixpath.split(posixpath.normpath(name)) if "/" in name else ("", name)
             files, by_stem = self._list(folder)
             if base in files:
                 kind = left_out.kind_of_file(base)
@@ -114,7 +115,7 @@ class _Files:
             files, by_stem = set[str](), dict[str, list[str]]()
             try:
                 for entry in entries(os.path.join(self._root, folder)):
-                    if not entry.is_dir():
+                    if entry.is_file():  # reading a pipe or a device never ends
                         files.add(entry.name)
                         stem, suffix = os.path.splitext(entry.name)
                         if suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith("."):
@@ -139,11 +140,10 @@ def _examples(table: Table, columns: Columns, files: _Files) -> _Examples:
         why = why or (NO_LABEL if not label else NO_SPLIT if not split else "")
         if not why and id_ in found.labels:
             if (found.labels[id_], found.splits[id_]) != (label, split):
-                before = f"{found.labels[id_]!r}{'' if columns.split is None else ' in ' + found.splits[id_]}"
-                now = f"{label!r}{'' if columns.split is None else ' in ' + split}"
                 raise DataError(
-                    f"{table.name}, lines {found.lines[id_]} and {line}: {text} is {before}, and {now}; {ONE_CLASS}. "
-                    "Remove one of the rows"
+                    f"{table.name}, lines {found.lines[id_]} and {line}: {printable(text)} is "
+                    f"{_said(found.labels[id_], found.splits[id_])}, and {_said(label, split)}; {ONE_CLASS}. Remove "
+                    "one of the rows"
                 )
             why = AGAIN
         if why:
@@ -151,6 +151,11 @@ def _examples(table: Table, columns: Columns, files: _Files) -> _Examples:
             continue
         found.labels[id_], found.splits[id_], found.lines[id_] = label, split, line
     return found
+
+
+def _said(label: str, split: str) -> str:
+    """What a row says of its image."""
+    return repr(label) if split == UNSPLIT else f"{label!r} in {split!r}"
 
 
 def _splits(config: DataConfig, root: Path, found: _Examples, classes: tuple[str, ...]) -> dict[str, Split]:
@@ -186,7 +191,7 @@ def _unmeasured(path: Path, splits: Mapping[str, Split], classes: Sequence[str])
 def _lines(name: str, rows: int, unused: Mapping[str, str], without_row: int) -> Iterator[str]:
     """What is left out, in words."""
     if unused:
-        first, kinds = next(iter(unused)).removeprefix(f"{name}, "), left_out.summary(unused)
+        first, kinds = printable(next(iter(unused)).removeprefix(f"{name}, ")), left_out.summary(unused)
         yield f"{len(unused):,} of {rows:,} rows of {name} are left out: {kinds}; the first is {first}"
     if without_row:
         images = "1 image has" if without_row == 1 else f"{without_row:,} images have"
@@ -198,7 +203,7 @@ def _alike(classes: Iterable[str]) -> Iterator[str]:
     by_name: dict[str, list[str]] = {}
     for name in classes:
         by_name.setdefault(" ".join(name.casefold().split()), []).append(name)
-    twice = [" and ".join(names) for names in by_name.values() if len(names) > 1]
+    twice = [printable(" and ".join(names)) for names in by_name.values() if len(names) > 1]
     if twice:
         yield f"classes that differ in case or spaces alone: {', '.join(twice[:5])}"
 
@@ -220,7 +225,7 @@ def _nothing(path: Path, root: Path, table: Table, columns: Columns, unused: Map
     if not table.rows:
         return f"{path} has no rows below its header"
     start = f"{path}: no row can be used ({left_out.summary(unused)})"
-    wanted = next((row[columns.path] for row in table.rows if row[columns.path]), "")
+    wanted = printable(next((row[columns.path] for row in table.rows if row[columns.path]), ""))
     if NO_FILE not in unused.values():
         return f"{start}; the column {columns.label_name} has the classes"
     base = posixpath.basename(wanted.replace("\\", "/"))

@@ -60,6 +60,7 @@ const canvasNamed = (name) => {
 
 // Grad-CAM for one class, in the figure beside its bars.
 const look = async (file, figure, model, name) => {
+  if (!models.find((known) => known.name === model).explains) return;
   const response = await ask(`explain?${new URLSearchParams({ model, class: name })}`, file);
   if (!response.ok) {
     figure.replaceChildren(element("div", { className: "none", textContent: await reason(response) }));
