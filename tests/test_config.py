@@ -148,6 +148,7 @@ IMPOSSIBLE: dict[str, list[Any]] = {
     "train.ema_decay": [0.0, 1.0, NAN],
     "train.quantize": ["int4"],
     "train.quantize_epochs": [0, -1],
+    "train.quantize_learning_rate_multiplier": [0.0, -1.0, NAN, INFINITY],
     "train.early_stopping_epochs": [0, -1],
     "checkpoint.every_epochs": [0, -1],
     "checkpoint.every_steps": [0, -1],

@@ -130,6 +130,8 @@ class TrainConfig:
     the statistics of batch norm, trains what `freeze_until` leaves, and the best epoch is among those with rounding."""
     quantize_epochs: int = 1
     """quantize: how many of the last epochs."""
+    quantize_learning_rate_multiplier: float = 0.1
+    """quantize: their learning rate, as a multiple of `optimizer.learning_rate`; with all of it weights run away."""
     teacher: str | None = None
     """A run, a checkpoint or a Keras model for the same classes, from whose probabilities this network learns too
     (knowledge distillation; Hinton et al., 2015)."""
@@ -163,6 +165,8 @@ class TrainConfig:
         rounded = f"between 1 and {rest}, which train.epochs={self.epochs} has after train.head_epochs"
         enough = self.quantize is None or 1 <= self.quantize_epochs <= rest
         require(enough and self.quantize_epochs >= 1, "train.quantize_epochs", self.quantize_epochs, rounded)
+        factor = self.quantize_learning_rate_multiplier
+        require(is_finite(factor), "train.quantize_learning_rate_multiplier", factor, "above 0")
         for name in ("ema_decay", "early_stopping_epochs"):
             value = getattr(self, name)
             alone = "None with train.quantize, whose epochs are the last and few"

@@ -1,7 +1,7 @@
 """The parts of a run that train different partitions: first the head alone, where that is asked for, then the rest."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import optax
 
@@ -82,8 +82,10 @@ def _rounded(config: Config, model: Model, freezing: Freezing, first: int, steps
     if config.optimizer.name == "lbfgs":
         raise ConfigError("train.quantize: optimizer.name=lbfgs takes no steps; give it as optimizer.head_name")
     last = config.train.epochs
-    schedule = make_schedule(config.optimizer, (last - first + 1) * steps_per_epoch, steps_per_epoch)
-    optimizer = make_optimizer(config.optimizer, model.parameter_shapes)
+    rate = config.optimizer.learning_rate * config.train.quantize_learning_rate_multiplier
+    slower = replace(config.optimizer, learning_rate=rate)
+    schedule = make_schedule(slower, (last - first + 1) * steps_per_epoch, steps_per_epoch)
+    optimizer = make_optimizer(slower, model.parameter_shapes)
     kept, reason = freezing.with_rounding(model), "train.quantize rounds what the frozen layers give"
     return Phase(first, last, kept, optimizer, schedule, None, reason, rounded=True)
 
