@@ -80,8 +80,10 @@ def _in_a_process(request: dict, folder: Path, names: list[FormatName], say: Cal
     path, errors = folder / "request.json", folder / "errors.txt"
     path.write_text(json.dumps(request))
     command = [sys.executable, "-m", "cnn_jax.exporting.worker", str(path)]
-    with errors.open("wb") as stream:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True, env=_environment())
+    with (
+        errors.open("wb") as stream,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True, env=_environment()) as process,
+    ):
         try:
             assert process.stdout is not None
             left = iter(names)
@@ -93,7 +95,6 @@ def _in_a_process(request: dict, folder: Path, names: list[FormatName], say: Cal
             code = process.wait()
         finally:
             process.kill()
-            process.wait()
     if code:
         lines = errors.read_text(errors="replace").strip().splitlines()[-LAST_LINES:]
         raise RunFailed("the converter failed:\n    " + "\n    ".join(lines or [f"exit code {code}"]))
