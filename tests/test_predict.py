@@ -251,3 +251,9 @@ def test_what_is_far_from_the_training_images_is_none_of_the_classes(
 def test_impossible_doubts(flags: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         predict.main(["x.png", *flags])
+
+
+def test_a_file_does_not_know_the_images_that_it_was_trained_on(tmp_path: Path) -> None:
+    (tmp_path / "mine.keras").touch()
+    with pytest.raises(ConfigError, match=r"--other: .*mine\.keras does not know its training images: give the run"):
+        cnn_jax.load(tmp_path / "mine.keras", other=0.9)

@@ -68,4 +68,5 @@ def test_the_page_says_what_the_run_says(
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         browser.close()
     serving.shutdown()
+    serving.server_close()
     assert complaints == []

@@ -100,7 +100,7 @@ CASES = {
 }
 
 
-@pytest.mark.sample(2)
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_that_is_stopped_and_goes_on_ends_bit_for_bit_as_one_that_is_not(
     case: str, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
