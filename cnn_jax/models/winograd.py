@@ -5,8 +5,8 @@ row of the kernel. Taken at six points (0, 1, -1, 2, -2 and infinity) it takes 6
 the rows, the kernel's three stay as they are, so each point is an ordinary 3x1 convolution over a quarter of the
 columns. The tables are those of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), section 4.
 
-The sums are made in another order and with other factors: against float64, the largest error was 2 to 4 times the
-direct form's (tests/models/test_convolution.py), where F(4x4, 3x3) along both axes has 10 to 20 times.
+The sums are made with other factors: against float64, with 64 to 512 channels, the largest error was 2 to 6e-6 of the
+largest output, where the direct form's was 1e-6, and that of F(4x4, 3x3), along both axes, 1 to 2e-5.
 """
 
 from collections.abc import Iterable, Sequence
