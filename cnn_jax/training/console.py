@@ -23,7 +23,7 @@ def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) ->
     if "validation" not in job.dataset.splits:
         reporter.line("           no validation images: no best epoch can be chosen, the last is kept")
     reporter.line(f"model      {config.model.name}, {config.model.image_size} pixels, {config.train.precision}")
-    if job.model.grey or job.model.channels == 1:
+    if job.model.takes_grey:
         how = "one channel" if job.model.channels == 1 else "three equal channels, which is what its weights take"
         reporter.line(f"           images are made grey: {how}")
     for note in job.notes:
