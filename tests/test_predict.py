@@ -126,6 +126,7 @@ def test_where_nothing_can_be_read_the_exit_code_is_1(run: Path, tmp_path: Path)
     assert predict.main([f"--checkpoint={run}", str(tmp_path / "a.png")]) == 1
 
 
+@pytest.mark.long
 def test_real_weights_name_breeds_of_dogs_and_cats_on_real_photographs(
     real_weights: Path, real_data: Path, no_names: Path, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ def test_damaged_exif_leaves_a_picture_as_it_is(decode_either) -> None:
     np.testing.assert_array_equal(decode_either(encoded), read_by_keras(encoded))
 
 
+@pytest.mark.long
 def test_the_three_photographs_that_lie_on_their_side_are_upright(decode_either, real_data: Path) -> None:
     for number in (5874, 5935, 5978):
         encoded = (real_data / "sign_language_digits" / "7" / f"IMG_{number}.JPG").read_bytes()

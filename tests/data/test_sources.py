@@ -337,7 +337,9 @@ def test_two_validation_folders_are_refused_and_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["photos", "folder", "folder:", "tfds", "tfds:", "digits:8", "Digits"])
 def test_a_name_of_an_unknown_form_is_an_error_that_names_the_forms(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"data\.dataset=.*folder:DIR, flat:DIR, csv:FILE, tfds:NAME, digits or shapes"):
+    with pytest.raises(
+        ConfigError, match=r"data\.dataset=.*folder:DIR, flat:DIR, csv:FILE, tfds:NAME, digits or shapes"
+    ):
         open_dataset(DataConfig(dataset=name))
 
 

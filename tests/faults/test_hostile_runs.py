@@ -67,6 +67,7 @@ META = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", META)
 def test_a_checkpoint_whose_metadata_were_changed(

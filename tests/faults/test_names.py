@@ -113,7 +113,7 @@ def test_check_data(strange, capsys: pytest.CaptureFixture[str], tmp_path: Path)
 
 
 def test_an_error_about_a_strange_name_is_printed_without_being_obeyed(
-    strange, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cnn_jax import cli, predict
 

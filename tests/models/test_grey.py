@@ -25,20 +25,23 @@ def pillows_grey(images: np.ndarray) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images])[..., None]
 
 
-def test_the_own_network_takes_one_channel_and_a_pretrained_one_three_equal_ones(tmp_path: Path) -> None:
+@pytest.mark.sample(1)
+@pytest.mark.parametrize(("name", "channels"), [("simple_cnn", 1), ("mobilenet", 3)])
+def test_the_own_network_takes_one_channel_and_a_pretrained_one_three_equal_ones(
+    name: str, channels: int, tmp_path: Path
+) -> None:
     images = sample_images(32)
     grey = pillows_grey(images)
-    for name, channels in (("simple_cnn", 1), ("mobilenet", 3)):
-        model = build(ModelConfig(name, alpha=0.25, image_size=32, weights="none", channels=1), 3)
-        variables = model.init(0)
-        assert variables["params"]["conv1"]["kernel"].shape[2] == channels
-        found = model.probabilities(variables, jnp.asarray(images))
-        equal = jnp.asarray(np.repeat(grey, 3, -1))
-        np.testing.assert_array_equal(found, model.probabilities(variables, equal))
-        keras_model.write(tmp_path / "model.h5", model, variables, "mine")
-        in_keras = keras.models.load_model(tmp_path / "model.h5", compile=False)
-        assert in_keras.input_shape == (None, 32, 32, 1)
-        np.testing.assert_allclose(in_keras.predict(grey, verbose=0), found, rtol=0, atol=1e-6)
+    model = build(ModelConfig(name, alpha=0.25, image_size=32, weights="none", channels=1), 3)
+    variables = model.init(0)
+    assert variables["params"]["conv1"]["kernel"].shape[2] == channels
+    found = model.probabilities(variables, jnp.asarray(images))
+    equal = jnp.asarray(np.repeat(grey, 3, -1))
+    np.testing.assert_array_equal(found, model.probabilities(variables, equal))
+    keras_model.write(tmp_path / "model.h5", model, variables, "mine")
+    in_keras = keras.models.load_model(tmp_path / "model.h5", compile=False)
+    assert in_keras.input_shape == (None, 32, 32, 1)
+    np.testing.assert_allclose(in_keras.predict(grey, verbose=0), found, rtol=0, atol=1e-6)
 
 
 def test_what_is_kept_of_colours_is_not_taken_for_grey() -> None:

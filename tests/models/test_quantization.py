@@ -71,6 +71,7 @@ def test_a_range_follows_what_is_one_operation_in_the_file(config: ModelConfig, 
     assert quantization.plain(quantization.active(prepared)).layers == model.layers
 
 
+@pytest.mark.long
 def test_until_it_is_active_nothing_changes_and_then_the_outputs_are_rounded() -> None:
     model = build(SMALL, 3)
     prepared, variables = quantization.prepared(model), model.init(0)

@@ -34,5 +34,7 @@ def test_a_vgg_takes_images_from_32_pixels_on():
 
 @pytest.mark.parametrize("name", ["mobilenet", "simple_cnn"])
 def test_fully_connected_layers_are_vggs_alone(name):
-    with pytest.raises(ConfigError, match=f"model.top='fc' is not possible: it must be pool or flatten for model.name={name}"):
+    with pytest.raises(
+        ConfigError, match=f"model.top='fc' is not possible: it must be pool or flatten for model.name={name}"
+    ):
         ModelConfig(name, top="fc")

@@ -145,6 +145,7 @@ def test_features_on_disk_are_those_in_memory(tmp_path: Path, capsys: pytest.Cap
     assert_identical(final_state(CACHED, tmp_path / "memory"), final_state(ON_DISK, tmp_path / "disk"))
 
 
+@pytest.mark.long
 def test_added_images_alone_are_computed_to_the_same_bits(
     first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

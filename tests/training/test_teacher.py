@@ -61,6 +61,7 @@ def taught_step(options: StepOptions, *taught: Any) -> tuple[float, dict[str, np
     return float(report["loss"]), {jax.tree_util.keystr(k): np.asarray(v) for k, v in jax.tree.leaves_with_path(state)}
 
 
+@pytest.mark.long
 def test_a_step_with_the_teachers_logits_and_with_the_teacher_inside_is_that_of_the_formula() -> None:
     model, variables = test_step.small_cnn(), test_step.initial("small_cnn")
     images, labels = next(test_step.batches(model))
