@@ -367,3 +367,15 @@ def test_without_tensorflow_photographs_are_one_message(
     finished = door("--exp=simple_cnn_cats_dogs", *arguments)
     assert finished.code == 2
     assert re.fullmatch(r"error: TensorFlow .* is not installed: pip install 'cnn_jax\[tensorflow\]'\n", finished.err)
+
+
+def test_jax_knows_the_settings_by_which_programs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("JAX_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CNN_JAX_CACHE", str(tmp_path))
+    code = (
+        "from cnn_jax import cli; cli.keep_compiled_programs(); from jax import config; "
+        "print(config.jax_persistent_cache_min_compile_time_secs, config.jax_compilation_cache_dir)"
+    )
+    finished = run_process("-c", code, tuning=False, folder=tmp_path)
+    assert finished.out == f"0.05 {tmp_path / 'compiled'}\n"
