@@ -77,8 +77,9 @@ def gather(names: Sequence[Path], split: str | None = None) -> Comparison:
     Raises:
         RunError: a name that stands for nothing, or fewer than two runs.
     """
-    rows, left_out = [], []
-    for directory in dict.fromkeys(path for name in names for path in table.directories(name)):
+    meant = {name: table.directories(name) for name in names}
+    rows, left_out = [], [f"{name}: there is no such directory" for name, found in meant.items() if not found]
+    for directory in dict.fromkeys(path for found in meant.values() for path in found):
         row = table.row(directory)
         if row is None or row["status"].startswith(table.UNREADABLE):
             left_out.append(f"{directory}: {'it is no run' if row is None else row['status']}")
