@@ -13,8 +13,15 @@ from tests.models.keras_networks import own_cnn, saved
 from tests.training import helpers
 
 
+NAMES = sorted(list_experiments(), key=lambda name: (name != "simple_cnn_digits", name))
+SLOW = ("mobilenet_shapes", "vgg16_head", "quickstart")
+"""The last is run as `make quickstart` too."""
+
+
 @pytest.mark.sample(1)
-@pytest.mark.parametrize("name", sorted(list_experiments(), key=lambda name: (name != "simple_cnn_digits", name)))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES]
+)
 def test_every_experiment_trains_and_says_its_command(name: str, image_folder: Path, tmp_path: Path) -> None:
     config = load_experiment(name)
     assert config.name == name

@@ -153,7 +153,7 @@ def test_a_run_goes_on_from_the_file_keeps_its_classifier_and_needs_the_file_no_
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("freeze_until", ["conv_pw_13", "head"])
+@pytest.mark.parametrize("freeze_until", ["conv_pw_13", pytest.param("head", marks=pytest.mark.slow)])
 def test_a_nested_network_trains_from_any_layer_on_and_keras_reads_what_is_exported(
     freeze_until: str, image_folder: Path, tmp_path: Path, capsys
 ) -> None:

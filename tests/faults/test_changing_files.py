@@ -116,7 +116,7 @@ def test_the_other_doors_meet_an_image_that_vanishes(data: Path, tmp_path: Path,
     image = data / split[0]
     content = image.read_bytes()
 
-    with after(run_evaluation, "_open", image.unlink), nothing_changed(workdir):
+    with after(run_evaluation, "open_data", image.unlink), nothing_changed(workdir):
         assert error_of("evaluate", f"--checkpoint={workdir}").startswith(f"{split[0]} cannot be read as an image")
     ended("image vanishes between listing and reading", "one clear error", "evaluate")
     image.write_bytes(content)

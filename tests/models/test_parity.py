@@ -214,7 +214,7 @@ def gradients(
     [
         pytest.param(ModelConfig("vgg19", image_size=32, dropout=0.0), marks=pytest.mark.slow),
         ModelConfig("mobilenet", alpha=0.25, image_size=64, dropout=0.0),
-        ModelConfig("mobilenet_v2", alpha=0.35, image_size=64, dropout=0.0),
+        pytest.param(ModelConfig("mobilenet_v2", alpha=0.35, image_size=64, dropout=0.0), marks=pytest.mark.slow),
     ],
     ids=label,
 )

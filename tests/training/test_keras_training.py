@@ -119,7 +119,11 @@ SMALL_CNN = ModelConfig(name="simple_cnn", image_size=SIZE, filters=(8, 16), wei
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("config", "until", "rate"),
-    [(SMALL_CNN, "none", 1e-3), (MOBILENET, "none", 3e-4), (MOBILENET, "conv_pw_10", 3e-4)],
+    [
+        (SMALL_CNN, "none", 1e-3),
+        (MOBILENET, "none", 3e-4),
+        pytest.param(MOBILENET, "conv_pw_10", 3e-4, marks=pytest.mark.slow),
+    ],
     ids=["small CNN", "MobileNet", "MobileNet from conv_pw_10"],
 )
 def test_fifty_steps_of_adam_have_keras_losses(config: ModelConfig, until: str, rate: float) -> None:

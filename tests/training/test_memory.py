@@ -80,7 +80,7 @@ def test_the_checkpoint_before_stays(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert train(SMALL_CNN, tmp_path / "run").result["status"] == "completed"
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_batch_that_is_really_too_large(tmp_path: Path) -> None:
     """The process has two gigabytes on top of what it takes at its start, and the step asks for more."""
     config = with_(

@@ -81,7 +81,7 @@ def test_both_phases_are_in_the_log_and_the_proof_covers_both(tmp_path: Path) ->
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("last_step", [2, 5, 18])
+@pytest.mark.parametrize("last_step", [5, *(pytest.param(step, marks=pytest.mark.slow) for step in (2, 18))])
 def test_every_option_at_once_goes_on_bit_exactly(
     last_step: int, everything: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

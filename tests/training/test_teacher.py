@@ -102,7 +102,9 @@ CASES = {
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", ["inside", "features", *(pytest.param(case, marks=pytest.mark.slow) for case in ("asked once", "mixed"))]
+)
 def test_a_run_that_is_stopped_and_goes_on_ends_bit_for_bit_as_one_that_is_not(
     case: str, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
