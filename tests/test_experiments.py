@@ -12,7 +12,6 @@ from cnn_jax.training import runs
 from tests.models.keras_networks import own_cnn, saved
 from tests.training import helpers
 
-
 NAMES = sorted(list_experiments(), key=lambda name: (name != "simple_cnn_digits", name))
 SLOW = ("mobilenet_shapes", "vgg16_head", "quickstart")
 """The last is run as `make quickstart` too."""
