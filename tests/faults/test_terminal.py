@@ -94,7 +94,6 @@ def test_no_control_character_of_a_name_reaches_the_terminal(
         "summarize": ["cnn_jax.summarize", f"--exp={NAME}"],
         "cache": ["cnn_jax.cache"],
         "list": ["cnn_jax"],
-        "experiments": ["cnn_jax", "--experiments"],
         "unknown door": ["cnn_jax", NAME],
         "unknown flag": ["cnn_jax.train", "--exp=quickstart", f"--{NAME}=1"],
         "unknown choice": ["cnn_jax.train", "--exp=quickstart", f"--model.name={NAME}"],
