@@ -49,9 +49,9 @@ def compiled_step(
     batch, shape = inputs.shape[0] // microbatches, inputs.shape[1:]
     counted += _other_parts(model.part(0, freezing.prefix(model)), variables, batch, shape, inputs.dtype)
     if teacher is not None:
-        side = teacher[0].image_size
-        counted += _other_parts(*teacher, batch, (side, side, 3), inputs.dtype)
-        counted += _spared(teacher[0], batch, shape, len(teacher[0].layers))
+        images = (teacher[0].image_size, teacher[0].image_size, 3)
+        counted += _other_parts(*teacher, batch, images, inputs.dtype)
+        counted += _spared(teacher[0], batch, images, len(teacher[0].layers))
     counted += _spared(model, batch, shape, freezing.prefix(model))
     return counted * microbatches
 
