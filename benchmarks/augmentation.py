@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax import cli
+from cnn_jax.cli import command_line
 
 IMAGES = 64
 """Different images; every visit changes them in another way."""
@@ -66,9 +66,9 @@ def on_device(pixels: np.ndarray, config: Any, batch: int) -> Callable[[int], fl
     import jax
     import jax.numpy as jnp
 
-    from cnn_jax.compiling import jit
     from cnn_jax.data.augment.device import augment_batch
     from cnn_jax.data.augment.device.chance import example_keys
+    from cnn_jax.runtime.compiling import jit
 
     def augmented(images: jax.Array, number: jax.Array) -> jax.Array:
         return augment_batch(images, example_keys(jax.random.key(0), number, jnp.arange(batch)), config)
@@ -102,4 +102,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

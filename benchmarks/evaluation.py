@@ -3,7 +3,7 @@
     python benchmarks/evaluation.py runs/mobilenet_ft --dataset=folder:cats_and_dogs --images=2000
 
 The forward pass is the compiled function alone, called again and again on one batch that is in memory. The evaluation
-reads, decodes and resizes every file and collects the predictions, as the door does; files are taken again from the
+reads, decodes and resizes every file and collects the predictions, as the command does; files are taken again from the
 first where the data set has fewer. Compilation is in neither. Prints a row a round and the median of the ratios.
 """
 
@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from cnn_jax import cli
+from cnn_jax.cli import command_line
 
 
 def main(argv) -> int:
@@ -31,11 +31,11 @@ def main(argv) -> int:
     from cnn_jax.data import sources
     from cnn_jax.data.stream import evaluation_batches
     from cnn_jax.evaluation.evaluator import predict_all
-    from cnn_jax.training import runs
-    from cnn_jax.training.mesh import Mesh
+    from cnn_jax.training import trained_run
+    from cnn_jax.training.run.mesh import Mesh
     from cnn_jax.training.step import make_predict
 
-    run, mesh = runs.load(arguments.run), Mesh.create()
+    run, mesh = trained_run.load(arguments.run), Mesh.create()
     data = replace(run.config.data, dataset=arguments.dataset or run.config.data.dataset)
     split = next(iter(sources.open_dataset(data).splits.values()))
     examples = split.take(np.arange(arguments.images) % len(split))
@@ -70,4 +70,4 @@ def main(argv) -> int:
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from cnn_jax import cli
+from cnn_jax.cli import command_line
 
 
 def main(argv) -> int:
@@ -41,4 +41,4 @@ def main(argv) -> int:
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from cnn_jax import cli
+from cnn_jax.cli import command_line
 
 TOLERANCES = {"float32": 2e-3, "bfloat16": 3e-2}
 """Of the training losses of all epochs, relative to float32 on the CPU: 50 steps of the same arithmetic in another
@@ -29,11 +29,11 @@ def run_one(config_file: Path, workdir: Path) -> dict[str, Any]:
     """In a process of its own: train, and say what it took."""
     import jax
 
-    from cnn_jax.experiment import from_json
-    from cnn_jax.training.checkpoints import Checkpoints
+    from cnn_jax.config.serialization import from_json
     from cnn_jax.training.freezing import digest
-    from cnn_jax.training.logs import Reporter
     from cnn_jax.training.loop import fit
+    from cnn_jax.training.run.checkpoints import Checkpoints
+    from cnn_jax.training.run.logs import Reporter
     from cnn_jax.training.setup import set_up
 
     config = from_json(config_file.read_text(), str(config_file))
@@ -58,7 +58,7 @@ def run_one(config_file: Path, workdir: Path) -> dict[str, Any]:
 
 def start(config: Any, platform: str, deterministic: bool) -> dict[str, Any]:
     """`run_one` on a platform, `cpu` or `accelerator`."""
-    from cnn_jax.experiment import to_json
+    from cnn_jax.config.serialization import to_json
 
     environment = dict(os.environ)
     if platform == "cpu":
@@ -144,4 +144,4 @@ def main(argv) -> int:
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

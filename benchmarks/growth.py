@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cnn_jax import cli
+from cnn_jax.cli import command_line
 
 CENTRE = {"batch": 16, "size": 128, "alpha": 0.5, "freeze_until": "conv_pw_10"}
 AXES: dict[str, tuple[Any, ...]] = {
@@ -37,10 +37,10 @@ def step_milliseconds(batch: int, size: int, alpha: float, freeze_until: str) ->
     import optax
 
     from cnn_jax.config import ModelConfig
-    from cnn_jax.models.model import build
+    from cnn_jax.models.building import build
     from cnn_jax.training.flops import compiled_step
     from cnn_jax.training.freezing import Freezing
-    from cnn_jax.training.mesh import Mesh
+    from cnn_jax.training.run.mesh import Mesh
     from cnn_jax.training.state import Settings, TrainState
     from cnn_jax.training.step import make_train_step
 
@@ -122,4 +122,4 @@ def main(argv) -> int:
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

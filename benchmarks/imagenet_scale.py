@@ -23,7 +23,7 @@ from cnn_jax.data import splits
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import UNSPLIT, Dataset, FileImages, Names, Split, open_dataset
 from cnn_jax.data.stream import TrainStream, evaluation_batches
-from cnn_jax.data.tensorflow import tf
+from cnn_jax.io.tensorflow import tf
 
 CLASSES = 1000
 BATCH = 256

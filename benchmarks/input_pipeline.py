@@ -6,7 +6,7 @@ Measured in turn, as often as --rounds says: decoding alone, with the pixels dro
 over in batches as resized images have; decoding and resizing; the whole of Keras' geometric augmentation (rotation,
 shifts, shear, zoom, flip); Keras' ImageDataGenerator with the same transforms, and its `image_dataset_from_directory`
 with preprocessing layers. Prints the medians. A pass over the images comes first, so that files are in the page cache.
-Memory is allocated as in the doors (huge pages), for all of them.
+Memory is allocated as in the commands (huge pages), for all of them.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn_jax import cli
+from cnn_jax.cli import command_line
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -43,7 +43,7 @@ def decode_only(folder: Path, images: int, size: int = 0) -> float:
     from cnn_jax.config import DataConfig
     from cnn_jax.data.sources import UNSPLIT, open_dataset
     from cnn_jax.data.stream import PARALLEL_CALLS
-    from cnn_jax.data.tensorflow import tf
+    from cnn_jax.io.tensorflow import tf
 
     split = open_dataset(DataConfig(dataset=f"folder:{folder}")).splits[UNSPLIT]
 
@@ -153,4 +153,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

@@ -1,6 +1,6 @@
 """The forms of MobileNet's convolutions on this device, and whole steps beside what the device can do at most.
 
-    python benchmarks/kernels.py                                            (huge pages as the doors set them)
+    python benchmarks/kernels.py                                            (huge pages as the commands set them)
     GLIBC_TUNABLES= CNN_JAX_NO_TUNING=1 python benchmarks/kernels.py        (without)
     python benchmarks/kernels.py --precision=bfloat16 --batch=256           (on a GPU)
 
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cnn_jax import cli
+from cnn_jax.cli import command_line
 
 SHAPES = ((112, 32, 1), (112, 64, 2), (56, 128, 1), (28, 256, 1), (14, 512, 1), (7, 1024, 1))
 """Of MobileNet's depthwise convolutions: rows and columns of the input, channels at width 1, stride."""
@@ -24,7 +24,7 @@ def milliseconds(function: Callable[..., Any], *arguments: Any, calls: int = 9) 
     """Median time of a call, after one that compiles."""
     import jax
 
-    from cnn_jax.compiling import jit
+    from cnn_jax.runtime.compiling import jit
 
     compiled = jit(function)
     jax.block_until_ready(compiled(*arguments))
@@ -56,7 +56,7 @@ def ceilings(precision: str) -> tuple[float, float]:
 
 def first_layer(alpha: float, batch: int, precision: str) -> None:
     """Print the two forms of the layer that has three channels."""
-    from cnn_jax.models.convolution import plain_conv, shifted_thin_conv
+    from cnn_jax.models.ops.convolution import plain_conv, shifted_thin_conv
 
     arrays = normal(precision, batch, 224, 224, 3), normal(precision, 3, 3, 3, int(32 * alpha))
     forms = (plain_conv, shifted_thin_conv)
@@ -67,7 +67,7 @@ def first_layer(alpha: float, batch: int, precision: str) -> None:
 
 def depthwise(alpha: float, batch: int, precision: str, calls: int) -> None:
     """Print a row for each shape: both forms of the convolution, and of its two gradients."""
-    from cnn_jax.models import depthwise as forms
+    from cnn_jax.models.ops import depthwise as forms
 
     pads = ((1, 1), (1, 1))
     print("| depthwise 3x3 | grouped ms | shifted ms | ratio | gradients, grouped | shifted | ratio |")
@@ -95,10 +95,10 @@ def steps(name: str, alpha: float, batch: int, precision: str) -> Iterator[tuple
     import optax
 
     from cnn_jax.config import ModelConfig
-    from cnn_jax.models.model import build
+    from cnn_jax.models.building import build
     from cnn_jax.training.flops import compiled_step
     from cnn_jax.training.freezing import Freezing
-    from cnn_jax.training.mesh import Mesh
+    from cnn_jax.training.run.mesh import Mesh
     from cnn_jax.training.state import Settings, TrainState
     from cnn_jax.training.step import make_predict, make_train_step
 
@@ -159,4 +159,4 @@ def main(argv) -> int:
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

@@ -18,7 +18,7 @@ import cnn_jax
 from cnn_jax.data import splits
 from cnn_jax.data.paths import expand
 from cnn_jax.data.sources import open_dataset
-from cnn_jax.training import runs
+from cnn_jax.training import trained_run
 
 
 def scores(run: Path, paths: list[str]) -> dict[str, np.ndarray]:
@@ -30,7 +30,7 @@ def scores(run: Path, paths: list[str]) -> dict[str, np.ndarray]:
 
 def own(run: Path) -> list[str]:
     """The validation images of a run, as files."""
-    config = runs.load(run).config
+    config = trained_run.load(run).config
     examples = splits.read(open_dataset(config.data), run / "split.json").splits["validation"]
     folder = config.data.dataset.partition(":")[2]
     return [os.path.join(folder, name) for name in examples.ids]

@@ -18,7 +18,7 @@ import statistics
 import time
 from typing import Any
 
-from cnn_jax import cli
+from cnn_jax.cli import command_line
 
 DEVICES = (1, 2, 4, 8)
 POINTS = {
@@ -49,7 +49,7 @@ def abstract_step(config: Any, classes: int, mesh: Any) -> tuple[Any, Any, tuple
     import jax
     import numpy as np
 
-    from cnn_jax.models.model import build
+    from cnn_jax.models.building import build
     from cnn_jax.training.freezing import Freezing
     from cnn_jax.training.optimizer import make_optimizer
     from cnn_jax.training.schedule import make_schedule
@@ -71,7 +71,7 @@ def volume(arguments: argparse.Namespace) -> None:
     """Print the bytes that a step reduces, by network and freeze point."""
     from cnn_jax.config import Config, DataConfig, ModelConfig, TrainConfig
     from cnn_jax.training.freezing import count
-    from cnn_jax.training.mesh import Mesh
+    from cnn_jax.training.run.mesh import Mesh
 
     mesh = Mesh.create()
     print(f"{mesh.devices} devices, {arguments.classes} classes, {arguments.precision}\n")
@@ -115,9 +115,9 @@ def timed_steps(arguments: argparse.Namespace, devices: int) -> tuple[list[float
     from cnn_jax.data.preprocess import Resize
     from cnn_jax.data.sources import open_dataset
     from cnn_jax.data.stream import TrainStream
-    from cnn_jax.models.model import build
-    from cnn_jax.training.mesh import Mesh
+    from cnn_jax.models.building import build
     from cnn_jax.training.optimizer import make_optimizer
+    from cnn_jax.training.run.mesh import Mesh
     from cnn_jax.training.schedule import make_schedule
     from cnn_jax.training.state import Settings, TrainState
 
@@ -172,4 +172,4 @@ if __name__ == "__main__":
     flags = os.environ.get("XLA_FLAGS", "")
     if "host_platform_device_count" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={DEVICES[-1]}"
-    cli.run_door(main)
+    command_line.run(main)

@@ -23,8 +23,8 @@ BARE = """
 import sys, time
 from pathlib import Path
 import cnn_jax
-from cnn_jax import cli
-cli.keep_compiled_programs()
+from cnn_jax.runtime.tuning import keep_compiled_programs
+keep_compiled_programs()
 classifier, paths = cnn_jax.load(sys.argv[1]), sys.argv[2:]
 list(classifier.files(paths[:64]))
 begun = time.perf_counter()

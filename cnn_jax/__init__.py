@@ -6,8 +6,8 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from cnn_jax.clock import process_age
-from cnn_jax.tuning import tune_process
+from cnn_jax.runtime.clock import process_age
+from cnn_jax.runtime.tuning import keep_compiled_programs, tune_process
 
 if TYPE_CHECKING:
     from cnn_jax.config import Config
@@ -48,13 +48,12 @@ def fit(config: "Config", workdir: str | os.PathLike[str], *, report: bool = Tru
     from pathlib import Path
 
     begun = time.perf_counter()
-    from cnn_jax import cli
-    from cnn_jax.clock import Clock
-    from cnn_jax.experiment import resolve_paths
+    from cnn_jax.api.paths import resolve_paths
+    from cnn_jax.runtime.clock import Clock
 
-    cli.keep_compiled_programs()
-    from cnn_jax.fitting import fit_and_report
-    from cnn_jax.training.logs import Reporter
+    keep_compiled_programs()
+    from cnn_jax.api.fitting import fit_and_report
+    from cnn_jax.training.run.logs import Reporter
 
     outcome = fit_and_report(resolve_paths(config), Path(workdir), Reporter(), Clock(begun), report)
     if outcome.stopped_by == signal.SIGINT:
@@ -73,8 +72,8 @@ def runs(pattern: str) -> list[dict[str, Any]]:
     evaluation `SPLIT.accuracy` with its interval `SPLIT.low` to `SPLIT.high`, and every field of the configuration
     under its flag's name. A run that cannot be read has the reason as its `status`. What is no run has no row.
     """
+    from cnn_jax.comparing import table
     from cnn_jax.errors import RunError
-    from cnn_jax.training import table
 
     try:
         found = map(table.row, table.directories(pattern))
@@ -102,7 +101,7 @@ def load(run: str | os.PathLike[str], *, threshold: float = 0.0, other: float | 
         cnn_jax.errors.WeightsError: the file cannot be run, or is no classifier of images of 0 to 255.
         cnn_jax.errors.ConfigError: `other` for a file, which does not know its training images.
     """
-    from cnn_jax import inference  # what takes long to import loads only when it is used
-    from cnn_jax.files import as_path
+    from cnn_jax.api import inference  # what takes long to import loads only when it is used
+    from cnn_jax.io.files import as_path
 
     return inference.load(as_path(run), threshold=threshold, other=other)

@@ -1,4 +1,4 @@
-"""List the doors and the experiments.
+"""List the commands and the experiments.
 
     python -m cnn_jax
     eval "$(python -m cnn_jax --completion)"          (completion for bash, in its ~/.bashrc)
@@ -16,28 +16,12 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from cnn_jax import cli
-from cnn_jax.completion import SCRIPTS
-from cnn_jax.console_text import printable
-from cnn_jax.experiment import list_experiments
-
-PACKAGE = Path(__file__).parent
-
-ORDER = (
-    "check_data",
-    "summarize",
-    "train",
-    "sweep",
-    "evaluate",
-    "compare",
-    "predict",
-    "explain",
-    "serve",
-    "verify_weights",
-    "export",
-    "cache",
-)
-"""Doors as a project comes to need them; others come after them."""
+from cnn_jax.cli import command_line
+from cnn_jax.cli.command_list import commands
+from cnn_jax.cli.completion import SCRIPTS, script
+from cnn_jax.config.experiments import list_experiments
+from cnn_jax.errors import EXIT_USAGE
+from cnn_jax.io.escaping import printable
 
 NAME_WIDTH = 24
 NARROWEST, WIDEST = 60, 100
@@ -51,25 +35,17 @@ def main(argv: Sequence[str]) -> int:
         case ["--version"]:
             print(f"cnn_jax {metadata.version('cnn_jax')}")
         case ["--completion", *shell] if "".join(shell) in ("", *SCRIPTS):
-            print((PACKAGE / SCRIPTS["".join(shell) or "bash"]).read_text(), end="")
-        case [name, *_] if name in doors():
+            print(script("".join(shell) or "bash").read_text(), end="")
+        case [name, *_] if name in commands():
             print(f"error: say python -m cnn_jax.{name}", file=sys.stderr)
-            return cli.EXIT_USAGE
+            return EXIT_USAGE
         case [name, *_]:
             print(
-                f"error: {printable(name)}: there is no such door or flag; python -m cnn_jax lists them",
+                f"error: {printable(name)}: there is no such command or flag; python -m cnn_jax lists them",
                 file=sys.stderr,
             )
-            return cli.EXIT_USAGE
+            return EXIT_USAGE
     return 0
-
-
-def doors() -> dict[str, Path]:
-    """Name to file of the modules that are started with `python -m`."""
-    found = {path.stem: path for path in PACKAGE.glob("*.py") if "\n    cli.run_door(main" in path.read_text()}
-    found.pop("__main__")
-    known = [name for name in ORDER if name in found]
-    return {name: found[name] for name in known + sorted(set(found) - set(known))}
 
 
 def overview(width: int) -> Iterator[str]:
@@ -77,8 +53,8 @@ def overview(width: int) -> Iterator[str]:
     width = min(max(width, NARROWEST), WIDEST)
     yield "Train and fine-tune convolutional image classifiers in JAX."
     yield ""
-    yield "python -m cnn_jax.DOOR --help"
-    yield from _list(doors(), width)
+    yield "python -m cnn_jax.COMMAND --help"
+    yield from _list(commands(), width)
     yield ""
     yield "python -m cnn_jax.train --exp=EXPERIMENT"
     yield from _list(list_experiments(), width)
@@ -108,4 +84,4 @@ def _first_line(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

@@ -17,10 +17,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from cnn_jax import cli
-from cnn_jax.console_text import printable
+from cnn_jax.cli import command_line
 from cnn_jax.errors import ConfigError
-from cnn_jax.files import cache_folder
+from cnn_jax.io.escaping import printable
+from cnn_jax.io.files import cache_folder
 
 KINDS = {
     "compiled": "programs of the network, compiled",
@@ -31,7 +31,7 @@ KINDS = {
     "flops": "the work of training every layer",
     "weights": "pretrained weights, downloaded",
     "tfds": "what is known of data sets on gs://",
-    "flags": "the flags of the doors, for completion",
+    "flags": "the flags of the commands, for completion",
 }
 """Folder of the cache, and what is in it."""
 
@@ -40,7 +40,7 @@ Kind = Literal["compiled", "features", "images", "predictions", "hashes", "flops
 
 @dataclass(frozen=True)
 class Arguments:
-    """Flags of this door."""
+    """Flags of this command."""
 
     clear: Annotated[tuple[Kind, ...], tyro.conf.arg(metavar="KIND ...")] = ()
     """What to remove; `all` is everything that is listed."""
@@ -77,7 +77,7 @@ def _unless_gone(error: OSError) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, clear what it names, print what is there; returns the exit code."""
-    arguments = cli.parse(Arguments, argv, door="cache", description=__doc__)
+    arguments = command_line.parse(Arguments, argv, command="cache", description=__doc__)
     folder = cache_folder()
     try:
         for kind in KINDS if "all" in arguments.clear else dict.fromkeys(arguments.clear):
@@ -114,4 +114,4 @@ def _size(count: int) -> str:
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from cnn_jax import cli
+from cnn_jax.cli import command_line
 from cnn_jax.config import Config
-from cnn_jax.console_text import printable
-from cnn_jax.errors import ConfigError, DataError
-from cnn_jax.files import can_hold, replacing, write_atomically, writing
+from cnn_jax.errors import EXIT_FAILED, ConfigError, DataError
+from cnn_jax.io.escaping import printable
+from cnn_jax.io.files import can_hold
+from cnn_jax.io.writing import replacing, write_atomically, writing
 
 if TYPE_CHECKING:
-    from cnn_jax.data.health.check import Report
-    from cnn_jax.training.logs import Reporter
+    from cnn_jax.checking.check import Report
+    from cnn_jax.training.run.logs import Reporter
 
 KINDS_OF_DATASETS = ("folder", "flat", "csv", "tfds")
 TABLES = (".csv", ".tsv")
@@ -30,7 +31,7 @@ TABLES = (".csv", ".tsv")
 
 @dataclass(frozen=True)
 class Arguments:
-    """Flags of this door, then the fields of the configuration."""
+    """Flags of this command, then the fields of the configuration."""
 
     exp: str | None = None
     """The experiment whose augmentation and image size `--preview` shows: its name, or the path of a .py file."""
@@ -61,13 +62,13 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, check, print the table, write what was asked for; returns the exit code."""
-    arguments = cli.parse_with_experiment(Arguments, argv, door="check_data", description=__doc__)
+    arguments = command_line.parse_with_experiment(Arguments, argv, command="check_data", description=__doc__)
     config = replace(arguments.config.data, dataset=dataset_name(arguments.dataset))
-    from cnn_jax.data.health.check import check  # TensorFlow loads only once the flags are right
-    from cnn_jax.data.health.listing import list_images
-    from cnn_jax.data.health.tables import counts_table, findings_table
-    from cnn_jax.data.tensorflow import tf
-    from cnn_jax.training.logs import Reporter
+    from cnn_jax.checking.check import check  # TensorFlow loads only once the flags are right
+    from cnn_jax.checking.listing import list_images
+    from cnn_jax.checking.tables import counts_table, findings_table
+    from cnn_jax.io.tensorflow import tf
+    from cnn_jax.training.run.logs import Reporter
 
     reporter = Reporter()
     listing = list_images(config)
@@ -83,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
     counts = {severity: report.count(severity) for severity in ("problem", "warning", "note")}
     found = ", ".join(f"{count:,} {severity}{'' if count == 1 else 's'}" for severity, count in counts.items())
     reporter.line(f"{len(listing):,} images: {found}")
-    return cli.EXIT_FAILED if counts["problem"] else 0
+    return EXIT_FAILED if counts["problem"] else 0
 
 
 def dataset_name(name: str) -> str:
@@ -104,11 +105,11 @@ def write(report: "Report", arguments: Arguments, reporter: "Reporter") -> None:
     if arguments.json is not None:
         contents[arguments.json] = json.dumps(report.as_json(), indent=1)
     if arguments.html is not None:
-        from cnn_jax.data.health.page import page
+        from cnn_jax.checking.page import page
 
         contents[arguments.html] = page(report)
     if arguments.write_exclude is not None:
-        from cnn_jax.data.health.exclusion import as_text
+        from cnn_jax.checking.exclusion import as_text
         from cnn_jax.data.sources.dataset import TRAINED_ON
 
         contents[arguments.write_exclude] = as_text(report.listing, report.exclusion)
@@ -150,4 +151,4 @@ def write_preview(report: "Report", config: Config, path: Path, reporter: "Repor
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from cnn_jax import cli
+from cnn_jax.cli import command_line
 from cnn_jax.errors import ConfigError
-from cnn_jax.files import can_hold, write_atomically, writing
+from cnn_jax.io.files import can_hold
+from cnn_jax.io.writing import write_atomically, writing
 
 if TYPE_CHECKING:
     from cnn_jax.comparing.pairs import Pair
     from cnn_jax.comparing.runs import Comparison
-    from cnn_jax.training.logs import Reporter
+    from cnn_jax.training.run.logs import Reporter
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, read the runs, print the tables and write the page; returns the exit code."""
-    arguments = cli.parse(Arguments, argv, door="compare", description=__doc__)
+    arguments = command_line.parse(Arguments, argv, command="compare", description=__doc__)
     from cnn_jax.comparing import page, pairs, runs  # what takes long to import loads only once the flags are right
-    from cnn_jax.training.logs import Reporter
+    from cnn_jax.training.run.logs import Reporter
 
     comparison, reporter = runs.gather(arguments.runs, arguments.split), Reporter()
     found = pairs.pairs(comparison.runs)
@@ -92,4 +93,4 @@ def show(comparison: "Comparison", found: "tuple[Pair, ...]", reporter: "Reporte
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

@@ -1,4 +1,10 @@
-"""What a person at the keyboard can get wrong, one class a kind; the doors print the message and exit with code 2."""
+"""What a person can get wrong, one class a kind; the commands print the message and exit with code 2."""
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_SIGINT = 130
+EXIT_SIGTERM = 143
+"""Exit codes of the commands: something is wrong, the person can mend it, Ctrl-C, SIGTERM."""
 
 
 class UserError(Exception):
@@ -40,4 +46,4 @@ class RemoteError(UserError, OSError):
 
 
 class RunFailed(Exception):  # noqa: N818  (named for what happened)
-    """Training could not go on, by no fault of the command line: the doors print the message and exit with code 1."""
+    """Training could not go on, by no fault of the command line: the commands print the message and exit with 1."""

@@ -14,23 +14,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from cnn_jax import cli, distributed, inference
+from cnn_jax.api import inference
+from cnn_jax.cli import command_line
 from cnn_jax.config import DataConfig
-from cnn_jax.distributed import DistributedArguments
 from cnn_jax.errors import ConfigError
 from cnn_jax.evaluation.options import DataOptions
-from cnn_jax.files import can_hold, writing
+from cnn_jax.io.files import can_hold
+from cnn_jax.io.writing import writing
+from cnn_jax.runtime import distributed
+from cnn_jax.runtime.distributed import DistributedArguments
 from cnn_jax.weights.options import PretrainedConfig
 
 if TYPE_CHECKING:
     from cnn_jax.evaluation.record import Evaluation
-    from cnn_jax.training.logs import Reporter
-    from cnn_jax.training.runs import TrainedRun
+    from cnn_jax.training.run.logs import Reporter
+    from cnn_jax.training.trained_run import TrainedRun
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Flags of this door."""
+    """Flags of this command."""
 
     checkpoint: Path | None = None
     """A run directory (its best checkpoint is used), or one of the folders in its `checkpoints`."""
@@ -72,16 +75,16 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, evaluate, print the tables and write the files; returns the exit code."""
-    arguments = cli.parse(Arguments, argv, door="evaluate", description=__doc__)
+    arguments = command_line.parse(Arguments, argv, command="evaluate", description=__doc__)
     distributed.join(arguments.distributed)
-    from cnn_jax.training import runs  # JAX and TensorFlow load only once the flags are right
-    from cnn_jax.training.logs import Reporter
-    from cnn_jax.training.processes import is_main
+    from cnn_jax.training import trained_run  # JAX and TensorFlow load only once the flags are right
+    from cnn_jax.training.run.logs import Reporter
+    from cnn_jax.training.run.processes import is_main
     from cnn_jax.training.run_evaluation import evaluate_run
 
     reporter = Reporter()
-    run = _of_file(arguments, reporter) if arguments.checkpoint is None else runs.load(arguments.checkpoint)
-    other = None if arguments.compare is None else runs.load(arguments.compare)
+    run = _of_file(arguments, reporter) if arguments.checkpoint is None else trained_run.load(arguments.checkpoint)
+    other = None if arguments.compare is None else trained_run.load(arguments.compare)
     evaluation = evaluate_run(
         run, reporter, arguments.split, arguments.data, arguments.flip_averaging, other, arguments.recompute
     )
@@ -101,8 +104,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _write_features(run: "TrainedRun", reporter: "Reporter") -> None:
-    from cnn_jax.training import known_features
-    from cnn_jax.training.processes import is_main
+    from cnn_jax.training.features import known_features
+    from cnn_jax.training.run.processes import is_main
 
     found = known_features.compute(run, reporter)
     if is_main():
@@ -112,11 +115,11 @@ def _write_features(run: "TrainedRun", reporter: "Reporter") -> None:
 
 def _of_file(arguments: Arguments, reporter: "Reporter") -> "TrainedRun":
     """The network of a Keras file as if it were a run, of step 0."""
-    from cnn_jax.training import runs
+    from cnn_jax.training import trained_run
 
     loaded, classifier = inference.open_file(arguments.model, reporter.line)
     data = DataConfig(dataset=str(arguments.data.dataset), resize=arguments.model.resize)
-    return runs.of_file(loaded, classifier.classes, data)
+    return trained_run.of_file(loaded, classifier.classes, data)
 
 
 def show(evaluation: "Evaluation", reporter: "Reporter") -> None:
@@ -146,4 +149,4 @@ def write(evaluation: "Evaluation", output: Path, predictions: Path, reporter: "
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

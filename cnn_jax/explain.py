@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from cnn_jax import cli, inference
-from cnn_jax.errors import ConfigError
-from cnn_jax.files import writing
-from cnn_jax.validation import near, require
+from cnn_jax.api import inference
+from cnn_jax.cli import command_line
+from cnn_jax.config.validation import near, require
+from cnn_jax.errors import EXIT_FAILED, ConfigError
+from cnn_jax.io.writing import writing
 from cnn_jax.weights.options import PretrainedConfig
 
 if TYPE_CHECKING:
     from cnn_jax.evaluation.classifier import Classifier
-    from cnn_jax.evaluation.explanation import Choices
+    from cnn_jax.explaining.explanation import Choices
 
 Method = Literal["grad-cam", "grad-cam++", "occlusion"]
 MOST_IMAGES = 50
@@ -66,10 +67,10 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, explain each image, write the pictures and the page; returns the exit code."""
-    arguments = cli.parse(Arguments, argv, door="explain", description=__doc__)
+    arguments = command_line.parse(Arguments, argv, command="explain", description=__doc__)
     from cnn_jax.data.paths import expand  # JAX and TensorFlow load only once the flags are right
-    from cnn_jax.evaluation.explanation import Album, Explainer
-    from cnn_jax.training.logs import Reporter
+    from cnn_jax.explaining.explanation import Explainer, PictureFolder
+    from cnn_jax.training.run.logs import Reporter
 
     paths, reporter = expand(arguments.paths), Reporter()
     if len(paths) > MOST_IMAGES:
@@ -77,13 +78,13 @@ def main(argv: Sequence[str]) -> int:
     classifier = inference.open_classifier(arguments.checkpoint, arguments.model, reporter.line)
     choices = choose(arguments, classifier)
     folder = _folder(arguments)
-    explainer = Explainer(classifier, choices, Album(folder))
+    explainer = Explainer(classifier, choices, PictureFolder(folder))
     with reporter.bar("explain", len(paths), "images") as bar, writing(f"--output={folder}"):
         page = explainer.write_page(paths, _title(arguments), lambda: bar.advance(1))
     reporter.line(f"written    {page}")
     if explainer.failed:
         print(f"{len(explainer.failed)} of {len(paths)} images could not be read", file=sys.stderr)
-    return cli.EXIT_FAILED if len(explainer.failed) == len(paths) else 0
+    return EXIT_FAILED if len(explainer.failed) == len(paths) else 0
 
 
 def choose(arguments: Arguments, classifier: "Classifier") -> "Choices":
@@ -92,8 +93,8 @@ def choose(arguments: Arguments, classifier: "Classifier") -> "Choices":
     Raises:
         ConfigError: a layer or class that the network does not have (with the near names), or a patch too large.
     """
-    from cnn_jax.evaluation import chain_walk, saliency
-    from cnn_jax.evaluation.explanation import Choices
+    from cnn_jax.explaining import chain_walk, saliency
+    from cnn_jax.explaining.explanation import Choices
 
     model = classifier.model
     layers = arguments.layers or chain_walk.selection(model)
@@ -119,12 +120,12 @@ def _class_index(name: str, classifier: "Classifier") -> int:
 
 def _folder(arguments: Arguments) -> Path:
     """The folder to write into, made if it is not there."""
-    from cnn_jax.training import runs
+    from cnn_jax.training.run import run_directory
 
     folder = arguments.output
     if folder is None:
         given = arguments.checkpoint
-        folder = Path("explain") if given is None or given.is_file() else runs.directory(given) / "explain"
+        folder = Path("explain") if given is None or given.is_file() else run_directory.directory(given) / "explain"
     with writing(f"--output={folder}"):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -138,4 +139,4 @@ def _title(arguments: Arguments) -> str:
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

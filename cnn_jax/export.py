@@ -22,20 +22,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from cnn_jax import cli
-from cnn_jax.console_text import printable
+from cnn_jax.cli import command_line
 from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.exporting import formats
 from cnn_jax.exporting.formats import FORMATS, FormatName
-from cnn_jax.files import is_remote, writing
+from cnn_jax.io.escaping import printable
+from cnn_jax.io.writing import is_remote, writing
 
 if TYPE_CHECKING:
-    from cnn_jax.training.runs import TrainedRun
+    from cnn_jax.training.trained_run import TrainedRun
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Flags of this door."""
+    """Flags of this command."""
 
     checkpoint: Path
     """A run directory (its best checkpoint is used), or one of the folders in its `checkpoints`."""
@@ -77,13 +77,13 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, write the files and check them; returns the exit code."""
-    arguments = cli.parse(Arguments, argv, door="export", description=__doc__)
+    arguments = command_line.parse(Arguments, argv, command="export", description=__doc__)
     formats.require_libraries(arguments.formats)
     from cnn_jax.exporting import exporting  # JAX and TensorFlow load only once the flags are right
-    from cnn_jax.training import runs
-    from cnn_jax.training.logs import Reporter
+    from cnn_jax.training import trained_run
+    from cnn_jax.training.run.logs import Reporter
 
-    run, reporter = runs.load(arguments.checkpoint), Reporter()
+    run, reporter = trained_run.load(arguments.checkpoint), Reporter()
     if not arguments.top:
         _without_classifier(run, arguments)
         return 0
@@ -132,4 +132,4 @@ def _without_classifier(run: "TrainedRun", arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

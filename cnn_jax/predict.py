@@ -20,16 +20,17 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from cnn_jax import cli, inference
-from cnn_jax.console_text import printable
-from cnn_jax.errors import ConfigError
-from cnn_jax.files import replacing, writing
+from cnn_jax.api import inference
+from cnn_jax.cli import command_line
+from cnn_jax.errors import EXIT_FAILED, ConfigError
+from cnn_jax.io.escaping import printable
+from cnn_jax.io.writing import replacing, writing
 from cnn_jax.weights.options import PretrainedConfig
 
 if TYPE_CHECKING:
     from cnn_jax.data.paths import Found
     from cnn_jax.evaluation.classifier import Classifier, FileResult
-    from cnn_jax.training.logs import Reporter
+    from cnn_jax.training.run.logs import Reporter
 
 HEADER = ("path", "rank", "class_index", "class_name", "probability")
 SUFFIXES = (".csv", ".jsonl")
@@ -72,9 +73,9 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, classify, print or write; returns the exit code."""
-    arguments = cli.parse(Arguments, argv, door="predict", description=__doc__)
+    arguments = command_line.parse(Arguments, argv, command="predict", description=__doc__)
     from cnn_jax.data.paths import everything  # JAX and TensorFlow load only once the flags are right
-    from cnn_jax.training.logs import Reporter
+    from cnn_jax.training.run.logs import Reporter
 
     found, reporter = everything(arguments.paths), Reporter()
     doubt = arguments.threshold, arguments.other
@@ -90,7 +91,7 @@ def main(argv: Sequence[str]) -> int:
         reporter.line(f"written    {arguments.output}: {len(found) - unreadable} images")
     if unreadable:
         print(f"{unreadable} of {len(found)} images could not be read", file=sys.stderr)
-    return cli.EXIT_FAILED if unreadable == len(found) else 0
+    return EXIT_FAILED if unreadable == len(found) else 0
 
 
 def _refused(found: "Sequence[Found]", reporter: "Reporter") -> dict[str, str]:
@@ -184,4 +185,4 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

@@ -21,15 +21,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from cnn_jax import cli, inference
-from cnn_jax.console_text import printable
+from cnn_jax.api import inference
+from cnn_jax.cli import command_line
+from cnn_jax.config.validation import require
 from cnn_jax.errors import ConfigError, RunError
-from cnn_jax.validation import require
+from cnn_jax.io.escaping import printable
 
 if TYPE_CHECKING:
     from cnn_jax.serving.limits import Limits
     from cnn_jax.serving.networks import Network
-    from cnn_jax.training.logs import Reporter
+    from cnn_jax.training.run.logs import Reporter
 
 TOKEN = "CNN_JAX_TOKEN"  # noqa: S105  (the name of an environment variable)
 SHORTEST_TOKEN = 16
@@ -64,13 +65,13 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, load and compile, answer until a signal; returns the exit code."""
-    arguments = cli.parse(Arguments, argv, door="serve", description=__doc__)
+    arguments = command_line.parse(Arguments, argv, command="serve", description=__doc__)
     _check_libraries()
     from cnn_jax.serving.application import Application  # JAX loads only once the flags are right
     from cnn_jax.serving.batching import SIZES
     from cnn_jax.serving.guard import LOOPBACK, Guard
     from cnn_jax.serving.server import bind, serve
-    from cnn_jax.training.logs import Reporter
+    from cnn_jax.training.run.logs import Reporter
 
     reporter, limits, begun = Reporter(), _limits(arguments), time.perf_counter()
     given = _given_token()
@@ -143,4 +144,4 @@ def _address(host: str, bound: socket.socket) -> str:
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from cnn_jax import cli
+from cnn_jax.cli import command_line
 from cnn_jax.config import Config, DataConfig
 from cnn_jax.errors import ConfigError, DataError
 
@@ -25,7 +25,7 @@ ASSUMED_CLASSES = 2
 
 @dataclass(frozen=True)
 class Arguments:
-    """Flags of this door, then the fields of the configuration."""
+    """Flags of this command, then the fields of the configuration."""
 
     exp: str
     """Name of an experiment, or path of a .py file that defines `config`."""
@@ -42,7 +42,7 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, walk along the chain, print the table or the JSON; returns the exit code."""
-    arguments = cli.parse_with_experiment(Arguments, argv, door="summarize", description=__doc__)
+    arguments = command_line.parse_with_experiment(Arguments, argv, command="summarize", description=__doc__)
     config = arguments.config
     known = arguments.classes or known_classes(config.data)
     summary = summarise_config(config, known or ASSUMED_CLASSES)
@@ -74,7 +74,7 @@ def known_classes(data: DataConfig) -> int | None:
 
 def summarise_config(config: Config, classes: int) -> "Summary":
     """The summary of the model that `config` trains, for so many classes."""
-    from cnn_jax.models.model import build
+    from cnn_jax.models.building import build
     from cnn_jax.models.summary import summarise
     from cnn_jax.training.freezing import Freezing
     from cnn_jax.weights import keras_description
@@ -104,4 +104,4 @@ def as_json(summary: "Summary", config: Config) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

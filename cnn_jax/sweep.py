@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from cnn_jax import cli, distributed
+from cnn_jax.api.paths import resolve_paths
+from cnn_jax.cli import command_line
 from cnn_jax.config import Config
-from cnn_jax.distributed import DistributedArguments
-from cnn_jax.errors import ConfigError
-from cnn_jax.experiment import resolve_paths
+from cnn_jax.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_SIGTERM, ConfigError
+from cnn_jax.runtime import distributed
+from cnn_jax.runtime.distributed import DistributedArguments
 from cnn_jax.sweeping import supervision
 
 if TYPE_CHECKING:
     from cnn_jax.sweeping.running import Sweep
-    from cnn_jax.training.logs import Reporter
+    from cnn_jax.training.run.logs import Reporter
 
 TWICE = {
     "--freeze-until": ("train.freeze_until", "train.freeze-until"),
@@ -38,7 +39,7 @@ TWICE = {
 
 @dataclass(frozen=True)
 class Arguments:
-    """Flags of this door, then the fields of the configuration."""
+    """Flags of this command, then the fields of the configuration."""
 
     exp: str
     """Name of an experiment, or path of a .py file that defines `config`."""
@@ -65,13 +66,15 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, run what is not complete, print the table and write the page; returns the exit code."""
-    arguments = cli.parse_with_experiment(Arguments, argv, door="sweep", description=__doc__, usual=cli.USUAL)
+    arguments = command_line.parse_with_experiment(
+        Arguments, argv, command="sweep", description=__doc__, usual=command_line.USUAL
+    )
     _check_flags(arguments, argv)
     config = resolve_paths(arguments.config)
     distributed.join(arguments.distributed)
     from cnn_jax.sweeping import running  # JAX and TensorFlow load only once the command line is right
     from cnn_jax.sweeping.grid import Grid
-    from cnn_jax.training.logs import Reporter
+    from cnn_jax.training.run.logs import Reporter
 
     grid = Grid(
         config,
@@ -83,8 +86,8 @@ def main(argv: Sequence[str]) -> int:
     sweep = running.run(grid, arguments.workdir or Path("runs") / f"{config.name}-sweep", reporter)
     _conclude(sweep, reporter)
     if sweep.stopped_by is not None:
-        return cli.EXIT_SIGTERM if sweep.stopped_by == signal.SIGTERM else cli.EXIT_SIGINT
-    return cli.EXIT_FAILED if running.failures(sweep) else 0
+        return EXIT_SIGTERM if sweep.stopped_by == signal.SIGTERM else EXIT_SIGINT
+    return EXIT_FAILED if running.failures(sweep) else 0
 
 
 def _check_flags(arguments: Arguments, argv: Sequence[str]) -> None:
@@ -92,7 +95,7 @@ def _check_flags(arguments: Arguments, argv: Sequence[str]) -> None:
     given = (arguments.freeze_until, arguments.learning_rates, arguments.seeds)
     for (own, others), values in zip(TWICE.items(), given, strict=True):
         for other in others:
-            if values is not None and cli.flag(argv, other) is not None:
+            if values is not None and command_line.flag(argv, other) is not None:
                 raise ConfigError(f"{own} and --{other} say the same: give one of them")
     if given == (None, None, None):
         raise ConfigError(
@@ -107,9 +110,9 @@ def _distinct(values: tuple | None, default: object) -> tuple:
 
 def _conclude(sweep: "Sweep", reporter: "Reporter") -> None:
     """Print the table and what follows from it; write the page."""
-    from cnn_jax.console_text import printable
+    from cnn_jax.io.escaping import printable
     from cnn_jax.sweeping import console, page, rows, running
-    from cnn_jax.training.processes import is_main
+    from cnn_jax.training.run.processes import is_main
 
     found = sweep.rows
     chosen = rows.best(found)
@@ -141,4 +144,4 @@ def _supervise(argv: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     supervision.end_with_parent()
-    cli.run_door(main if supervision.is_alone() else _supervise)
+    command_line.run(main if supervision.is_alone() else _supervise)

@@ -14,19 +14,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from cnn_jax import STARTED, cli, distributed
-from cnn_jax.clock import Clock
+from cnn_jax import STARTED
+from cnn_jax.api.paths import resolve_paths
+from cnn_jax.cli import command_line
 from cnn_jax.config import Config
-from cnn_jax.distributed import DistributedArguments
-from cnn_jax.experiment import resolve_paths, to_json
+from cnn_jax.config.serialization import to_json
+from cnn_jax.errors import EXIT_SIGINT, EXIT_SIGTERM
+from cnn_jax.runtime import distributed
+from cnn_jax.runtime.clock import Clock
+from cnn_jax.runtime.distributed import DistributedArguments
 
 if TYPE_CHECKING:
-    from cnn_jax.training.logs import Reporter
+    from cnn_jax.training.run.logs import Reporter
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Flags of this door, then the fields of the configuration."""
+    """Flags of this command, then the fields of the configuration."""
 
     exp: str
     """Name of an experiment, or path of a .py file that defines `config`."""
@@ -48,14 +52,16 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, train, print where the results are; returns the exit code."""
-    arguments = cli.parse_with_experiment(Arguments, argv, door="train", description=__doc__, usual=cli.USUAL)
+    arguments = command_line.parse_with_experiment(
+        Arguments, argv, command="train", description=__doc__, usual=command_line.USUAL
+    )
     config = resolve_paths(arguments.config)
     if arguments.print_config:
         print(to_json(config))
         return 0
     distributed.join(arguments.distributed)
-    from cnn_jax.fitting import fit_and_report  # JAX loads only once the command line is right
-    from cnn_jax.training.logs import Reporter
+    from cnn_jax.api.fitting import fit_and_report  # JAX loads only once the command line is right
+    from cnn_jax.training.run.logs import Reporter
 
     reporter = Reporter()
     if arguments.find_learning_rate:
@@ -63,13 +69,13 @@ def main(argv: Sequence[str]) -> int:
     workdir = arguments.workdir or Path("runs") / config.name
     outcome = fit_and_report(config, workdir, reporter, Clock(STARTED), arguments.report)
     if outcome.result["status"] == "completed":
-        door = "evaluate" if {"validation", "test"} & outcome.splits.keys() else "predict PHOTOS"
-        reporter.line(f"next       python -m cnn_jax.{door} --checkpoint={workdir}")
+        command = "evaluate" if {"validation", "test"} & outcome.splits.keys() else "predict PHOTOS"
+        reporter.line(f"next       python -m cnn_jax.{command} --checkpoint={workdir}")
     else:
         reporter.line(f"stopped    after step {outcome.result['steps']}, saved; the same command goes on from there")
     if outcome.stopped_by is None:
         return 0
-    return cli.EXIT_SIGTERM if outcome.stopped_by == signal.SIGTERM else cli.EXIT_SIGINT
+    return EXIT_SIGTERM if outcome.stopped_by == signal.SIGTERM else EXIT_SIGINT
 
 
 def _find_learning_rate(config: Config, folder: Path, reporter: "Reporter") -> int:
@@ -82,4 +88,4 @@ def _find_learning_rate(config: Config, folder: Path, reporter: "Reporter") -> i
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnn_jax import cli
-from cnn_jax.console_text import printable
-from cnn_jax.errors import ConfigError, DataError
+from cnn_jax.cli import command_line
+from cnn_jax.errors import EXIT_FAILED, ConfigError, DataError
+from cnn_jax.io.escaping import printable
 from cnn_jax.weights.options import PretrainedConfig
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Arguments:
-    """Flags of this door."""
+    """Flags of this command."""
 
     images: Path | None = None
     """A folder of images; None makes some up: noise, ramps and edges."""
@@ -42,10 +42,10 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, compare, print the certificate; returns the exit code."""
-    arguments = cli.parse(
+    arguments = command_line.parse(
         Arguments,
         argv,
-        door="verify_weights",
+        command="verify_weights",
         description=__doc__,
     )
     from cnn_jax.weights import pretrained  # JAX and TensorFlow load only once the flags are right
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     print("with classifier" if loaded.has_top else "feature maps only", flush=True)
     certificate = certify(loaded, images)
     print("\n".join(describe(certificate, arguments.tolerance)))
-    return 0 if certificate.first_above(arguments.tolerance) is None else cli.EXIT_FAILED
+    return 0 if certificate.first_above(arguments.tolerance) is None else EXIT_FAILED
 
 
 def _read(arguments: Arguments, size: int) -> "np.ndarray":
@@ -108,4 +108,4 @@ def describe(certificate: "Certificate", tolerance: float) -> list[str]:
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

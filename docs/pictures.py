@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 import cnn_jax
 from cnn_jax import explain
 from cnn_jax.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
-from cnn_jax.data import shapes
+from cnn_jax.data.sources import shapes
 
 IMAGES = Path(__file__).parent / "images"
 RUN = Path("runs/concepts")

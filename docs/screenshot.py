@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-from cnn_jax.data import shapes
+from cnn_jax.data.sources import shapes
 
 TARGET = Path(__file__).parent / "images" / "serve.png"
 PICTURES = {"star.png": 60_052, "cross.png": 60_055}

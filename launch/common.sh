@@ -7,7 +7,7 @@ REST=() # what followed -- on the command line
 
 say() { [[ $DRY_RUN ]] || printf '%s\n' "$*"; } # with --dry-run nothing happened that could be told
 
-# fail CODE MESSAGE: exit codes are those of the doors, 1 failed while running, 2 wrong use.
+# fail CODE MESSAGE: exit codes are those of the commands, 1 failed while running, 2 wrong use.
 fail() {
     printf 'error: %s\n' "$2" >&2
     exit "$1"

@@ -258,7 +258,7 @@ fetch() {
             say "no log on worker $index yet"
     done
     if [[ $workdir == gs://* ]]; then
-        say "the run directory is $workdir: nothing to fetch, the doors read it there"
+        say "the run directory is $workdir: nothing to fetch, the commands read it there"
         return
     fi
     local remote=$workdir

@@ -1,4 +1,4 @@
-"""The check_data door: what it prints and writes, and its exit code."""
+"""The check_data command: what it prints and writes, and its exit code."""
 
 import json
 import os
@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from cnn_jax import check_data
+from cnn_jax.checking.check import check
+from cnn_jax.checking.listing import list_images
 from cnn_jax.config import DataConfig
-from cnn_jax.data.health.check import check
-from cnn_jax.data.health.listing import list_images
 from cnn_jax.data.sources import open_dataset
 from cnn_jax.errors import ConfigError, DataError
-from tests.data.health.defects import STRANGE, clean, defective, photograph, save
+from tests.checking.defects import STRANGE, clean, defective, photograph, save
 from tests.data.test_sources import prepare_tfds
 
 

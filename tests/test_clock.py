@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cnn_jax import clock
-from cnn_jax.clock import OTHER, Clock
+from cnn_jax.runtime import clock
+from cnn_jax.runtime.clock import OTHER, Clock
 
 SHARE = 0.97
 """Of the wall time, that the parts of a run have to make up at least."""

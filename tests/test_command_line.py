@@ -14,11 +14,14 @@ from typing import Any
 import pytest
 
 import cnn_jax
-from cnn_jax import cli, train
+from cnn_jax import train
+from cnn_jax.api.paths import resolve_paths
+from cnn_jax.cli import command_line
 from cnn_jax.config import AugmentConfig, Config
-from cnn_jax.data.tensorflow import tf
-from cnn_jax.experiment import from_json, list_experiments, load_experiment, resolve_paths
-from cnn_jax.tuning import MALLOC_TUNABLES, NO_TUNING
+from cnn_jax.config.experiments import list_experiments, load_experiment
+from cnn_jax.config.serialization import from_json
+from cnn_jax.io.tensorflow import tf
+from cnn_jax.runtime.tuning import MALLOC_TUNABLES, NO_TUNING
 
 PACKAGE_PARENT = str(Path(cnn_jax.__file__).parent.parent)
 
@@ -30,18 +33,18 @@ class Finished:
     err: str
 
 
-Door = Callable[..., Finished]
+Command = Callable[..., Finished]
 
 
 @pytest.fixture
-def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Door:
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.chdir(tmp_path)
 
     def run(*argv: str) -> Finished:
         monkeypatch.setattr(sys, "argv", ["train.py", *argv])
         with pytest.raises(SystemExit) as ended:
-            cli.run_door(train.main)
+            command_line.run(train.main)
         code = ended.value.code
         assert code is None or isinstance(code, int)
         return Finished(code or 0, *capsys.readouterr())
@@ -77,8 +80,8 @@ def field_names(config: Any, prefix: str = "") -> list[str]:
     return names
 
 
-def test_a_misspelt_flag_is_named_with_the_near_ones(door: Door) -> None:
-    assert_one_message(door("--exp=quickstart", "--model.alpah=0.5"), "--model.alpah", "--model.alpha ")
+def test_a_misspelt_flag_is_named_with_the_near_ones(command: Command) -> None:
+    assert_one_message(command("--exp=quickstart", "--model.alpah=0.5"), "--model.alpah", "--model.alpha ")
 
 
 @pytest.mark.parametrize(
@@ -96,9 +99,9 @@ def test_a_misspelt_flag_is_named_with_the_near_ones(door: Door) -> None:
     ],
 )
 def test_a_value_of_a_wrong_type_is_one_message_that_names_the_flag(
-    door: Door, arguments: list[str], named: str
+    command: Command, arguments: list[str], named: str
 ) -> None:
-    assert_one_message(door("--exp=quickstart", *arguments), named)
+    assert_one_message(command("--exp=quickstart", *arguments), named)
 
 
 @pytest.mark.parametrize(
@@ -113,27 +116,29 @@ def test_a_value_of_a_wrong_type_is_one_message_that_names_the_flag(
         (["--name=a/b"], "name='a/b'"),
     ],
 )
-def test_an_impossible_value_is_one_line_that_names_the_field(door: Door, arguments: list[str], named: str) -> None:
-    finished = door("--exp=quickstart", *arguments)
+def test_an_impossible_value_is_one_line_that_names_the_field(
+    command: Command, arguments: list[str], named: str
+) -> None:
+    finished = command("--exp=quickstart", *arguments)
     assert_one_message(finished, f"error: {named} is not possible: it must be ")
     assert finished.err.count("\n") == 1
 
 
-def test_an_unknown_experiment_is_answered_with_the_near_names_and_all_of_them(door: Door) -> None:
-    finished = door("--exp=mobilenet_tf")
+def test_an_unknown_experiment_is_answered_with_the_near_names_and_all_of_them(command: Command) -> None:
+    finished = command("--exp=mobilenet_tf")
     assert_one_message(finished, "--exp=mobilenet_tf", "did you mean mobilenet_ft", *list_experiments())
-    assert_one_message(door("--exp", "mobilenet_tf"), "did you mean mobilenet_ft")
+    assert_one_message(command("--exp", "mobilenet_tf"), "did you mean mobilenet_ft")
 
 
-def test_an_unknown_experiment_without_near_names_is_answered_with_all_of_them(door: Door) -> None:
-    finished = door("--exp=zzz")
+def test_an_unknown_experiment_without_near_names_is_answered_with_all_of_them(command: Command) -> None:
+    finished = command("--exp=zzz")
     assert_one_message(finished, "--exp=zzz: no such experiment", *list_experiments())
     assert "did you mean" not in finished.err
 
 
-def test_without_an_experiment_the_one_thing_asked_for_is_the_experiment(door: Door) -> None:
+def test_without_an_experiment_the_one_thing_asked_for_is_the_experiment(command: Command) -> None:
     for arguments in ([], ["--model.alpha=0.5"], ["--exp"]):
-        finished = door(*arguments)
+        finished = command(*arguments)
         assert_one_message(finished, "--exp")
         assert "--seed" not in finished.err
 
@@ -157,38 +162,38 @@ def test_without_an_experiment_the_one_thing_asked_for_is_the_experiment(door: D
     ids=["syntax", "raises", "import", "inner", "no config", "other config", "impossible", "unknown field"],
 )
 def test_an_experiment_file_that_does_not_work_is_named_with_the_line_and_the_reason(
-    door: Door, tmp_path: Path, text: str, named: list[str], relative: bool
+    command: Command, tmp_path: Path, text: str, named: list[str], relative: bool
 ) -> None:
     (tmp_path / "mine.py").write_text(text)
     path = "mine.py" if relative else str(tmp_path / "mine.py")
-    assert_one_message(door(f"--exp={path}"), f"error: {path}", *named)
+    assert_one_message(command(f"--exp={path}"), f"error: {path}", *named)
 
 
-def test_an_experiment_file_that_is_missing_is_named(door: Door, tmp_path: Path) -> None:
-    assert_one_message(door("--exp=gone/mine.py"), "--exp=gone/mine.py: there is no such file")
+def test_an_experiment_file_that_is_missing_is_named(command: Command, tmp_path: Path) -> None:
+    assert_one_message(command("--exp=gone/mine.py"), "--exp=gone/mine.py: there is no such file")
     (tmp_path / "folder.py").mkdir()
-    assert_one_message(door("--exp=folder.py"), "--exp=folder.py: there is no such file")
+    assert_one_message(command("--exp=folder.py"), "--exp=folder.py: there is no such file")
 
 
 @pytest.mark.parametrize("experiment", sorted(list_experiments()))
-def test_the_printed_configuration_reads_back_as_the_same(door: Door, experiment: str) -> None:
-    finished = door(f"--exp={experiment}", "--print-config")
+def test_the_printed_configuration_reads_back_as_the_same(command: Command, experiment: str) -> None:
+    finished = command(f"--exp={experiment}", "--print-config")
     assert (finished.code, finished.err) == (0, "")
     assert from_json(finished.out, "printed") == resolve_paths(load_experiment(experiment))
 
 
-def test_an_experiment_can_be_a_path_or_a_file_in_the_folder_experiments_here(door: Door, tmp_path: Path) -> None:
+def test_an_experiment_can_be_a_path_or_a_file_in_the_folder_experiments_here(command: Command, tmp_path: Path) -> None:
     text = "from cnn_jax.config import Config\nconfig = Config(name='own', seed=3)\n"
     for name in ("mine.py", "experiments/own.py", "experiments/quickstart.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     for experiment in ("mine.py", str(tmp_path / "mine.py"), "own", "quickstart"):
-        finished = door("--exp", experiment, "--print-config")
+        finished = command("--exp", experiment, "--print-config")
         assert finished.code == 0
         assert from_json(finished.out, "printed") == Config(name="own", seed=3)
 
 
-def test_an_experiment_file_may_define_dataclasses_of_its_own(door: Door, tmp_path: Path) -> None:
+def test_an_experiment_file_may_define_dataclasses_of_its_own(command: Command, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from __future__ import annotations\n"
         "from dataclasses import dataclass\n"
@@ -196,11 +201,11 @@ def test_an_experiment_file_may_define_dataclasses_of_its_own(door: Door, tmp_pa
         "@dataclass\nclass Mine:\n    seed: int = 5\n"
         "config = Config(seed=Mine().seed)\n"
     )
-    assert from_json(door("--exp=mine.py", "--print-config").out, "printed").seed == 5
+    assert from_json(command("--exp=mine.py", "--print-config").out, "printed").seed == 5
 
 
-def test_flags_change_the_experiment_and_have_the_types_of_the_fields(door: Door) -> None:
-    finished = door(
+def test_flags_change_the_experiment_and_have_the_types_of_the_fields(command: Command) -> None:
+    finished = command(
         "--exp=mobilenet_ft",
         "--model.alpha=0.5",
         "--model.filters",
@@ -243,78 +248,78 @@ def test_flags_change_the_experiment_and_have_the_types_of_the_fields(door: Door
     )
 
 
-def test_augment_stands_for_the_arguments_of_the_course_and_single_flags_change_it(door: Door) -> None:
-    plain = from_json(door("--exp=mobilenet_ft", "--print-config").out, "printed")
-    usual = from_json(door("--exp=mobilenet_ft", "--augment", "--print-config").out, "printed")
+def test_augment_stands_for_the_arguments_of_the_course_and_single_flags_change_it(command: Command) -> None:
+    plain = from_json(command("--exp=mobilenet_ft", "--print-config").out, "printed")
+    usual = from_json(command("--exp=mobilenet_ft", "--augment", "--print-config").out, "printed")
     course = AugmentConfig(
         rotation=10, width_shift=0.1, height_shift=0.1, shear=0.15, zoom=0.1, channel_shift=10, horizontal_flip=True
     )
     assert usual.name == "mobilenet_ft_augmented"  # a run beside the one without
     assert usual == dataclasses.replace(plain, name=usual.name, data=dataclasses.replace(plain.data, augment=course))
     flags = ("--data.augment.horizontal_flip=False", "--name=mine")
-    changed = from_json(door("--augment", "--exp", "mobilenet_ft", *flags, "--print-config").out, "printed")
+    changed = from_json(command("--augment", "--exp", "mobilenet_ft", *flags, "--print-config").out, "printed")
     assert changed.name == "mine"
     assert changed.data.augment == dataclasses.replace(course, horizontal_flip=False)
-    assert_one_message(door("--augment"), "--exp")
+    assert_one_message(command("--augment"), "--exp")
 
 
-def test_flags_may_be_written_with_dashes_or_underscores(door: Door) -> None:
+def test_flags_may_be_written_with_dashes_or_underscores(command: Command) -> None:
     for name in ("--data.steps_per_epoch=3", "--data.steps-per-epoch=3"):
-        assert from_json(door("--exp=quickstart", name, "--print-config").out, "printed").data.steps_per_epoch == 3
+        assert from_json(command("--exp=quickstart", name, "--print-config").out, "printed").data.steps_per_epoch == 3
 
 
-def test_none_on_the_command_line_undoes_what_the_experiment_sets(door: Door, tmp_path: Path) -> None:
+def test_none_on_the_command_line_undoes_what_the_experiment_sets(command: Command, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from cnn_jax.config import Config, DataConfig\n"
         "config = Config(data=DataConfig(steps_per_epoch=5, classes=('a', 'b')))\n"
     )
-    finished = door("--exp=mine.py", "--data.steps_per_epoch=None", "--data.classes", "None", "--print-config")
+    finished = command("--exp=mine.py", "--data.steps_per_epoch=None", "--data.classes", "None", "--print-config")
     assert from_json(finished.out, "printed") == Config()
 
 
-def test_the_printed_configuration_has_absolute_paths(door: Door) -> None:
-    finished = door("--exp=quickstart", "--data.dataset=folder:photos", "--model.weights=w.h5", "--print-config")
+def test_the_printed_configuration_has_absolute_paths(command: Command) -> None:
+    finished = command("--exp=quickstart", "--data.dataset=folder:photos", "--model.weights=w.h5", "--print-config")
     printed = from_json(finished.out, "printed")
     assert printed.data.dataset == f"folder:{Path.cwd() / 'photos'}"
     assert printed.model.weights == str(Path.cwd() / "w.h5")
     assert resolve_paths(printed) == printed
 
 
-def test_printing_the_configuration_writes_no_file(door: Door, tmp_path: Path) -> None:
-    assert door("--exp=quickstart", "--print-config").code == 0
+def test_printing_the_configuration_writes_no_file(command: Command, tmp_path: Path) -> None:
+    assert command("--exp=quickstart", "--print-config").code == 0
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("arguments", [[], ["--exp=quickstart"]], ids=["alone", "with an experiment"])
-def test_help_ends_with_code_0_and_names_every_field(door: Door, arguments: list[str]) -> None:
-    finished = door(*arguments, "--help-all")
+def test_help_ends_with_code_0_and_names_every_field(command: Command, arguments: list[str]) -> None:
+    finished = command(*arguments, "--help-all")
     assert (finished.code, finished.err) == (0, "")
     for name in ["exp", "workdir", "print_config", *field_names(Config())]:
         assert f"--{name.replace('_', '-')} " in finished.out.replace("\n", " ")
 
 
-def test_help_shows_the_usual_flags_and_those_of_a_group(door: Door) -> None:
+def test_help_shows_the_usual_flags_and_those_of_a_group(command: Command) -> None:
     names = [f"--{name.replace('_', '-')}" for name in field_names(Config())]
 
     def shown(*arguments: str) -> list[str]:
-        finished = door(*arguments)
+        finished = command(*arguments)
         assert (finished.code, finished.err) == (0, "")
         return re.findall(r"^(--[\w.-]+)", finished.out, re.MULTILINE)
 
     usual = shown("--help")
     assert len(usual) == 20
-    assert {"--exp", "--workdir", "--seed", *cli.USUAL} < set(usual)
+    assert {"--exp", "--workdir", "--seed", *command_line.USUAL} < set(usual)
     in_group = [name for name in names if name.startswith("--data.csv.")]
     assert shown("--help", "data.csv") == shown("--exp=quickstart", "--help=data.csv") == in_group
     assert "--data.augment.rand-augment.magnitude" in shown("--help", "data.augment.rand_augment")
-    wrong = door("--help", "dates")
+    wrong = command("--help", "dates")
     assert wrong.code == 2
     assert "--help dates: there is no such group of flags; there are: distributed, model, data, data.csv" in wrong.err
 
 
-def test_help_shows_the_values_of_the_experiment(door: Door) -> None:
-    assert "(default: 0.001)" in door("--exp=quickstart", "--help").out
-    assert "(default: conv_pw_10)" in door("--exp=mobilenet_ft", "--help").out
+def test_help_shows_the_values_of_the_experiment(command: Command) -> None:
+    assert "(default: 0.001)" in command("--exp=quickstart", "--help").out
+    assert "(default: conv_pw_10)" in command("--exp=mobilenet_ft", "--help").out
 
 
 @pytest.mark.parametrize("tuning", [True, False])
@@ -342,9 +347,9 @@ def test_a_process_prints_its_configuration(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or sys.platform != "linux", reason="glibc alone has tunables")
 @pytest.mark.parametrize("tuning", [True, False])
-def test_a_door_starts_again_with_the_memory_settings_unless_told_not_to(tmp_path: Path, tuning: bool) -> None:
+def test_a_command_starts_again_with_the_memory_settings_unless_told_not_to(tmp_path: Path, tuning: bool) -> None:
     code = (
-        "import os, sys; from cnn_jax.tuning import tune_process; tune_process(); "
+        "import os, sys; from cnn_jax.runtime.tuning import tune_process; tune_process(); "
         "print(os.environ.get('GLIBC_TUNABLES'), sys.argv)"
     )
     started = run_process("-c", code, "an argument", tuning=tuning, folder=tmp_path)
@@ -353,18 +358,18 @@ def test_a_door_starts_again_with_the_memory_settings_unless_told_not_to(tmp_pat
     told = "import cnn_jax, os, sys; print(os.environ.get('GLIBC_TUNABLES'), sys.argv)"
     finished = run_process("-c", told, "an argument", tuning=tuning, folder=tmp_path)
     assert finished.out == "None ['-c', 'an argument']\n"  # a program of the user's is left alone
-    door = run_process("-X", "importtime", "-m", "cnn_jax.train", "--help", tuning=tuning, folder=tmp_path)
-    assert door.code == 0
-    assert door.err.count("cnn_jax.tuning") == (2 if tuning else 1)
+    command = run_process("-X", "importtime", "-m", "cnn_jax.train", "--help", tuning=tuning, folder=tmp_path)
+    assert command.code == 0
+    assert command.err.count("cnn_jax.runtime.tuning") == (2 if tuning else 1)
 
 
 def test_without_tensorflow_photographs_are_one_message(
-    door: Door, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tf.cache_clear()
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     arguments = (f"--data.dataset=folder:{image_folder}", "--model.image_size=16", "--workdir=run")
-    finished = door("--exp=simple_cnn_cats_dogs", *arguments)
+    finished = command("--exp=simple_cnn_cats_dogs", *arguments)
     assert finished.code == 2
     assert re.fullmatch(r"error: TensorFlow .* is not installed: pip install 'cnn_jax\[tensorflow\]'\n", finished.err)
 
@@ -374,7 +379,7 @@ def test_jax_knows_the_settings_by_which_programs_are_kept(tmp_path: Path, monke
         monkeypatch.delenv(name)
     monkeypatch.setenv("CNN_JAX_CACHE", str(tmp_path))
     code = (
-        "from cnn_jax import cli; cli.keep_compiled_programs(); from jax import config; "
+        "from cnn_jax.cli import command_line; tuning.keep_compiled_programs(); from jax import config; "
         "print(config.jax_persistent_cache_min_compile_time_secs, config.jax_compilation_cache_dir)"
     )
     finished = run_process("-c", code, tuning=False, folder=tmp_path)

@@ -1,4 +1,4 @@
-"""The compare door: runs side by side from what their directories hold, against SciPy and a plain loop over names."""
+"""The compare command: runs side by side from what their directories hold, against SciPy and a loop over names."""
 
 import json
 from dataclasses import replace
@@ -13,10 +13,10 @@ from scipy.special import log_softmax
 
 from cnn_jax import compare
 from cnn_jax.config import Config
+from cnn_jax.config.serialization import to_json
 from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.evaluation.metrics import Predictions
 from cnn_jax.evaluation.record import Evaluation, summarise, write
-from cnn_jax.experiment import to_json
 from tests.report.reading import read_page, recorded, written
 from tests.training.helpers import with_
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax import compiling
-from cnn_jax.models.convolution import conv, plain_conv
-from cnn_jax.models.pooling import max_pool
+from cnn_jax.models.ops.convolution import conv, plain_conv
+from cnn_jax.models.ops.pooling import max_pool
+from cnn_jax.runtime import compiling
 
 RNG = np.random.default_rng(0)
 IMAGES, KERNEL = (RNG.normal(size=shape).astype(np.float32) for shape in ((8, 32, 32, 16), (3, 3, 16, 64)))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cnn_jax.api.paths import resolve_paths
 from cnn_jax.config import (
     AugmentConfig,
     ColourJitterConfig,
@@ -22,8 +23,9 @@ from cnn_jax.config import (
     TrainConfig,
     differences,
 )
+from cnn_jax.config.experiments import list_experiments, load_experiment
+from cnn_jax.config.serialization import from_json, to_json
 from cnn_jax.errors import ConfigError
-from cnn_jax.experiment import from_json, list_experiments, load_experiment, resolve_paths, to_json
 
 NAN, INFINITY = math.nan, math.inf
 

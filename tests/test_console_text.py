@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from cnn_jax.console_text import Escaping, as_it_is, console, escape_standard_streams, plain, printable
-from cnn_jax.training.logs import LiveBar
+from cnn_jax.io.escaping import Escaping, as_it_is, console, escape_standard_streams, plain, printable
+from cnn_jax.training.run.logs import LiveBar
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ HOSTILE = "".join(map(chr, (*range(1, 32), *range(127, 160), 0x202E, 0x2028, 0x2
 OBEYED = set(HOSTILE) - {"\n"}
 
 
-def test_a_stream_of_a_door_escapes_all_but_the_ends_of_lines() -> None:
+def test_a_stream_of_a_command_escapes_all_but_the_ends_of_lines() -> None:
     stream = io.StringIO()
     escaping: Any = Escaping(stream)
     print(f"a{HOSTILE}b", "c\nd", file=escaping)

@@ -14,18 +14,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnn_jax import cli, train
-from cnn_jax.__main__ import doors
+from cnn_jax import train
+from cnn_jax.cli import command_line
+from cnn_jax.cli.command_list import commands
 from cnn_jax.config import Config
+from cnn_jax.config.experiments import list_experiments
 from cnn_jax.errors import ConfigError
-from cnn_jax.experiment import list_experiments
 from tests.conftest import write_image
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 DOCUMENTS += sorted((ROOT / "examples").rglob("*.md"))
 COMMAND = re.compile(r"^(?:\w+=\S+ )*python3? (?:-m (cnn_jax)(?:\.(\w+))?|([\w/]+\.py)|-m pytest)\b ?(.*)")
-"""Environment, then a door with its flags, or a script."""
+"""Environment, then a command with its flags, or a script."""
 PLACEHOLDERS = {"HOST:PORT": "localhost:7777", "LAYER": "head", "=N": "=2", "=I": "=1"}
 SECTIONS = "model|data|optimizer|train|checkpoint"
 
@@ -50,8 +51,8 @@ def lines(document: Path) -> Iterator[str]:
         yield re.sub(r'^eval "\$\((.*)\)"$', r"\1", span)
 
 
-def commands(document: Path) -> list[tuple[str, list[str]]]:
-    """(door, arguments) of each command that starts one; door "" is `python -m cnn_jax` itself."""
+def commands_of(document: Path) -> list[tuple[str, list[str]]]:
+    """(command, arguments) of each command that starts one; command "" is `python -m cnn_jax` itself."""
     found = []
     for line in lines(document):
         match = COMMAND.match(line)
@@ -63,14 +64,14 @@ def commands(document: Path) -> list[tuple[str, list[str]]]:
 def every(kind: str) -> list:
     """Test parameters: all commands, or all flags, of all documents."""
     if kind == "commands":
-        return [pytest.param(d, a, id=f"{p.stem}: {d} {' '.join(a)}") for p in DOCUMENTS for d, a in commands(p)]
+        return [pytest.param(d, a, id=f"{p.stem}: {d} {' '.join(a)}") for p in DOCUMENTS for d, a in commands_of(p)]
     flags = {span for path in DOCUMENTS for span in spans(path) if re.match(r"--\w", span) and "…" not in span}
     return sorted(flags)
 
 
 @functools.cache
-def arguments_of(door: str) -> type:
-    return importlib.import_module(f"cnn_jax.{door}").Arguments
+def arguments_of(command: str) -> type:
+    return importlib.import_module(f"cnn_jax.{command}").Arguments
 
 
 REQUIRED = {
@@ -83,53 +84,61 @@ REQUIRED = {
     "evaluate": ["--checkpoint=runs/first"],
     "export": ["--checkpoint=runs/first", "--format=keras-h5"],
 }
-"""What a door cannot do without; a document may show a flag alone."""
+"""What a command cannot do without; a document may show a flag alone."""
 
 
-def parse(door: str, argv: list[str]) -> None:
-    """As the door does it, without doing anything."""
-    parser = cli.parse_with_experiment if "config" in arguments_of(door).__dataclass_fields__ else cli.parse
-    parser(arguments_of(door), argv, door=door, description="")
+def parse(command: str, argv: list[str]) -> None:
+    """As the command does it, without doing anything."""
+    parser = (
+        command_line.parse_with_experiment
+        if "config" in arguments_of(command).__dataclass_fields__
+        else command_line.parse
+    )
+    parser(arguments_of(command), argv, command=command, description="")
 
 
-def parses(door: str, argv: list[str]) -> bool:
-    """Whether the door understands them, alone or with what it requires."""
+def parses(command: str, argv: list[str]) -> bool:
+    """Whether the command understands them, alone or with what it requires."""
     given = {argument.partition("=")[0] for argument in argv}
-    missing = [a for a in REQUIRED.get(door, []) if a.partition("=")[0] not in given]
+    missing = [a for a in REQUIRED.get(command, []) if a.partition("=")[0] not in given]
     for arguments in ([*missing, *argv], argv) if missing else (argv,):
         with contextlib.suppress(SystemExit, ConfigError):  # a run and a file are alternatives
-            parse(door, arguments)
+            parse(command, arguments)
             return True
     return False
 
 
 @functools.cache
-def flags_of(door: str) -> frozenset[str]:
-    """All flags that the help of a door names, with dashes."""
+def flags_of(command: str) -> frozenset[str]:
+    """All flags that the help of a command names, with dashes."""
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
-        parse(door, ["--help-all"])
+        parse(command, ["--help-all"])
     return frozenset(re.findall(r"--[a-z][\w.-]*", out.getvalue()))
 
 
-@pytest.mark.parametrize(("door", "arguments"), every("commands"))
+@pytest.mark.parametrize(("command", "arguments"), every("commands"))
 def test_every_command_of_the_documents_is_understood(
-    door: str, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str,
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where an experiment is found by its name as after installation
-    if not door:
+    if not command:
         assert importlib.import_module("cnn_jax.__main__").main(arguments) == 0
         return
-    assert door in doors()
+    assert command in commands()
     if arguments[:1] in (["--help"], ["--help-all"]):
         with pytest.raises(SystemExit) as ended:
-            parse(door, arguments)
+            parse(command, arguments)
         assert ended.value.code == 0
         return
-    assert parses(door, arguments), capsys.readouterr().err
+    assert parses(command, arguments), capsys.readouterr().err
 
 
 @pytest.mark.parametrize("span", every("flags"))
-def test_every_flag_of_the_documents_belongs_to_a_door(
+def test_every_flag_of_the_documents_belongs_to_a_command(
     span: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -137,11 +146,11 @@ def test_every_flag_of_the_documents_belongs_to_a_door(
         span = span.replace(placeholder, value)
     argv = shlex.split(span)
     names = {argument.partition("=")[0].replace("_", "-") for argument in argv if argument.startswith("--")} - {"--"}
-    having = [door for door in doors() if names <= flags_of(door) | {"--help", "--help-all"}]
+    having = [command for command in commands() if names <= flags_of(command) | {"--help", "--help-all"}]
     elsewhere = names <= other_flags()
-    assert having or elsewhere, f"{span}: no door has it"
+    assert having or elsewhere, f"{span}: no command has it"
     if "=" in span.rstrip("=") or " " in span:  # more than the name of a flag
-        assert elsewhere or any(parses(door, argv) for door in having), f"{span}: {capsys.readouterr().err}"
+        assert elsewhere or any(parses(command, argv) for command in having), f"{span}: {capsys.readouterr().err}"
 
 
 @functools.cache
@@ -186,14 +195,14 @@ def noise(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (20, 24, 3), dtype=np.uint8)
 
 
-def shrunk(door: str, arguments: list[str]) -> list[str]:
+def shrunk(command: str, arguments: list[str]) -> list[str]:
     """The arguments with more flags, which make the command quick."""
-    if door == "train":
+    if command == "train":
         return [*arguments, *SHRUNK.split()]
-    if door == "sweep":  # of the layers that it names, the short network has none but the ends
+    if command == "sweep":  # of the layers that it names, the short network has none but the ends
         kept = [argument for argument in arguments if not argument.startswith("conv_")]
         return [*kept, *(flag for flag in SHRUNK.split() if "freeze_until" not in flag)]
-    if door == "explain":
+    if command == "explain":
         flags = [argument for argument in arguments if argument.startswith("--")]
         return [*flags, "--channels=2", "--methods", "grad-cam", "--", *(a for a in arguments if a not in flags)]
     return arguments
@@ -215,13 +224,16 @@ def test_the_commands_of_the_readme_run_in_their_order_and_do_what_it_says(
     beginning: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran = []
-    for door, arguments in commands(ROOT / "README.md"):
-        if door in ("", "verify_weights", "serve"):  # prints; needs a published file; ends when it is told to
+    for command, arguments in commands_of(ROOT / "README.md"):
+        if command in ("", "verify_weights", "serve"):  # prints; needs a published file; ends when it is told to
             continue
-        argv = shrunk(door, arguments)
-        code = importlib.import_module(f"cnn_jax.{door}").main(argv)
-        assert code == 0 or (door, code) == ("check_data", 1), (door, argv)  # 1: the photographs of the test are tiny
-        ran.append(door)
+        argv = shrunk(command, arguments)
+        code = importlib.import_module(f"cnn_jax.{command}").main(argv)
+        assert code == 0 or (command, code) == ("check_data", 1), (
+            command,
+            argv,
+        )  # 1: the photographs of the test are tiny
+        ran.append(command)
     assert {"train", "sweep", "evaluate", "predict", "explain", "export", "check_data", "summarize"} <= set(ran)
     run = Path("runs/mobilenet_ft")
     for made in ("check.html", "classes.csv", run / "report.html", run / "explain" / "index.html"):
@@ -237,7 +249,7 @@ def test_a_command_that_went_stale_would_be_found() -> None:
     assert not parses("train", ["--exp=mobilenet_ft", "--model.alfa=0.5"])
     assert not parses("evaluate", ["--checkpoint=runs/first", "--flip=True"])
     assert parses("train", ["--exp=mobilenet_ft", "--model.alpha=0.5"])
-    readme = commands(ROOT / "README.md")
+    readme = commands_of(ROOT / "README.md")
     assert ("train", ["--exp=mobilenet_ft", "--data.dataset=folder:photos"]) in readme
     assert len(readme) > 9
 

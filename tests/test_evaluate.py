@@ -1,4 +1,4 @@
-"""The evaluate door: exact numbers from the run directory alone."""
+"""The evaluate command: exact numbers from the run directory alone."""
 
 import json
 import re
@@ -18,8 +18,8 @@ from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import Split, open_dataset
 from cnn_jax.data.stream import Batch, evaluation_batches
 from cnn_jax.errors import ConfigError, DataError, RunError
-from cnn_jax.training import run_evaluation, runs
-from cnn_jax.training.logs import Reporter
+from cnn_jax.training import run_evaluation, trained_run
+from cnn_jax.training.run.logs import Reporter
 from cnn_jax.training.run_evaluation import evaluate_run
 from tests.conftest import write_image
 from tests.training.helpers import SMALL_CNN, train, with_
@@ -56,7 +56,7 @@ def test_the_numbers_are_those_of_training_and_of_a_plain_loop_over_the_images(r
     best = json.loads((run / "result.json").read_text())["best"]
     assert measured["accuracy"] == best["accuracy"]
     assert measured["loss"] == pytest.approx(best["loss"], rel=1e-6)
-    loaded = runs.load(run)
+    loaded = trained_run.load(run)
     whole = open_dataset(loaded.config.data).splits["all"]
     ids = json.loads((run / "split.json").read_text())["splits"]["validation"]
     rows = [whole.ids.index(id_) for id_ in ids]
@@ -69,7 +69,7 @@ def test_the_numbers_are_those_of_training_and_of_a_plain_loop_over_the_images(r
     assert measured["loss"] == pytest.approx(-np.log(probabilities[np.arange(359), labels]).mean(), rel=1e-6)
 
 
-def test_the_door_compare_reads_what_was_written(run: Path, pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_compare_reads_what_was_written(run: Path, pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
     measured = [_evaluate(folder) for folder in (run, pair)]
     capsys.readouterr()
     assert compare.main([str(run), str(pair)]) == 0
@@ -100,7 +100,7 @@ def test_a_run_is_evaluated_from_its_directory_alone_wherever_it_lies(run: Path,
 
 
 def test_a_single_checkpoint_can_be_evaluated(run: Path) -> None:
-    loaded = runs.load(run / "checkpoints" / "18")
+    loaded = trained_run.load(run / "checkpoints" / "18")
     assert loaded.step == 18
     assert evaluate.main([f"--checkpoint={run / 'checkpoints' / '18'}", "--split=train", "--report=False"]) == 0
     assert json.loads((run / "evaluation-train.json").read_text())["n"] == 1438
@@ -162,7 +162,7 @@ def test_some_classes_of_the_runs_own_data_in_any_order(run: Path, tmp_path: Pat
 def test_two_runs_are_compared_on_the_same_examples_by_the_names_of_the_classes(run: Path, pair: Path) -> None:
     record = _evaluate(run, f"--compare={pair}", "--data.classes", "2", "7")
     ids, true, probabilities = _probabilities(run / "predictions-validation.npz")
-    whole = open_dataset(runs.load(run).config.data).splits["all"]
+    whole = open_dataset(trained_run.load(run).config.data).splits["all"]
     images = np.stack([whole.images.load(whole.ids.index(name)).numpy() for name in ids])
     first = np.asarray([str(i) for i in probabilities.argmax(1)]) == true
     second = np.asarray(cnn_jax.load(pair)(images).classes) == true
@@ -196,7 +196,7 @@ def test_with_flip_averaging_probabilities_are_the_mean_over_both_images(run: Pa
     output = tmp_path / "flip.json"
     assert evaluate.main([f"--checkpoint={run}", "--flip-averaging", f"--output={output}"]) == 0
     ids, _, probabilities = _probabilities(tmp_path / "flip.npz")
-    whole, classifier = open_dataset(runs.load(run).config.data).splits["all"], cnn_jax.load(run)
+    whole, classifier = open_dataset(trained_run.load(run).config.data).splits["all"], cnn_jax.load(run)
     images = np.stack([whole.images.load(whole.ids.index(name)).numpy() for name in ids])
     both = [classifier(each).probabilities for each in (images, images[:, :, ::-1])]
     np.testing.assert_allclose(probabilities, np.mean(both, axis=0), atol=1e-6)
@@ -267,12 +267,12 @@ def test_what_the_network_said_before_is_not_computed_again(
     assert changed[1:] == ([2], True)
     assert changed[0] == records(pair, "--recompute")[0]
     other = tmp_path / "other"
-    train(replace(runs.load(pair).config, seed=1), other)
+    train(replace(trained_run.load(pair).config, seed=1), other)
     assert records(other)[1] == [7]
 
 
 def test_a_network_that_gives_no_numbers_is_an_error(run: Path) -> None:
-    loaded = runs.load(run)
+    loaded = trained_run.load(run)
     head = loaded.variables["params"]["head"]
     broken = {**loaded.variables, "params": {**loaded.variables["params"], "head": {**head, "bias": head["bias"] / 0}}}
     with pytest.raises(RunError, match=r"gives no numbers for 359 of 359 images"):

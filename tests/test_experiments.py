@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cnn_jax import evaluate, summarize, train
-from cnn_jax.experiment import list_experiments, load_experiment
-from cnn_jax.training import runs
+from cnn_jax.config.experiments import list_experiments, load_experiment
+from cnn_jax.training import trained_run
 from tests.models.keras_networks import own_cnn, saved
 from tests.training import helpers
 
@@ -35,7 +35,7 @@ def test_every_experiment_trains_and_says_its_command(name: str, image_folder: P
         train=replace(config.train, epochs=1),
     )
     assert helpers.train(small, tmp_path / "run").result["status"] == "completed"
-    assert runs.load(tmp_path / "run").classes == ("blue", "red")
+    assert trained_run.load(tmp_path / "run").classes == ("blue", "red")
 
 
 @pytest.mark.parametrize(

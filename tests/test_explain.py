@@ -1,4 +1,4 @@
-"""The explain door: PNG files and one page, for a run and for a pretrained network."""
+"""The explain command: PNG files and one page, for a run and for a pretrained network."""
 
 import html
 import re
@@ -11,8 +11,8 @@ from PIL import Image
 import cnn_jax
 from cnn_jax import explain
 from cnn_jax.errors import ConfigError, DataError, RunError
-from cnn_jax.evaluation import saliency
-from cnn_jax.evaluation.feature_maps import enlarged
+from cnn_jax.explaining import saliency
+from cnn_jax.explaining.feature_maps import enlarged
 from tests.conftest import write_image
 from tests.training.helpers import SMALL_CNN, train, with_
 
@@ -35,7 +35,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def written(run: Path, photos: Path) -> Path:
-    """The folder that the door writes where nothing else is asked for."""
+    """The folder that the command writes where nothing else is asked for."""
     assert explain.main([f"--checkpoint={run}", str(photos)]) == 0
     return run / "explain"
 
@@ -133,7 +133,7 @@ def test_images_and_runs_that_are_not_there_are_named(run: Path, photos: Path) -
 def test_real_weights_explain_a_real_photograph(
     real_weights: Path, real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cnn_jax.inference.imagenet_names", lambda: tuple(f"class {i}" for i in range(1000)))
+    monkeypatch.setattr("cnn_jax.api.inference.imagenet_names", lambda: tuple(f"class {i}" for i in range(1000)))
     photo = sorted((real_data / "cats_and_dogs" / "validation" / "dogs").iterdir())[0]
     flags = [f"--model.weights={real_weights / 'mobilenet_7_5_224_tf.h5'}", f"--output={tmp_path}"]
     assert explain.main([*flags, "--methods", "grad-cam", "--", str(photo)]) == 0

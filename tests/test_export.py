@@ -1,4 +1,4 @@
-"""The export door: Keras and plain JAX give the same probabilities from the files, without this package."""
+"""The export command: Keras and plain JAX give the same probabilities from the files, without this package."""
 
 import json
 import os
@@ -18,11 +18,13 @@ from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.exporting import formats
 from cnn_jax.exporting.stablehlo import serialize
-from cnn_jax.models import mobilenet
+from cnn_jax.models.architectures import mobilenet
+from cnn_jax.models.building import build
 from cnn_jax.models.layers import Conv, Dense, GlobalAveragePool, Layer, MaxPool
-from cnn_jax.models.model import Model, build
-from cnn_jax.training import runs
-from cnn_jax.weights import keras_h5, keras_model
+from cnn_jax.models.model import Model
+from cnn_jax.training import trained_run
+from cnn_jax.weights import keras_model
+from cnn_jax.weights.readers import keras_h5
 from tests.training.helpers import SMALL_CNN, train, with_
 
 MODELS = {
@@ -146,7 +148,7 @@ def test_layers_that_keras_lacks_are_refused(tmp_path: Path) -> None:
 
 def test_a_run_becomes_a_keras_model_and_a_list_of_its_classes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export.main([f"--checkpoint={run}", "--format=keras-h5", "--check-images=0"]) == 0
-    loaded, images = runs.load(run), _images(8)
+    loaded, images = trained_run.load(run), _images(8)
     model = keras.models.load_model(run / "small.h5", compile=False)
     expected = np.asarray(loaded.model.probabilities(loaded.variables, images))
     np.testing.assert_allclose(model.predict(images, verbose=0), expected, rtol=0, atol=1e-6)
@@ -158,7 +160,7 @@ def test_without_its_classifier_a_run_gives_feature_maps_and_weights_to_go_on_fr
     output = tmp_path / "body.h5"
     assert export.main([f"--checkpoint={run}", "--format=keras-h5", "--top=False", f"--output={output}"]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["body.h5"]
-    loaded, images = runs.load(run), _images(8)
+    loaded, images = trained_run.load(run), _images(8)
     features = next(layer.name for layer in reversed(loaded.model.layers) if isinstance(layer, MaxPool))
     expected = loaded.model.activations(loaded.variables, images, [features])[features]
     found = keras.models.load_model(output, compile=False).predict(images, verbose=0)
@@ -181,7 +183,7 @@ def test_a_run_becomes_a_function_that_runs_without_this_package_for_any_batch(r
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["platforms"] == ["cpu", "cuda", "tpu"]
-    loaded = runs.load(run)
+    loaded = trained_run.load(run)
     expected = np.asarray(loaded.model.probabilities(loaded.variables, images))
     for result in said["results"]:
         np.testing.assert_allclose(result, expected[: len(result)], rtol=0, atol=1e-6)

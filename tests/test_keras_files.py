@@ -1,4 +1,4 @@
-"""Whole Keras models through the doors: predicted, evaluated, explained, verified, trained on and given back."""
+"""Whole Keras models through the commands: predicted, evaluated, explained, verified, trained on and given back."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ import cnn_jax
 from cnn_jax import evaluate, explain, export, predict, summarize, train, verify_weights
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import ConfigError, WeightsError
-from cnn_jax.training import runs
+from cnn_jax.training import trained_run
 from cnn_jax.weights import keras_model
 from tests.models.keras_networks import (
     images,
@@ -142,7 +142,7 @@ def test_a_run_goes_on_from_the_file_keeps_its_classifier_and_needs_the_file_no_
     rate = ["--optimizer.learning_rate=1e-9", "--model.normalisation=unit"]
     trained(file, image_folder, tmp_path / "run", *rate)
     assert "classifier from its layer dense, whose outputs are taken for blue, red" in capsys.readouterr().out
-    assert runs.load(tmp_path / "run").config.model.image_size == 32  # the file's
+    assert trained_run.load(tmp_path / "run").config.model.image_size == 32  # the file's
     file.unlink()
     photos = sorted((image_folder / "validation" / "red").iterdir())
     found = cnn_jax.load(tmp_path / "run")(photos).probabilities
@@ -169,7 +169,7 @@ def test_a_nested_network_trains_from_any_layer_on_and_keras_reads_what_is_expor
     )
     model = keras.models.load_model(tmp_path / "out.h5", compile=False)
     pixels = images()
-    run = runs.load(tmp_path / "run")
+    run = trained_run.load(tmp_path / "run")
     expected = np.asarray(model(pixels.astype(np.float32), training=False))
     np.testing.assert_allclose(np.asarray(run.model.probabilities(run.variables, pixels)), expected, atol=1e-5)
 
@@ -185,7 +185,7 @@ def test_branches_with_layers_of_one_name_train_and_are_restored(image_folder: P
     file = saved(keras.Model(inputs, keras.layers.Dense(2)(x)), tmp_path / "mine.keras")
     more = ("--model.normalisation=tf", "--train.freeze_until=b/conv", "--train.frozen", "b/conv/bias")
     trained(file, image_folder, tmp_path / "run", *more)
-    run = runs.load(tmp_path / "run")
+    run = trained_run.load(tmp_path / "run")
     assert [str(layer.name) for layer in run.model.layers][:3] == ["a/conv", "b/conv", "multiply"]
     before = loaded(file, normalisation="tf").variables["params"]
     same = {

@@ -1,4 +1,4 @@
-"""What lies in class folders and is no image is said by every door that trains or measures, and listed."""
+"""What lies in class folders and is no image is said by every command that trains or measures, and listed."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.training.helpers import SMALL_CNN, flags, with_
 
 
 @pytest.mark.long
-def test_files_of_other_kinds_are_counted_by_every_door_and_listed(
+def test_files_of_other_kinds_are_counted_by_every_command_and_listed(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     others = {"train/blue/a.mp4": ".mp4", "train/red/b.mp4": ".mp4", "validation/red/c": "no suffix"}

@@ -28,9 +28,9 @@ for found in pkgutil.walk_packages(cnn_jax.__path__, "cnn_jax."):
     if not found.name.startswith("cnn_jax.experiments"):
         importlib.import_module(found.name)
 sys.platform = "win32"
-from cnn_jax import clock, distributed
-from cnn_jax.training.interrupts import Interrupts
-from cnn_jax.training.lock import FILE, Lock
+from cnn_jax.runtime import clock, distributed
+from cnn_jax.training.run.interrupts import Interrupts
+from cnn_jax.training.run.lock import FILE, Lock
 
 with Lock(Path(sys.argv[1])) as lock, Interrupts():
     lock.take()

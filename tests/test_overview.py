@@ -1,4 +1,4 @@
-"""`python -m cnn_jax`: the doors and experiments on 80 columns, and the completion of their flags in three shells."""
+"""`python -m cnn_jax`: commands and experiments on 80 columns, and the completion of their flags in three shells."""
 
 import re
 import shutil
@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from cnn_jax import completion, flag_list
-from cnn_jax.__main__ import PACKAGE, doors, main, overview
-from cnn_jax.experiment import list_experiments
-from cnn_jax.training.logs import Reporter
+from cnn_jax.__main__ import main, overview
+from cnn_jax.cli import completion, flag_list
+from cnn_jax.cli.command_list import PACKAGE, commands
+from cnn_jax.config.experiments import list_experiments
+from cnn_jax.training.run.logs import Reporter
 from tests.test_command_line import PACKAGE_PARENT, run_process
 
 
-def test_every_door_and_experiment_is_listed_with_what_it_is_for(tmp_path: Path) -> None:
+def test_every_command_and_experiment_is_listed_with_what_it_is_for(tmp_path: Path) -> None:
     finished = run_process("-X", "importtime", "-m", "cnn_jax", tuning=False, folder=tmp_path)
     assert finished.code == 0
-    for name in [*doors(), *list_experiments()]:
+    for name in [*commands(), *list_experiments()]:
         assert re.search(rf"^  {name} +[A-Z]\w+", finished.out, re.MULTILINE), name
     imported = set(re.findall(r"\| +(\S+)$", finished.err, re.MULTILINE))
     assert not imported & {"jax", "flax", "tensorflow", "keras", "numpy"}
@@ -38,10 +39,10 @@ def test_an_experiment_that_cannot_be_read_is_listed(
         assert [line for line in lines if line.split() == [name, "(cannot", "be", "read)"]], name
 
 
-def test_every_module_that_can_be_started_is_a_door() -> None:
-    started = {path.stem for path in PACKAGE.glob("*.py") if "cli.run_door(" in path.read_text()}
-    assert set(doors()) == started - {"__main__", "cli"}
-    assert next(iter(doors())) == "check_data"
+def test_every_module_that_can_be_started_is_a_command() -> None:
+    started = {path.stem for path in PACKAGE.glob("*.py") if "command_line.run(" in path.read_text()}
+    assert set(commands()) == started - {"__main__"}
+    assert next(iter(commands())) == "check_data"
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])
@@ -51,8 +52,11 @@ def test_the_list_fits_the_terminal(width: int) -> None:
     assert all(len(line) <= width for line in lines if "python -m" not in line)
 
 
-def test_a_door_without_its_dot_is_answered_with_the_command(tmp_path: Path) -> None:
-    for argv, message in ((["train", "--exp=x"], "say python -m cnn_jax.train"), (["tarin"], "no such door or flag")):
+def test_a_command_without_its_dot_is_answered_with_the_command(tmp_path: Path) -> None:
+    for argv, message in (
+        (["train", "--exp=x"], "say python -m cnn_jax.train"),
+        (["tarin"], "no such command or flag"),
+    ):
         finished = run_process("-m", "cnn_jax", *argv, tuning=False, folder=tmp_path)
         assert (finished.code, finished.out) == (2, "")
         assert message in finished.err
@@ -61,9 +65,12 @@ def test_a_door_without_its_dot_is_answered_with_the_command(tmp_path: Path) -> 
     )
 
 
-@pytest.mark.parametrize("door", doors())
-def test_help_fits_80_columns_without_colour_and_says_what_the_door_is_for(door: str, tmp_path: Path) -> None:
-    code = f"import sys; from cnn_jax import cli, {door}; sys.argv = ['x', '--help']; cli.run_door({door}.main)"
+@pytest.mark.parametrize("command", commands())
+def test_help_fits_80_columns_without_colour_and_says_what_the_command_is_for(command: str, tmp_path: Path) -> None:
+    code = (
+        f"import sys; from cnn_jax import {command}; from cnn_jax.cli import command_line\n"
+        f"sys.argv = ['x', '--help']; command_line.run({command}.main)"
+    )
     environment = {"COLUMNS": "80", "NO_COLOR": "1", "PYTHONPATH": PACKAGE_PARENT, "CNN_JAX_NO_TUNING": "1", "PATH": ""}
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -76,8 +83,8 @@ def test_help_fits_80_columns_without_colour_and_says_what_the_door_is_for(door:
     assert "\x1b" not in done.stdout
     described, _, flags = done.stdout.partition("\nusage: ")
     assert all(len(line) <= 80 or line.startswith("    ") for line in described.splitlines())  # but for examples
-    assert f"    python -m cnn_jax.{door} " in described
-    assert flags.startswith(f"python -m cnn_jax.{door} ")
+    assert f"    python -m cnn_jax.{command} " in described
+    assert flags.startswith(f"python -m cnn_jax.{command} ")
     assert max(map(len, flags.splitlines()[1:])) <= 80
 
 
@@ -92,14 +99,14 @@ ASKED = {
     "-m cnn_jax.train --epochs=3 --data.csv.p": ["--data.csv.path"],
     "other.py --mod": [],
     "-m other.train --mod": [],
-    "-m cnn_jax.no_such_door --mod": [],
+    "-m cnn_jax.no_such_command --mod": [],
 }
-"""What is typed behind Python's name, and what Tab may make of its last word; None: the doors that begin so."""
+"""What is typed behind Python's name, and what Tab may make of its last word; None: the commands that begin so."""
 
 
 def completed(asked: str) -> list[str]:
     found = ASKED[asked]
-    return [f"cnn_jax.{name}" for name in doors() if name.startswith("e")] if found is None else found
+    return [f"cnn_jax.{name}" for name in commands() if name.startswith("e")] if found is None else found
 
 
 def ask(shell: str, script: str, folder: Path) -> list[list[str]]:
@@ -124,7 +131,7 @@ def needs(shell: str) -> pytest.MarkDecorator:
 
 
 @needs("bash")
-def test_tab_completes_doors_flags_and_values_in_bash_and_leaves_other_programs_alone(tmp_path: Path) -> None:
+def test_tab_completes_commands_flags_and_values_in_bash_and_leaves_other_programs_alone(tmp_path: Path) -> None:
     lines = [line.replace("=", " = ") for line in ASKED]  # as bash divides them
     script = """
 eval "$("$1" -m cnn_jax --completion)"
@@ -166,7 +173,7 @@ python -m cnn_jax --completion fish | source
     assert answers[1][0].startswith("--model.name\tThe architecture; `keras` is the one that")
 
 
-def test_the_flags_are_asked_of_a_door_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_flags_are_asked_of_a_command_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CNN_JAX_CACHE", str(tmp_path))
     flags = completion.flags_of("evaluate")
     assert [flag.name for flag in flags[:3]] == ["--checkpoint", "--split", "--compare"]

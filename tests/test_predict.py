@@ -1,4 +1,4 @@
-"""The predict door: classes of any number of files, from a run or a pretrained network."""
+"""The predict command: classes of any number of files, from a run or a pretrained network."""
 
 import csv
 import json
@@ -11,12 +11,13 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
 import cnn_jax
-from cnn_jax import evaluate, inference, predict
+from cnn_jax import evaluate, predict
+from cnn_jax.api import inference
 from cnn_jax.data import splits
 from cnn_jax.data.sources import open_dataset
 from cnn_jax.errors import ConfigError, DataError, RunError, WeightsError
 from cnn_jax.evaluation import known
-from cnn_jax.training import runs
+from cnn_jax.training import trained_run
 from cnn_jax.weights import imagenet_classes
 from tests.conftest import write_image
 from tests.training.helpers import SMALL_CNN, train, with_
@@ -211,7 +212,7 @@ def test_what_is_far_from_the_training_images_is_none_of_the_classes(
     with pytest.raises(RunError, match=r"--other: .*features\.npz is not there: make it with .*evaluate .* --features"):
         cnn_jax.load(own, other=0.9)
     assert evaluate.main([f"--checkpoint={own}", "--features", "--report=False"]) == 0
-    loaded = runs.load(own)
+    loaded = trained_run.load(own)
     data = splits.read(open_dataset(loaded.config.data), own / "split.json").splits
     rows = {}
     for name in ("train", "validation"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import cnn_jax
-from cnn_jax.experiment import to_json
+from cnn_jax.config.serialization import to_json
 from tests.training import helpers
 
 PLAIN = helpers.with_(helpers.SMALL_CNN, train={"epochs": 2})

@@ -1,4 +1,4 @@
-"""The summarize door: published numbers, and nothing read or allocated."""
+"""The summarize command: published numbers, and nothing read or allocated."""
 
 import json
 from pathlib import Path
@@ -89,7 +89,7 @@ def test_the_layers_of_mobilenet_see_and_step_as_its_geometry_says(capsys: pytes
 @pytest.mark.parametrize("until", ["none", "conv_pw_10"])
 def test_trainable_and_frozen_are_those_of_training(capsys: pytest.CaptureFixture[str], until: str) -> None:
     from cnn_jax.config import ModelConfig
-    from cnn_jax.models.model import build
+    from cnn_jax.models.building import build
 
     summary = _json(capsys, "--exp=mobilenet_ft", f"--train.freeze_until={until}", "--classes=3")
     model = build(ModelConfig(), 3)

@@ -1,4 +1,4 @@
-"""The sweep door: figures held against the run directories, work made once, and what goes wrong on the way."""
+"""The sweep command: figures held against the run directories, work made once, and what goes wrong on the way."""
 
 import itertools
 import json
@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cnn_jax import cli, sweep
+from cnn_jax import sweep
 from cnn_jax.config import AugmentConfig, Config
-from cnn_jax.errors import ConfigError, RunError
-from cnn_jax.experiment import load_experiment, to_json
-from cnn_jax.models.model import build
+from cnn_jax.config.experiments import load_experiment
+from cnn_jax.config.serialization import to_json
+from cnn_jax.errors import EXIT_FAILED, EXIT_SIGTERM, ConfigError, RunError
+from cnn_jax.models.building import build
 from cnn_jax.sweeping import console, page, rows, running
 from cnn_jax.sweeping.grid import Grid
 from cnn_jax.sweeping.rows import Reached
-from cnn_jax.training.logs import Reporter
+from cnn_jax.training.run.logs import Reporter
 from tests.report.reading import read_page
 from tests.training.helpers import SMALL_FROZEN, assert_identical, final_state, stop_after, train, with_
 
@@ -35,11 +36,12 @@ POINTS = ("none", "conv3", "head")
 SEEDS = (0, 1)
 
 
-def door(config: Config, folder: Path, *flags: str) -> int:
-    """Run the door with an experiment that is `config`, in `folder`/sweep; its exit code."""
+def command(config: Config, folder: Path, *flags: str) -> int:
+    """Run the command with an experiment that is `config`, in `folder`/sweep; its exit code."""
     experiment = folder / "small.py"
     experiment.write_text(
-        f"from cnn_jax.experiment import from_json\n\nconfig = from_json({to_json(config)!r}, 'the experiment')\n"
+        "from cnn_jax.config.serialization import from_json\n\n"
+        f"config = from_json({to_json(config)!r}, 'the experiment')\n"
     )
     return sweep.main([f"--exp={experiment}", f"--workdir={folder / 'sweep'}", *flags])
 
@@ -60,7 +62,7 @@ def place(folder: Path, point: str, seed: int, rate: float = SMALL.optimizer.lea
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a sweep of all points with two seeds; the points were given in another order."""
     folder = tmp_path_factory.mktemp("swept")
-    assert door(SMALL, folder, "--freeze-until", "head", "none", "conv3", "--seeds", "0", "1") == 0
+    assert command(SMALL, folder, "--freeze-until", "head", "none", "conv3", "--seeds", "0", "1") == 0
     return folder
 
 
@@ -160,7 +162,7 @@ def test_deeper_points_go_on_from_the_features_of_shallower_ones(swept: Path) ->
 def test_features_in_files_are_gone_on_from_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CNN_JAX_CACHE", str(tmp_path / "cache"))
     small = with_(SMALL, train={"feature_memory_megabytes": 0})  # in files, which take no memory
-    assert door(small, tmp_path, "--freeze-until", "conv2", "conv3") == 0
+    assert command(small, tmp_path, "--freeze-until", "conv2", "conv3") == 0
     log = (tmp_path / "sweep" / "sweep.log").read_text()
     assert log.count(", from those of ") == 1
     alone = with_(config_of("conv3", 0), train={"feature_memory_megabytes": 0})
@@ -183,13 +185,13 @@ def test_a_sweep_that_was_stopped_goes_on_and_leaves_what_is_complete(
     flags = ("--freeze-until", "none", "head")
     with monkeypatch.context() as patched:
         stop_after(7, patched)  # of the first run
-        assert door(SMALL, tmp_path, *flags) == cli.EXIT_SIGTERM
+        assert command(SMALL, tmp_path, *flags) == EXIT_SIGTERM
     found = record(tmp_path)
     assert (found["status"], found["runs"]) == ("open", {"completed": 0, "failed": 0, "open": 2})
     assert json.loads((place(tmp_path, "none", 0) / "result.json").read_text())["steps"] == 7
-    assert door(SMALL, tmp_path, "--freeze-until", "none") == 0
+    assert command(SMALL, tmp_path, "--freeze-until", "none") == 0
     finished = (place(tmp_path, "none", 0) / "result.json").stat().st_mtime_ns
-    assert door(SMALL, tmp_path, *flags) == 0
+    assert command(SMALL, tmp_path, *flags) == 0
     assert (place(tmp_path, "none", 0) / "result.json").stat().st_mtime_ns == finished
     assert record(tmp_path)["status"] == "completed"
     for point in ("none", "head"):
@@ -200,7 +202,7 @@ def test_a_sweep_that_was_stopped_goes_on_and_leaves_what_is_complete(
 @pytest.mark.long
 def test_a_run_that_diverges_is_a_row_with_its_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ("--freeze-until", "conv3", "--learning-rates", "1e38", "3e-3")
-    assert door(SMALL, tmp_path, *flags) == cli.EXIT_FAILED
+    assert command(SMALL, tmp_path, *flags) == EXIT_FAILED
     diverged, good = record(tmp_path)["rows"]
     assert (diverged["status"], good["status"], good["best"]) == ("failed", "completed", True)
     assert diverged["accuracy"] is None
@@ -226,11 +228,11 @@ def test_a_run_that_breaks_in_another_way_leaves_the_others_alone(
 
     with monkeypatch.context() as patched:
         patched.setattr(running, "fit", breaking)
-        assert door(SMALL, tmp_path, "--freeze-until", "none", "head") == cli.EXIT_FAILED
+        assert command(SMALL, tmp_path, "--freeze-until", "none", "head") == EXIT_FAILED
     assert [row["status"] for row in record(tmp_path)["rows"]] == ["failed", "completed"]
     assert record(tmp_path)["rows"][0]["runs"][0]["error"] == "MemoryError: out of memory"
     assert "Traceback" in (tmp_path / "sweep" / "sweep.log").read_text()
-    assert door(SMALL, tmp_path, "--freeze-until", "none", "head") == 0  # it is tried again
+    assert command(SMALL, tmp_path, "--freeze-until", "none", "head") == 0  # it is tried again
 
 
 # ---- what is refused before anything runs ----
@@ -238,14 +240,14 @@ def test_a_run_that_breaks_in_another_way_leaves_the_others_alone(
 
 def test_an_unknown_layer_is_refused_with_the_near_ones(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--freeze-until: there is no layer 'conv_3'; near names: .*conv3"):
-        door(SMALL, tmp_path, "--freeze-until", "none", "conv_3")
+        command(SMALL, tmp_path, "--freeze-until", "none", "conv_3")
     assert not (tmp_path / "sweep").exists()
 
 
 def test_another_configuration_is_refused_with_the_difference(swept: Path) -> None:
     before = record(swept)
     with pytest.raises(RunError, match=r"train.epochs: 2 -> 3"):
-        door(SMALL, swept, "--freeze-until", "none", "--train.epochs=3")
+        command(SMALL, swept, "--freeze-until", "none", "--train.epochs=3")
     assert record(swept) == before
 
 
@@ -267,7 +269,7 @@ def test_another_configuration_is_refused_with_the_difference(swept: Path) -> No
 )
 def test_wrong_use_is_one_error(flags: tuple[str, ...], message: str, tmp_path: Path) -> None:
     with pytest.raises(Exception, match=re.escape(message)) as raised:
-        door(SMALL, tmp_path, *flags)
+        command(SMALL, tmp_path, *flags)
     assert type(raised.value).__module__ == "cnn_jax.errors"
     assert not (tmp_path / "sweep").exists()
 
@@ -276,7 +278,7 @@ def test_a_folder_of_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "thesis.tex").write_text("mine")
     with pytest.raises(RunError, match="is not the directory of a sweep"):
-        door(SMALL, tmp_path, "--freeze-until", "none")
+        command(SMALL, tmp_path, "--freeze-until", "none")
 
 
 # ---- what is shown ----

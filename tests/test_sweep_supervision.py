@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import cnn_jax
-from cnn_jax import cli
+from cnn_jax.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_SIGTERM
 from cnn_jax.sweeping import supervision
-from tests.test_sweep import POINTS, SMALL, door, place, record
+from tests.test_sweep import POINTS, SMALL, command, place, record
 
 WORKER = """
 import os, signal, sys, time
@@ -65,17 +65,17 @@ def test_a_process_that_dies_between_runs_is_not_started_for_ever(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     body = "supervision.at(None); os.kill(os.getpid(), signal.SIGKILL)"
-    assert supervise(tmp_path, body) == (cli.EXIT_FAILED, ["a"])
+    assert supervise(tmp_path, body) == (EXIT_FAILED, ["a"])
     assert "something ended the sweep (SIGKILL)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("number", "worker", "expected"),
     [
-        (signal.SIGTERM, "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))", cli.EXIT_SIGTERM),
-        (signal.SIGINT, "signal.signal(signal.SIGINT, lambda *_: sys.exit(130))", cli.EXIT_SIGINT),
-        (signal.SIGHUP, "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))", cli.EXIT_SIGTERM),
-        (signal.SIGTERM, "pass", cli.EXIT_SIGTERM),  # before the worker listens
+        (signal.SIGTERM, "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))", EXIT_SIGTERM),
+        (signal.SIGINT, "signal.signal(signal.SIGINT, lambda *_: sys.exit(130))", EXIT_SIGINT),
+        (signal.SIGHUP, "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))", EXIT_SIGTERM),
+        (signal.SIGTERM, "pass", EXIT_SIGTERM),  # before the worker listens
     ],
 )
 def test_signals_are_passed_on_once(number: int, worker: str, expected: int, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_lost_run_is_a_row_and_the_process_says_what_it_is_at(
     named: list[str | None] = []
     say = supervision.at
     monkeypatch.setattr(supervision, "at", lambda directory: (named.append(directory), say(directory)))
-    assert door(SMALL, tmp_path, "--freeze-until", POINTS[0], "head") == cli.EXIT_FAILED
+    assert command(SMALL, tmp_path, "--freeze-until", POINTS[0], "head") == EXIT_FAILED
     assert [row["status"] for row in record(tmp_path)["rows"]] == ["failed", "completed"]
     assert record(tmp_path)["rows"][0]["runs"][0]["error"] == error
     assert named == [str(place(tmp_path, "head", 0)), None]

@@ -13,7 +13,9 @@ import pytest
 from cnn_jax import verify_weights
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError, DataError, WeightsError
-from cnn_jax.models import batch_norm, layers, mobilenet, model
+from cnn_jax.models import layers, model
+from cnn_jax.models.architectures import mobilenet
+from cnn_jax.models.ops import batch_norm
 from cnn_jax.weights import pretrained, verify
 from cnn_jax.weights.options import PretrainedConfig
 from cnn_jax.weights.verify import Certificate, Difference, certify, made_up_images
@@ -44,7 +46,7 @@ def body_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _random_file(tmp_path_factory.mktemp("no_top"), top=False)
 
 
-def door(file: Path, *flags: str) -> int:
+def command(file: Path, *flags: str) -> int:
     with quiet_keras():  # Keras warns of sizes without pretrained weights
         return verify_weights.main([f"--model.weights={file}", f"--model.image_size={SIZE}", "--count=2", *flags])
 
@@ -59,7 +61,7 @@ def first_blocks(file: Path) -> Certificate:
 
 @pytest.mark.long
 def test_a_right_port_is_certified_layer_by_layer(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert door(file) == 0
+    assert command(file) == 0
     printed = capsys.readouterr().out
     assert hashlib.sha256(file.read_bytes()).hexdigest() in printed
     rows = {line.split("  ")[0].strip(): line.split() for line in printed.splitlines()}
@@ -124,9 +126,9 @@ def test_above_the_tolerance_the_exit_code_is_1(
 ) -> None:
     found = Certificate("0", "1", "3", 2, (Difference("a", 1e-6, 1.0), Difference("b", 3e-4, 2.0)), None, None)
     monkeypatch.setattr(verify, "certify", lambda loaded, images: found)
-    assert door(file) == 1
+    assert command(file) == 1
     assert "DIFFERENT  above 0.0001 of the scale from b on" in capsys.readouterr().out
-    assert door(file, "--tolerance=2e-4") == 0
+    assert command(file, "--tolerance=2e-4") == 0
 
 
 def test_nan_and_infinite_differences_are_not_within_any_tolerance() -> None:
@@ -179,7 +181,7 @@ def test_without_keras_the_message_says_how_to_get_it(file: Path, monkeypatch: p
 
     monkeypatch.setattr(builtins, "__import__", blocked)
     with pytest.raises(WeightsError, match="pip install keras"):
-        door(file)
+        command(file)
 
 
 @pytest.mark.parametrize(
@@ -201,4 +203,4 @@ def test_a_file_of_another_network_is_refused(file: Path) -> None:
     with pytest.raises(WeightsError, match="does not fit the model"):
         verify_weights.main([f"--model.weights={file}", "--model.name=vgg16"])
     with pytest.raises(WeightsError, match="does not fit the model"):
-        door(file, "--model.alpha=0.5")
+        command(file, "--model.alpha=0.5")

@@ -86,9 +86,9 @@ class Side:
         environment["PEERS_TORCH_COMPILE"] = str(int(name == "pytorch-compiled"))
         environment["PEERS_PRECISION"] = precision
         if name == "cnn_jax":
-            from cnn_jax.tuning import MALLOC_TUNABLES
+            from cnn_jax.runtime.tuning import MALLOC_TUNABLES
 
-            environment.setdefault("GLIBC_TUNABLES", MALLOC_TUNABLES)  # as the doors start themselves
+            environment.setdefault("GLIBC_TUNABLES", MALLOC_TUNABLES)  # as the commands start themselves
         command = [sys.executable, __file__, "--work", name, f"--in-flight={in_flight}"]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, text=True)

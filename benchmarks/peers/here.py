@@ -1,4 +1,4 @@
-"""The tasks of `compare.py` in cnn_jax, as the doors run them."""
+"""The tasks of `compare.py` in cnn_jax, as the commands run them."""
 
 import os
 from collections.abc import Callable
@@ -9,9 +9,10 @@ import numpy as np
 import optax
 
 from cnn_jax.config import ModelConfig
-from cnn_jax.models.model import Model, build
+from cnn_jax.models.building import build
+from cnn_jax.models.model import Model
 from cnn_jax.training.freezing import Freezing
-from cnn_jax.training.mesh import Mesh
+from cnn_jax.training.run.mesh import Mesh
 from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import make_predict, make_train_step
 

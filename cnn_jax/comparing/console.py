@@ -7,7 +7,7 @@ from rich.table import Table
 
 from cnn_jax.comparing.pairs import Pair
 from cnn_jax.comparing.runs import Compared, Comparison, differences, missing
-from cnn_jax.console_text import plain, printable
+from cnn_jax.io.escaping import plain, printable
 from cnn_jax.report.record import NOTHING, decimals
 from cnn_jax.report.tables import shown
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cnn_jax import html
 from cnn_jax.comparing.pairs import Pair
 from cnn_jax.comparing.runs import LABEL, Compared, Comparison, differences, missing
-from cnn_jax.console_text import printable
+from cnn_jax.io.escaping import printable
 from cnn_jax.report.charts import Axis, counting_axis, fitted_axis, polyline
 from cnn_jax.report.curves import BOTTOM, FRAME, LEFT, MARKED_EPOCHS, RIGHT, TOP, Line
 from cnn_jax.report.record import Form, Number, count, decimals, per_second, percent, seconds

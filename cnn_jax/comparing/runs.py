@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cnn_jax.comparing import table
+from cnn_jax.comparing.table import Row
 from cnn_jax.config import Config, flags
+from cnn_jax.config.serialization import from_json
 from cnn_jax.errors import RunError
 from cnn_jax.evaluation import record as evaluations
 from cnn_jax.evaluation.record import Named
-from cnn_jax.experiment import from_json
-from cnn_jax.files import read_text
+from cnn_jax.io.files import read_text
 from cnn_jax.report import record
 from cnn_jax.report.record import METRICS, RESULT, Form, Number, Record
-from cnn_jax.training import logs, table
-from cnn_jax.training.table import Row
+from cnn_jax.training.run import logs
 
 SPLITS = ("validation", "test", "train")
 """The ones that are asked for first; others come after them."""

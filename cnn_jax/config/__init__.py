@@ -19,7 +19,7 @@ from cnn_jax.config.augment import (
 from cnn_jax.config.data import CsvConfig, DataConfig
 from cnn_jax.config.model import NAMED_WEIGHTS, ModelConfig, ModelName
 from cnn_jax.config.training import CheckpointConfig, OptimizerConfig, TrainConfig
-from cnn_jax.validation import check_types, require
+from cnn_jax.config.validation import check_types, require
 
 __all__ = [
     "NAMED_WEIGHTS",

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cnn_jax.validation import check_types, is_finite, require
+from cnn_jax.config.validation import check_types, is_finite, require
 
 FillMode = Literal["nearest", "reflect", "constant", "wrap"]
 Shift = float | tuple[float, ...]

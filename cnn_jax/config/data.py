@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cnn_jax.config.augment import AugmentConfig
-from cnn_jax.validation import check_types, require
+from cnn_jax.config.validation import check_types, require
 
 Background = Literal["white", "black", "drop"]
 """What shows through transparent pixels: a colour, or with "drop" the one that is stored there, as in Keras."""

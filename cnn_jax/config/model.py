@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from cnn_jax.validation import check_types, is_finite, require
+from cnn_jax.config.validation import check_types, is_finite, require
 
 ModelName = Literal["simple_cnn", "vgg16", "vgg19", "mobilenet", "mobilenet_v2", "keras"]
 

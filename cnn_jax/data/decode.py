@@ -14,8 +14,8 @@ import numpy as np
 from cnn_jax.config.data import Background
 from cnn_jax.data import pillow
 from cnn_jax.data.pillow import MAX_PIXELS
-from cnn_jax.data.tensorflow import tf
 from cnn_jax.errors import DataError
+from cnn_jax.io.tensorflow import tf
 
 END_OF_JPEG = b"\xff\xd9"
 

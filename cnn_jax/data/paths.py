@@ -18,9 +18,10 @@ from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import IMAGE_SUFFIXES, FileImages, image_files, left_out
 from cnn_jax.data.sources.folders import require_file, subfolders
 from cnn_jax.data.stream import PARALLEL_CALLS, Batch
-from cnn_jax.data.tensorflow import first_line, read_errors, tf
 from cnn_jax.errors import DataError
-from cnn_jax.files import REMOTE, as_path, is_remote
+from cnn_jax.io.files import as_path
+from cnn_jax.io.tensorflow import first_line, read_errors, tf
+from cnn_jax.io.writing import REMOTE, is_remote
 
 HANDFUL = 2000
 """Images up to which Pillow reads them: TensorFlow reads three times as many a second (790 and 2,270 photographs on two

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cnn_jax.config import DataConfig
-from cnn_jax.data.tensorflow import tf
+from cnn_jax.io.tensorflow import tf
 
 Fit = Literal["squash", "crop", "pad"]
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from cnn_jax.data.sources import UNSPLIT, Dataset, Split
 from cnn_jax.errors import DataError
-from cnn_jax.files import parse_json, read_text, write_atomically
+from cnn_jax.io.files import parse_json, read_text
+from cnn_jax.io.writing import write_atomically
 
 Shares = tuple[float, float, float]
 NAMES = ("train", "validation", "test")

@@ -19,15 +19,15 @@ import numpy as np
 
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.augment import augment
-from cnn_jax.data.permutation import shuffled
 from cnn_jax.data.preprocess import Resize
+from cnn_jax.data.sampler import shuffled
 from cnn_jax.data.sources import ArrayImages, ResizedImages, Split
 from cnn_jax.data.sources.content import sha256
 from cnn_jax.data.sources.images import DrawnImages, EncodedImages, FileImages, outside_of_graph
-from cnn_jax.data.store import RowStore
-from cnn_jax.data.tensorflow import first_line, read_errors, tf
 from cnn_jax.errors import DataError
-from cnn_jax.files import cache_folder
+from cnn_jax.io.files import cache_folder
+from cnn_jax.io.store import RowStore
+from cnn_jax.io.tensorflow import first_line, read_errors, tf
 
 Batch = dict[str, np.ndarray]
 """image uint8[b, s, s, 3], label int32[b], index int64[b] (position in the split), mask bool[b] (False: padding).

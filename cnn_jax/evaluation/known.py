@@ -13,7 +13,7 @@ import numpy as np
 
 from cnn_jax.errors import RunError
 from cnn_jax.evaluation.record import read_arrays
-from cnn_jax.files import write_atomically
+from cnn_jax.io.writing import write_atomically
 
 FILE = "features.npz"
 NEIGHBOUR = 10

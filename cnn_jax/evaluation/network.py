@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_jax.compiling import jit
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
+from cnn_jax.runtime.compiling import jit
 
 
 class Network(Protocol):

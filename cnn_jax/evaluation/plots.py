@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.console_text import printable
+from cnn_jax.io.escaping import printable
 
 NAMED_CLASSES = 30
 """Up to how many classes their names are written along the axes."""

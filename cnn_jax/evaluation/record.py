@@ -20,7 +20,8 @@ from cnn_jax.evaluation.metrics import (
     top_k_accuracy,
     wilson_interval,
 )
-from cnn_jax.files import parse_json, read_text, write_atomically
+from cnn_jax.io.files import parse_json, read_text
+from cnn_jax.io.writing import write_atomically
 
 MOST_MISTAKES = 50
 """In the record, the most confident first."""

@@ -6,8 +6,8 @@ import numpy as np
 from rich.cells import cell_len
 from rich.table import Table
 
-from cnn_jax.console_text import plain
 from cnn_jax.evaluation.metrics import lowest_f1_first
+from cnn_jax.io.escaping import plain
 
 WIDTH = 80
 WIDEST_MATRIX = 12

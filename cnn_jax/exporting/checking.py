@@ -20,9 +20,9 @@ from cnn_jax.exporting import keras_files, litert, onnx, saved_model, stablehlo
 from cnn_jax.exporting.formats import FORMATS, FormatName
 from cnn_jax.models import quantization
 from cnn_jax.models.model import Model
-from cnn_jax.training.logs import Reporter
+from cnn_jax.training.run.logs import Reporter
 from cnn_jax.training.run_evaluation import predict
-from cnn_jax.training.runs import TrainedRun
+from cnn_jax.training.trained_run import TrainedRun
 from cnn_jax.weights.verify import made_up_images
 
 BATCH = 64

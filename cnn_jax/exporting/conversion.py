@@ -151,7 +151,7 @@ def put(source: Path, target: Path) -> None:
     Raises:
         OSError: it cannot be written, or something else lies there.
     """
-    from cnn_jax.files import is_remote, replacing
+    from cnn_jax.io.writing import is_remote, replacing
 
     if not source.is_dir():
         with replacing(target) as temporary:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from cnn_jax.config.data import Background
 from cnn_jax.data.preprocess import Fit, Resize
 from cnn_jax.errors import WeightsError
-from cnn_jax.files import parse_json
+from cnn_jax.io.files import parse_json
 
 KEY = "cnn_jax"
 """Under which formats that have a place for texts keep it."""

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.cli import EXIT_FAILED
-from cnn_jax.console_text import printable
-from cnn_jax.errors import RunError, UserError
+from cnn_jax.errors import EXIT_FAILED, RunError, UserError
 from cnn_jax.exporting import checking, conversion, losses, record
 from cnn_jax.exporting.checking import Reference
 from cnn_jax.exporting.description import Description
@@ -19,9 +17,10 @@ from cnn_jax.exporting.formats import FORMATS, FormatName
 from cnn_jax.exporting.images import RunImages
 from cnn_jax.exporting.record import Row
 from cnn_jax.exporting.table import EXPLAINED, loses, table, verdict
-from cnn_jax.files import is_remote, write_atomically
-from cnn_jax.training.logs import Reporter
-from cnn_jax.training.runs import TrainedRun
+from cnn_jax.io.escaping import printable
+from cnn_jax.io.writing import is_remote, write_atomically
+from cnn_jax.training.run.logs import Reporter
+from cnn_jax.training.trained_run import TrainedRun
 
 LABELS = "labels.txt"
 Targets = dict[FormatName, Path]

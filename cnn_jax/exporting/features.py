@@ -5,10 +5,10 @@ from pathlib import Path
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.models import quantization
-from cnn_jax.models.architectures import ARCHITECTURES
+from cnn_jax.models.architectures.registry import ARCHITECTURES
 from cnn_jax.models.head import HEAD
 from cnn_jax.models.model import Model
-from cnn_jax.training.runs import TrainedRun
+from cnn_jax.training.trained_run import TrainedRun
 from cnn_jax.weights import keras_model
 
 

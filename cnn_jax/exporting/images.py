@@ -10,7 +10,7 @@ from cnn_jax.data.sources.images import ResizedImages
 from cnn_jax.data.stream import in_memory
 from cnn_jax.errors import ConfigError
 from cnn_jax.training.run_evaluation import measured_on, open_data
-from cnn_jax.training.runs import TrainedRun
+from cnn_jax.training.trained_run import TrainedRun
 
 TRAIN = "train"
 

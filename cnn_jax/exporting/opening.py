@@ -10,7 +10,7 @@ from cnn_jax.evaluation.classifier import Classifier
 from cnn_jax.exporting import record
 from cnn_jax.exporting.description import Description
 from cnn_jax.exporting.description import read as read_description
-from cnn_jax.files import is_remote
+from cnn_jax.io.writing import is_remote
 from cnn_jax.weights import class_names
 
 

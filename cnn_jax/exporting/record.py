@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from cnn_jax.exporting.description import Description
-from cnn_jax.files import parse_json, read_text, write_atomically
+from cnn_jax.io.files import parse_json, read_text
+from cnn_jax.io.writing import write_atomically
 
 FILE = "export.json"
 Row = dict[str, Any]

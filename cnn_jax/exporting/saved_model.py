@@ -117,7 +117,7 @@ class SavedModelNetwork:
             WeightsError: it cannot be run, has operations that no network is made of, or takes or gives something else
                 than images and probabilities.
         """
-        from cnn_jax.data.tensorflow import tf
+        from cnn_jax.io.tensorflow import tf
 
         self.path = path
         require_harmless(path)
@@ -144,7 +144,7 @@ class SavedModelNetwork:
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Images uint8[b, s, s, 3] to float32[b, classes]."""
-        from cnn_jax.data.tensorflow import tf
+        from cnn_jax.io.tensorflow import tf
 
         (found,) = self._function(**{self._input: tf().constant(images)}).values()
         return found.numpy()
@@ -155,7 +155,7 @@ class SavedModelNetwork:
 
 def require_harmless(path: Path) -> None:
     """Raise WeightsError where its graph has an operation that is not in `OPERATIONS`, or cannot be read."""
-    from cnn_jax.data.tensorflow import tf
+    from cnn_jax.io.tensorflow import tf
 
     tf()  # before its parts, so that it stays off accelerators
     from tensorflow.core.protobuf import saved_model_pb2

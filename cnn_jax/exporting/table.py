@@ -4,8 +4,8 @@ from typing import Any
 
 from rich.table import Table
 
-from cnn_jax.console_text import plain
 from cnn_jax.exporting.record import Row
+from cnn_jax.io.escaping import plain
 
 LOSS = 0.01
 """Of accuracy: a point."""

@@ -13,9 +13,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from cnn_jax.config.validation import near
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.layers import IMAGES, Activation, BatchNorm, Conv, DepthwiseConv, Layer
-from cnn_jax.validation import near
 
 Variables = dict[str, Any]
 """{"params": {layer: {leaf: array}}, "batch_stats": {layer: {leaf: array}}}"""

@@ -10,14 +10,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.models.activations import RECTIFIERS, ActivationKind, activate
-from cnn_jax.models.batch_norm import batch_norm_inference, batch_norm_training, inference_factor
-from cnn_jax.models.convolution import conv
-from cnn_jax.models.depthwise import depthwise_conv
-from cnn_jax.models.pooling import max_pool
-from cnn_jax.models.rectifier import Rectifier
-from cnn_jax.models.rounding import fake_quantize_kernel
-from cnn_jax.models.shifts import Pads, explicit_pads
+from cnn_jax.models.ops.activations import RECTIFIERS, ActivationKind, activate
+from cnn_jax.models.ops.batch_norm import batch_norm_inference, batch_norm_training, inference_factor
+from cnn_jax.models.ops.convolution import conv
+from cnn_jax.models.ops.depthwise import depthwise_conv
+from cnn_jax.models.ops.pooling import max_pool
+from cnn_jax.models.ops.rectifier import Rectifier
+from cnn_jax.models.ops.rounding import fake_quantize_kernel
+from cnn_jax.models.ops.shifts import Pads, explicit_pads
 
 SHAPE_ONLY = nn.initializers.zeros
 """Values come from `initializers`, see `Model.init`."""

@@ -25,7 +25,7 @@ from cnn_jax.models.layers import (
     Merge,
 )
 from cnn_jax.models.model import Model
-from cnn_jax.models.rounding import fake_quantize
+from cnn_jax.models.ops.rounding import fake_quantize
 from cnn_jax.models.scaling import BoundedRelu, Elu, LayerNorm, ParametricRelu
 
 DECAY = 0.9

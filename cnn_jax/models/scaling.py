@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from cnn_jax.models.layers import SHAPE_ONLY, Layer
-from cnn_jax.models.rectifier import rectify
+from cnn_jax.models.ops.rectifier import rectify
 
 LEAST_DEVIATION = 1e-7
 """`keras.config.epsilon()`: what `Normalization` divides by at least."""

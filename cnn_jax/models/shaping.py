@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax.models.layers import Layer
-from cnn_jax.models.shifts import Pads
+from cnn_jax.models.ops.shifts import Pads
 
 
 class Crop(Layer):

@@ -6,7 +6,7 @@ from cnn_jax.data.preview import spread, versions
 from cnn_jax.data.sources import Split
 from cnn_jax.report import pictures
 from cnn_jax.report.pictures import Picture
-from cnn_jax.training.runs import TrainedRun
+from cnn_jax.training.trained_run import TrainedRun
 
 ROWS, VERSIONS = 4, 5
 SIDE = 128

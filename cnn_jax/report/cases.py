@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cnn_jax.data.sources import Split
-from cnn_jax.evaluation.saliency import grad_cam, overlay
+from cnn_jax.explaining.saliency import grad_cam, overlay
 from cnn_jax.report import pictures
 from cnn_jax.report.galleries import Describer, Photograph
 from cnn_jax.report.pictures import Picture
 from cnn_jax.report.record import Record, percent
-from cnn_jax.training.runs import TrainedRun
+from cnn_jax.training.trained_run import TrainedRun
 
 SHOWN = 12
 """Of each kind."""

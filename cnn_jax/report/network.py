@@ -6,7 +6,7 @@ from cnn_jax.models.head import HEAD
 from cnn_jax.models.summary import LayerSummary, summarise
 from cnn_jax.report.record import RESULT, Number, Record, count
 from cnn_jax.training.freezing import Freezing
-from cnn_jax.training.runs import TrainedRun
+from cnn_jax.training.trained_run import TrainedRun
 
 
 @dataclass(frozen=True)

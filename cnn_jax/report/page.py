@@ -6,9 +6,9 @@ from typing import Any
 from cnn_jax import html
 from cnn_jax.data.sources import Split
 from cnn_jax.evaluation.metrics import Predictions
-from cnn_jax.files import write_atomically
+from cnn_jax.io.writing import write_atomically
 from cnn_jax.report import augmentation, calibration, cases, curves, formats, galleries, network, record, tables
-from cnn_jax.training.runs import TrainedRun
+from cnn_jax.training.trained_run import TrainedRun
 
 FILE = "report.html"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cnn_jax.config import Config
 from cnn_jax.exporting import record as exports
-from cnn_jax.files import parse_json
+from cnn_jax.io.files import parse_json
 
 CONFIG, METRICS, RESULT, SPLIT = "config.json", "metrics.jsonl", "result.json", "split.json"
 NOTHING = "–"

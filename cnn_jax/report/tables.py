@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from cnn_jax.clock import OTHER, REPORT
 from cnn_jax.config import Config, flags
 from cnn_jax.evaluation.metrics import lowest_f1_first
 from cnn_jax.report.record import METRICS, RESULT, Number, Record, count, decimals, per_second, percent, seconds
-from cnn_jax.training.runs import TrainedRun
+from cnn_jax.runtime.clock import OTHER, REPORT
+from cnn_jax.training.trained_run import TrainedRun
 
 MOST_CLASSES = 1000
 """Rows of the table of classes; of more, those with the lowest F1."""

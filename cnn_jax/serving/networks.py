@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnn_jax.compiling import beside
-from cnn_jax.evaluation import feature_maps, saliency
 from cnn_jax.evaluation.classifier import Classifier
 from cnn_jax.evaluation.network import LayeredNetwork
+from cnn_jax.explaining import feature_maps, saliency
+from cnn_jax.runtime.compiling import beside
 from cnn_jax.serving.decoder import Recipe
 
 LEAST_SIDE = 176

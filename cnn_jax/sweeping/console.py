@@ -5,10 +5,10 @@ from types import TracebackType
 
 from rich.table import Table
 
-from cnn_jax.console_text import console
+from cnn_jax.io.escaping import console
 from cnn_jax.sweeping.rows import Row, not_told_apart
-from cnn_jax.training.logs import LiveBar, Reporter
-from cnn_jax.training.processes import is_main
+from cnn_jax.training.run.logs import LiveBar, Reporter
+from cnn_jax.training.run.processes import is_main
 
 MEGA = 1e6
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from cnn_jax.config import Config
 from cnn_jax.errors import RunError
-from cnn_jax.models.model import Model, build
-from cnn_jax.training import runs
+from cnn_jax.models.building import build
+from cnn_jax.models.model import Model
 from cnn_jax.training.freezing import Freezing, count
+from cnn_jax.training.run import run_directory
 
 FILE = "sweep.json"
 
@@ -91,4 +92,4 @@ def check(workdir: Path, planned: list[Run]) -> None:
     if workdir.exists() and not (workdir / FILE).exists() and (not workdir.is_dir() or any(workdir.iterdir())):
         raise RunError(f"--workdir={workdir} exists and is not the directory of a sweep: give another")
     for run in planned:
-        runs.check(run.directory, run.config)
+        run_directory.check(run.directory, run.config)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnn_jax import html
-from cnn_jax.console_text import printable
-from cnn_jax.files import write_atomically
+from cnn_jax.io.escaping import printable
+from cnn_jax.io.writing import write_atomically
 from cnn_jax.report.tables import configuration
 from cnn_jax.sweeping import picture, rows
 from cnn_jax.sweeping.console import cells

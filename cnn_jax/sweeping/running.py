@@ -12,17 +12,17 @@ from typing import Any
 import jax
 
 from cnn_jax.config import Config
-from cnn_jax.console_text import printable
 from cnn_jax.errors import ConfigError, RunFailed, UserError
-from cnn_jax.files import write_atomically
+from cnn_jax.io.escaping import printable
+from cnn_jax.io.writing import write_atomically
 from cnn_jax.sweeping import rows, supervision
 from cnn_jax.sweeping.console import RunReporter
 from cnn_jax.sweeping.grid import FILE, Grid, Run, check
 from cnn_jax.sweeping.rows import COMPLETED, FAILED, OPEN, Reached, Row
-from cnn_jax.training import runs
-from cnn_jax.training.logs import Reporter
 from cnn_jax.training.loop import fit
-from cnn_jax.training.processes import is_main, together
+from cnn_jax.training.run import run_directory
+from cnn_jax.training.run.logs import Reporter
+from cnn_jax.training.run.processes import fail_together, is_main
 from cnn_jax.training.setup import open_splits
 from cnn_jax.training.shared import Shared
 from cnn_jax.weights import locate
@@ -113,7 +113,7 @@ def run(grid: Grid, workdir: Path, reporter: Reporter) -> Sweep:
         RunFailed: the record cannot be written.
     """
     begun = time.perf_counter()
-    with together():
+    with fail_together():
         sweep = prepare(grid, workdir, reporter)
     write(sweep)
     _introduce(sweep, reporter)
@@ -183,7 +183,7 @@ def record(sweep: Sweep) -> dict[str, Any]:
         "images": sweep.images,
         "classes": sweep.classes,
         "config": asdict(sweep.grid.config),
-        "versions": runs.versions(),
+        "versions": run_directory.versions(),
     }
 
 

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from cnn_jax.cli import EXIT_FAILED
-from cnn_jax.files import write_atomically
+from cnn_jax.errors import EXIT_FAILED
+from cnn_jax.io.writing import write_atomically
 
 STATE = "CNN_JAX_SWEEP_STATE"
 """Environment variable, set for the process that works: the file in which it says what it is at."""

@@ -9,10 +9,10 @@ import numpy as np
 from cnn_jax.config import Config, OptimizerConfig
 from cnn_jax.errors import RunFailed
 from cnn_jax.models.head import HEAD
-from cnn_jax.training.feature_cache import Features
+from cnn_jax.training.features.feature_cache import Features
 from cnn_jax.training.freezing import merge
-from cnn_jax.training.logs import Reporter
 from cnn_jax.training.phases import Phase
+from cnn_jax.training.run.logs import Reporter
 from cnn_jax.training.setup import Job
 from cnn_jax.training.solver import (
     HELD_OUT,

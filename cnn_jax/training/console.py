@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from cnn_jax.training.classifier import unused
-from cnn_jax.training.logs import Reporter
+from cnn_jax.training.run.logs import Reporter
 from cnn_jax.training.setup import Job
 
 

@@ -9,18 +9,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnn_jax.compiling import Ahead
 from cnn_jax.data.stream import Batch
 from cnn_jax.errors import RunFailed
 from cnn_jax.evaluation.evaluator import predict_all
 from cnn_jax.evaluation.metrics import Predictions, accuracy_and_loss
+from cnn_jax.runtime.compiling import Ahead
 from cnn_jax.training import flops
 from cnn_jax.training.classifier import solve, solved_state
-from cnn_jax.training.feeds import Feed
-from cnn_jax.training.logs import MetricsLog, Reporter
+from cnn_jax.training.loaders import Loader
 from cnn_jax.training.phases import Phase
-from cnn_jax.training.progress import Metrics, Progress
 from cnn_jax.training.resident import Pace, Ran
+from cnn_jax.training.run.logs import MetricsLog, Reporter
+from cnn_jax.training.run.progress import Metrics, Progress
 from cnn_jax.training.saving import Saver
 from cnn_jax.training.schedule import Schedule
 from cnn_jax.training.setup import Job
@@ -37,18 +37,20 @@ NAMED_FILES = 8
 class Epochs:
     """Trains and validates. Close it, to stop the threads that prepare batches."""
 
-    def __init__(self, job: Job, phase: Phase, feed: Feed, saver: Saver, log: MetricsLog, reporter: Reporter) -> None:
-        self._job, self._phase, self._feed, self._saver = job, phase, feed, saver
+    def __init__(
+        self, job: Job, phase: Phase, loader: Loader, saver: Saver, log: MetricsLog, reporter: Reporter
+    ) -> None:
+        self._job, self._phase, self._loader, self._saver = job, phase, loader, saver
         self._log, self._reporter, self._clock = log, reporter, job.clock
-        parts = feed.model, phase.optimizer, phase.freezing
+        parts = loader.model, phase.optimizer, phase.freezing
         self._jitted = (
-            make_train_step(*parts, job.mesh, feed.options)
-            if feed.resident is None
-            else feed.resident.steps(train_step(*parts, feed.options))
+            make_train_step(*parts, job.mesh, loader.options)
+            if loader.resident is None
+            else loader.resident.steps(train_step(*parts, loader.options))
         )
         self._pace = Pace()
         self._compiled: Any = None
-        self._predict = Ahead(make_predict(feed.model, job.mesh))
+        self._predict = Ahead(make_predict(loader.model, job.mesh))
         self._batches: Generator[dict[str, Any], None, None] | None = None
         self._flops: float | None = None
         self._memory: dict[str, int | None] | None = None
@@ -80,9 +82,9 @@ class Epochs:
         size, first, end = self._job.config.data.batch_size, int(state.step), epoch * self._job.steps_per_epoch
         if self._phase.solved:
             return self._solve(state, progress, stopped)
-        if self._batches is None and self._feed.resident is None:
+        if self._batches is None and self._loader.resident is None:
             ahead = 0 if jax.default_backend() == "cpu" else TRANSFERS_AHEAD
-            self._batches = self._job.mesh.placed(self._feed.training(first), ahead)
+            self._batches = self._job.mesh.placed(self._loader.training(first), ahead)
         begun, step, pending = time.perf_counter(), first, None
 
         def progressed() -> Progress:
@@ -111,42 +113,42 @@ class Epochs:
         """`train`, where the classifier is solved."""
         self._reporter.line(f"start      {self._clock}")
         begun, images = time.perf_counter(), len(self._job.dataset.splits["train"])
-        assert self._feed.features is not None
-        found = solve(self._job, self._feed.features, self._reporter, stopped)
+        assert self._loader.features is not None
+        found = solve(self._job, self._loader.features, self._reporter, stopped)
         seconds = time.perf_counter() - begun
         if found is not None:
             state, self._solution = solved_state(self._job, self._phase, state, found), found
-        memory = {"step": None, "kept": self._feed.kept_bytes}
+        memory = {"step": None, "kept": self._loader.kept_bytes}
         progress = replace(progress, training_seconds=progress.training_seconds + seconds, flops=None, memory=memory)
         return state, progress, images / max(seconds, 1e-9)
 
     def _advance(self, state: TrainState, step: int, most: int) -> tuple[TrainState, Ran]:
         """Start the next step, or of data on the devices the next few, `most` at most."""
-        if self._feed.resident is None:
+        if self._loader.resident is None:
             assert self._batches is not None
             batch = next(self._batches)
             state, report = self._step(state, batch)
             return state, Ran(step + 1, 1, report, lambda _: batch["index"])
-        call = self._feed.resident.call(step, min(most, self._pace.steps))
+        call = self._loader.resident.call(step, min(most, self._pace.steps))
         state, reports = self._pace.run(self._run, state, *call.arguments)
-        return state, Ran(call.first, call.steps, reports, self._feed.resident.indices)
+        return state, Ran(call.first, call.steps, reports, self._loader.resident.indices)
 
     def _step(self, state: TrainState, batch: dict[str, Any]) -> tuple[TrainState, Report]:
-        return self._run(state, *self._feed.taught.arguments(batch))
+        return self._run(state, *self._loader.taught.arguments(batch))
 
     def _run(self, state: TrainState, *arguments: Any) -> tuple[TrainState, Report]:
         """Run the program, which is compiled at first."""
         if self._compiled is not None:
             return self._compiled(state, *arguments)
         rows, teacher = arguments[0], self._job.teacher
-        if self._feed.validation is not None:
+        if self._loader.validation is not None:
             evaluated = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state.evaluated)
             size = self._job.config.data.eval_batch_size
             self._predict.start(evaluated, jax.ShapeDtypeStruct((size, *rows.shape[1:]), rows.dtype))
         with self._clock.part("compilation"):
             self._compiled = self._jitted.lower(state, *arguments).compile()
             of_a_device = flops.compiled_step(
-                self._feed.model,
+                self._loader.model,
                 self._phase.freezing,
                 self._job.variables,
                 self._compiled,
@@ -155,7 +157,7 @@ class Epochs:
                 None if teacher is None or not teacher.inside else (teacher.run.model, teacher.run.variables),
             )
         self._flops = of_a_device and of_a_device * self._job.mesh.devices
-        self._memory = {"step": _bytes_of(self._compiled), "kept": self._feed.kept_bytes}
+        self._memory = {"step": _bytes_of(self._compiled), "kept": self._loader.kept_bytes}
         with self._clock.part("first step"):
             result = jax.block_until_ready(self._compiled(state, *arguments))
         self._reporter.line(f"start      {self._clock}")
@@ -202,9 +204,9 @@ class Epochs:
 
     def _predictions(self, state: TrainState) -> Predictions | None:
         """What the network says of the validation images; None without any."""
-        if self._feed.validation is None:
+        if self._loader.validation is None:
             return None
-        variables, batches = state.evaluated, self._validation(self._feed.validation)
+        variables, batches = state.evaluated, self._validation(self._loader.validation)
         with self._reporter.bar("validation", len(self._job.dataset.splits["validation"]), "images") as bar:
             return predict_all(
                 partial(self._predict, variables), batches, lambda count: bar.advance(count, items=count)
@@ -216,7 +218,7 @@ class Epochs:
             return self._held
         mesh = self._job.mesh
         found: Iterator[Any] = ({**b, "image": mesh.put_batch(b["image"])} for b in mesh.with_all_labels(batches()))
-        if self._feed.resident is None:
+        if self._loader.resident is None:
             return found
         self._held = list(found)
         return self._held

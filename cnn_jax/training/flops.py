@@ -9,14 +9,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnn_jax.files import cache_folder, parse_json, write_atomically
+from cnn_jax.io.files import cache_folder, parse_json
+from cnn_jax.io.writing import write_atomically
 from cnn_jax.models.chain import IMAGES, Variables, sources
-from cnn_jax.models.convolution import has_fast_form, plain_conv
 from cnn_jax.models.layers import Conv
 from cnn_jax.models.model import Model
+from cnn_jax.models.ops.convolution import has_fast_form, plain_conv
+from cnn_jax.models.ops.shifts import explicit_pads
+from cnn_jax.models.ops.winograd import winograd_conv
 from cnn_jax.models.parts import part_size
-from cnn_jax.models.shifts import explicit_pads
-from cnn_jax.models.winograd import winograd_conv
 from cnn_jax.training.freezing import Freezing
 from cnn_jax.training.optimizer import make_optimizer
 from cnn_jax.training.schedule import make_schedule

@@ -12,10 +12,10 @@ from cnn_jax.config import Config
 from cnn_jax.data.augment.device import side
 from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.evaluation.plots import write_learning_rate_plot
-from cnn_jax.files import replacing, write_atomically, writing
-from cnn_jax.training.feeds import make_feed
-from cnn_jax.training.logs import Reporter
-from cnn_jax.training.processes import is_main, together
+from cnn_jax.io.writing import replacing, write_atomically, writing
+from cnn_jax.training.loaders import make_loader
+from cnn_jax.training.run.logs import Reporter
+from cnn_jax.training.run.processes import fail_together, is_main
 from cnn_jax.training.schedule import make_schedule
 from cnn_jax.training.setup import Job, set_up
 from cnn_jax.training.step import make_train_step
@@ -53,7 +53,7 @@ def find_learning_rate(config: Config, folder: Path, reporter: Reporter) -> Rang
     # a few steps see few images: features of all of them would take longer than the test
     optimizer = replace(config.optimizer, head_name="same", l2=None)
     train = replace(config.train, feature_cache="off", head_epochs=0)
-    with together():
+    with fail_together():
         job = set_up(replace(config, train=train, optimizer=optimizer), None)
     rates, losses = _run(job, reporter)
     if len(losses) < 10:
@@ -77,17 +77,17 @@ def _run(job: Job, reporter: Reporter) -> tuple[list[float], list[float]]:
     rising = replace(make_schedule(optimizer, STEPS, 1), decay_steps=np.float32(1), decay_factor=by_step)
     phase = replace(job.phases[0], schedule=rising)
     state = replace(job, phases=(phase,)).initial_state()
-    feed = make_feed(job, phase, state, side(job.config.data.augment), reporter, lambda: False)
-    assert feed is not None
-    step = make_train_step(feed.model, phase.optimizer, phase.freezing, job.mesh, feed.options)
+    loader = make_loader(job, phase, state, side(job.config.data.augment), reporter, lambda: False)
+    assert loader is not None
+    step = make_train_step(loader.model, phase.optimizer, phase.freezing, job.mesh, loader.options)
     rates: list[float] = []
     losses: list[float] = []
     with (
-        contextlib.closing(job.mesh.placed(feed.training(0), 0)) as batches,
+        contextlib.closing(job.mesh.placed(loader.training(0), 0)) as batches,
         reporter.bar("learning rates", STEPS, "steps") as bar,
     ):
         for number, batch in zip(range(STEPS), batches, strict=False):
-            state, report = step(state, *feed.taught.arguments(batch))
+            state, report = step(state, *loader.taught.arguments(batch))
             loss = float(report["loss"])
             if not math.isfinite(loss):
                 break

@@ -10,23 +10,25 @@ from typing import Any
 
 import jax
 
-from cnn_jax.clock import OTHER, Clock
-from cnn_jax.compiling import beside
 from cnn_jax.config import Config
 from cnn_jax.data.sources import Split
 from cnn_jax.errors import RunFailed
 from cnn_jax.evaluation.metrics import Predictions
-from cnn_jax.files import write_atomically
-from cnn_jax.training import console, flops, memory, pictures, plateau, resume, runs, trackers
-from cnn_jax.training.checkpoints import Checkpoints
+from cnn_jax.io.writing import write_atomically
+from cnn_jax.runtime import memory
+from cnn_jax.runtime.clock import OTHER, Clock
+from cnn_jax.runtime.compiling import beside
+from cnn_jax.training import console, flops, pictures, plateau, resume
 from cnn_jax.training.epochs import Epochs
-from cnn_jax.training.feeds import make_feed
-from cnn_jax.training.interrupts import Interrupts
-from cnn_jax.training.lock import Lock
-from cnn_jax.training.logs import MetricsLog, Reporter
+from cnn_jax.training.loaders import make_loader
 from cnn_jax.training.phases import Phase
-from cnn_jax.training.processes import Vote, is_main, require_alike, together
-from cnn_jax.training.progress import Progress
+from cnn_jax.training.run import run_directory, trackers
+from cnn_jax.training.run.checkpoints import Checkpoints
+from cnn_jax.training.run.interrupts import Interrupts
+from cnn_jax.training.run.lock import Lock
+from cnn_jax.training.run.logs import MetricsLog, Reporter
+from cnn_jax.training.run.processes import Vote, fail_together, is_main, require_alike
+from cnn_jax.training.run.progress import Progress
 from cnn_jax.training.saving import Saver
 from cnn_jax.training.setup import Job
 from cnn_jax.training.shared import Shared
@@ -77,12 +79,12 @@ def fit(
 def _fit(config: Config, workdir: Path, reporter: Reporter, lock: Lock, clock: Clock, shared: Shared | None) -> Outcome:
     clock.so_far("imports")
     job, goes_on = _set_up(config, workdir, reporter, lock, shared, clock)
-    with clock.part("run directory"), together():
+    with clock.part("run directory"), fail_together():
         if is_main():
-            runs.create(workdir, config, goes_on, lock, reporter.line)
+            run_directory.create(workdir, config, goes_on, lock, reporter.line)
             resume.write_records(job, workdir, goes_on, reporter)
-    with clock.part("run directory"), together():
-        runs.require_visible(workdir)
+    with clock.part("run directory"), fail_together():
+        run_directory.require_visible(workdir)
     with (
         clock.part("checkpoints"),
         Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints,
@@ -118,10 +120,10 @@ def _set_up(
     config: Config, workdir: Path, reporter: Reporter, lock: Lock, shared: Shared | None, clock: Clock
 ) -> tuple[Job, bool]:
     """The job, and whether it goes on from an earlier start; every process has the same or raises the same error."""
-    with together():
-        if is_main() and runs.is_run(workdir):
+    with fail_together():
+        if is_main() and run_directory.is_run(workdir):
             lock.take()
-        goes_on = runs.check(workdir, config)
+        goes_on = run_directory.check(workdir, config)
         job = resume.set_up_run(config, workdir, goes_on, reporter, shared, clock)
     if job.mesh.processes > 1:
         require_alike(job.fingerprints())
@@ -158,16 +160,16 @@ class Run:
     def _train_phase(self, phase: Phase, state: TrainState, progress: Progress) -> tuple[TrainState, Progress]:
         kind = "features" if phase.features else "decoding"
         with self._job.clock.part(kind), self._enough_memory("keeping features", lambda: None):
-            feed = make_feed(self._job, phase, state, progress.augments, self._reporter, self._interrupted)
-        if feed is None:
+            loader = make_loader(self._job, phase, state, progress.augments, self._reporter, self._interrupted)
+        if loader is None:
             return state, progress
-        self.validation = feed.examples
+        self.validation = loader.examples
         self._count_work()
         pictures.prepare(self._log)
         if int(state.step) == 0:
             with self._job.clock.part("logs"):
                 pictures.log_inputs(self._job, self._log)
-        epochs = Epochs(self._job, phase, feed, self._saver, self._log, self._reporter)
+        epochs = Epochs(self._job, phase, loader, self._saver, self._log, self._reporter)
         with contextlib.closing(epochs):
             for epoch in range(int(state.step) // self._job.steps_per_epoch + 1, phase.last_epoch + 1):
                 state, progress = self._train_epoch(epoch, epochs, phase, state, progress)

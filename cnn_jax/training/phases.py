@@ -10,7 +10,7 @@ from cnn_jax.errors import ConfigError
 from cnn_jax.models.head import HEAD
 from cnn_jax.models.layers import Dropout
 from cnn_jax.models.model import Model
-from cnn_jax.training import feature_cache
+from cnn_jax.training.features import feature_cache
 from cnn_jax.training.freezing import Freezing
 from cnn_jax.training.optimizer import make_optimizer
 from cnn_jax.training.schedule import Schedule, make_schedule

@@ -4,11 +4,11 @@ import contextlib
 
 import numpy as np
 
-from cnn_jax.compiling import beside
 from cnn_jax.data.stream import TrainStream, pass_order
 from cnn_jax.evaluation import plots
 from cnn_jax.evaluation.metrics import Predictions, confusion_matrix
-from cnn_jax.training.logs import MetricsLog
+from cnn_jax.runtime.compiling import beside
+from cnn_jax.training.run.logs import MetricsLog
 from cnn_jax.training.setup import Job
 
 SHOWN_IMAGES = 8

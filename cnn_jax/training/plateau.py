@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from cnn_jax.config import OptimizerConfig
-from cnn_jax.training.mesh import Mesh
-from cnn_jax.training.progress import Progress
+from cnn_jax.training.run.mesh import Mesh
+from cnn_jax.training.run.progress import Progress
 from cnn_jax.training.state import TrainState
 
 LEAST_FALL = 1e-4

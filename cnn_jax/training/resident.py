@@ -1,7 +1,7 @@
 """Training data that lie on the devices: each step takes its batch there, and one call runs several steps.
 
 A device whose step takes milliseconds would otherwise wait for the host, which has to hand over every batch and to
-start every step. The order of the examples is the one that batches from the host have (`cnn_jax.data.rows`).
+start every step. The order of the examples is the one that batches from the host have (`cnn_jax.data.array_batches`).
 """
 
 import time
@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from cnn_jax.compiling import jit
 from cnn_jax.data.stream import pass_order, steps_per_pass
-from cnn_jax.training.mesh import Mesh
-from cnn_jax.training.processes import gather
+from cnn_jax.runtime.compiling import jit
+from cnn_jax.training.run.mesh import Mesh
+from cnn_jax.training.run.processes import gather
 from cnn_jax.training.state import TrainState
 from cnn_jax.training.step import Report, TrainStep
 from cnn_jax.training.teacher import Taught

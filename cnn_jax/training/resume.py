@@ -4,17 +4,17 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from cnn_jax.clock import Clock
 from cnn_jax.config import Config
 from cnn_jax.data import splits
 from cnn_jax.data.augment.device import side
 from cnn_jax.errors import DataError, RunError
-from cnn_jax.files import write_atomically
-from cnn_jax.training import damage, runs
-from cnn_jax.training.checkpoints import Checkpoints, Meta
-from cnn_jax.training.logs import Reporter
-from cnn_jax.training.processes import together
-from cnn_jax.training.progress import Progress
+from cnn_jax.io.writing import write_atomically
+from cnn_jax.runtime.clock import Clock
+from cnn_jax.training.run import damage, run_directory
+from cnn_jax.training.run.checkpoints import Checkpoints, Meta
+from cnn_jax.training.run.logs import Reporter
+from cnn_jax.training.run.processes import fail_together
+from cnn_jax.training.run.progress import Progress
 from cnn_jax.training.setup import Job, set_up
 from cnn_jax.training.shared import Shared
 from cnn_jax.training.state import TrainState
@@ -47,7 +47,7 @@ def set_up_run(
 
 def _drawn_anew(config: Config, workdir: Path, reporter: Reporter, shared: Shared | None, clock: Clock) -> Job | None:
     """The job with splits drawn as at the first start; None where they are not the same, or cannot be drawn."""
-    wanted = _progress(runs.recorded_meta(workdir)).images
+    wanted = _progress(run_directory.recorded_meta(workdir)).images
     try:
         job = set_up(config, None, reporter, shared, clock)
     except DataError:
@@ -90,7 +90,7 @@ def newest_state(job: Job, checkpoints: Checkpoints, reporter: Reporter) -> tupl
     teacher = "" if job.teacher is None else job.teacher.content
     for step in reversed(checkpoints.steps()):
         try:
-            with together():
+            with fail_together():
                 progress = _progress(checkpoints.meta(step))
                 like = job.initial_state(progress.phase)
                 freezing = job.phases[progress.phase].freezing

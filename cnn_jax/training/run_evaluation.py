@@ -16,11 +16,11 @@ from cnn_jax.evaluation.evaluator import flip_averaged, predict_all
 from cnn_jax.evaluation.metrics import Predictions
 from cnn_jax.evaluation.options import OWN_DATA, DataOptions
 from cnn_jax.evaluation.record import Evaluation, summarise
-from cnn_jax.training.kept_predictions import KeptPredictions
-from cnn_jax.training.logs import Reporter
-from cnn_jax.training.mesh import Mesh
-from cnn_jax.training.runs import TrainedRun
+from cnn_jax.training.features.kept_predictions import KeptPredictions
+from cnn_jax.training.run.logs import Reporter
+from cnn_jax.training.run.mesh import Mesh
 from cnn_jax.training.step import make_predict
+from cnn_jax.training.trained_run import TrainedRun
 
 
 def evaluate_run(

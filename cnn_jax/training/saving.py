@@ -3,10 +3,10 @@
 import time
 from dataclasses import asdict, replace
 
-from cnn_jax.training.checkpoints import Checkpoints
 from cnn_jax.training.freezing import Freezing
-from cnn_jax.training.processes import Vote
-from cnn_jax.training.progress import Metrics, Progress
+from cnn_jax.training.run.checkpoints import Checkpoints
+from cnn_jax.training.run.processes import Vote
+from cnn_jax.training.run.progress import Metrics, Progress
 from cnn_jax.training.setup import Job
 from cnn_jax.training.state import TrainState
 

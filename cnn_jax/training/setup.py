@@ -8,9 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_jax.clock import Clock
 from cnn_jax.config import Config
-from cnn_jax.console_text import printable
 from cnn_jax.data import splits
 from cnn_jax.data.augment.device import side
 from cnn_jax.data.preprocess import Resize
@@ -18,22 +16,27 @@ from cnn_jax.data.sources import Dataset, check_data_within_reach, open_dataset
 from cnn_jax.data.sources.dataset import TRAINED_ON, about_numbers, unmeasured
 from cnn_jax.data.stream import steps_per_pass, unreadable
 from cnn_jax.errors import ConfigError, DataError, FetchError
+from cnn_jax.io.escaping import printable
 from cnn_jax.models import quantization
+from cnn_jax.models.building import build
 from cnn_jax.models.chain import Variables, depthwise_layers
 from cnn_jax.models.keras_graph import network as keras_network
-from cnn_jax.models.model import Model, build
-from cnn_jax.training import runs, trackers
+from cnn_jax.models.model import Model
+from cnn_jax.runtime.clock import Clock
 from cnn_jax.training import teacher as teachers
+from cnn_jax.training import trained_run
 from cnn_jax.training.freezing import count, digest
-from cnn_jax.training.logs import Reporter
 from cnn_jax.training.loss import resolve_class_weights
-from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.phases import Phase, make_phases
+from cnn_jax.training.run import run_directory, trackers
+from cnn_jax.training.run.logs import Reporter
+from cnn_jax.training.run.mesh import Mesh
 from cnn_jax.training.shared import Shared
 from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import StepOptions
 from cnn_jax.training.teacher import Teacher
-from cnn_jax.weights import class_names, keras_arrays, keras_description, keras_h5, locate, rescaling, transfer
+from cnn_jax.weights import class_names, keras_arrays, keras_description, locate, rescaling, transfer
+from cnn_jax.weights.readers import keras_h5
 from cnn_jax.weights.transfer import Transfer
 
 
@@ -107,7 +110,7 @@ class Job:
             "list of images": repr((self.dataset.classes, images)),
             "initial weights": digest(self.variables),
             "teacher": "" if self.teacher is None else self.teacher.content,
-            "set of package versions": repr(runs.versions()),
+            "set of package versions": repr(run_directory.versions()),
         }
 
     def description(self) -> dict[str, Any]:
@@ -117,8 +120,8 @@ class Job:
             "classes": list(self.dataset.classes),
             "normalisation": self.model.normalisation,
             "resize": asdict(self.resize),
-            "versions": runs.versions(),
-            "git_commit": runs.git_commit(),
+            "versions": run_directory.versions(),
+            "git_commit": run_directory.git_commit(),
             **({"keras_layers": self.keras_layers} if self.keras_layers else {}),
         }
 
@@ -268,7 +271,7 @@ def _initial_variables(
     replaced = model.replaced_layers
     notes: tuple[str, ...] = ()
     if source.is_dir():
-        run = runs.load(source)
+        run = trained_run.load(source)
         loaded = jax.tree.map(np.asarray, quantization.without_ranges(run.variables))
         same_classes, replaced = run.classes == classes, (*replaced, *run.model.new_layers)
     elif keras_layers is not None:

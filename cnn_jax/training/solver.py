@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from cnn_jax.compiling import jit
+from cnn_jax.runtime.compiling import jit
 from cnn_jax.training.loss import losses
-from cnn_jax.training.mesh import Mesh
+from cnn_jax.training.run.mesh import Mesh
 
 STRENGTHS = tuple(10.0 ** (-half / 2) for half in range(-4, 13))
 """Of the L2 term, from which the default is chosen: from 100 to 1e-6, two in each decade."""

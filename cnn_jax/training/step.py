@@ -8,15 +8,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cnn_jax.compiling import jit
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.augment.device import augment_batch, example_keys
 from cnn_jax.data.mixing import Mixed, mix
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
+from cnn_jax.runtime.compiling import jit
 from cnn_jax.training.freezing import Freezing, Layers, merge
 from cnn_jax.training.loss import distillation_losses, mixed_losses
-from cnn_jax.training.mesh import Mesh
+from cnn_jax.training.run.mesh import Mesh
 from cnn_jax.training.state import Totals, TrainState, moving
 
 Report = dict[str, jax.Array]

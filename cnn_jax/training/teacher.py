@@ -16,15 +16,15 @@ from cnn_jax.data.sources import Split
 from cnn_jax.data.stream import Batch, evaluation_batches
 from cnn_jax.errors import ConfigError, RunError
 from cnn_jax.evaluation.evaluator import run_ahead
-from cnn_jax.files import as_path
+from cnn_jax.io.files import as_path
 from cnn_jax.models.chain import Variables
-from cnn_jax.training import runs
+from cnn_jax.training import trained_run
+from cnn_jax.training.features.kept_predictions import KeptPredictions
 from cnn_jax.training.freezing import digest
-from cnn_jax.training.kept_predictions import KeptPredictions
-from cnn_jax.training.logs import Reporter
-from cnn_jax.training.mesh import Mesh
-from cnn_jax.training.runs import TrainedRun
+from cnn_jax.training.run.logs import Reporter
+from cnn_jax.training.run.mesh import Mesh
 from cnn_jax.training.step import Distillation, make_predict
+from cnn_jax.training.trained_run import TrainedRun
 from cnn_jax.weights import pretrained
 from cnn_jax.weights.options import PretrainedConfig
 
@@ -129,7 +129,7 @@ def load(config: Config, classes: tuple[str, ...]) -> Teacher | None:
         return None
     path = as_path(config.train.teacher)
     try:
-        run = _of_file(path) if path.suffix in FILES else runs.load(path)
+        run = _of_file(path) if path.suffix in FILES else trained_run.load(path)
     except RunError as error:
         raise RunError(str(error).replace("--checkpoint=", "train.teacher=", 1)) from error
     if set(run.classes) != set(classes):
@@ -146,4 +146,4 @@ def _of_file(path: Path) -> TrainedRun:
     loaded = pretrained.load(PretrainedConfig(name="keras", weights=str(path)), need_top=True)
     if loaded.classes is None:
         raise RunError(f"train.teacher={path} does not name its classes: put a labels.txt beside it, a class a line")
-    return runs.of_file(loaded, loaded.classes, DataConfig())
+    return trained_run.of_file(loaded, loaded.classes, DataConfig())

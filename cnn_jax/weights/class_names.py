@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cnn_jax.errors import ConfigError, WeightsError
-from cnn_jax.files import parse_json
+from cnn_jax.io.files import parse_json
 
 MOST_BYTES = 2**22
 """Of a list; ImageNet's 21,841 classes take a tenth."""

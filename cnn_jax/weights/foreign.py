@@ -5,7 +5,8 @@ import zipfile
 from pathlib import Path
 
 from cnn_jax.errors import WeightsError
-from cnn_jax.files import entries, is_remote
+from cnn_jax.io.files import entries
+from cnn_jax.io.writing import is_remote
 
 START = 2**16
 """Bytes at the beginning of a file that are looked at."""

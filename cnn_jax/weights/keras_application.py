@@ -8,11 +8,11 @@ import tempfile
 from pathlib import Path
 
 from cnn_jax.config.model import KERAS_PREFIX
-from cnn_jax.console_text import as_it_is
+from cnn_jax.config.validation import near
 from cnn_jax.errors import ConfigError, FetchError
-from cnn_jax.fetching import reason
-from cnn_jax.files import cache_folder
-from cnn_jax.validation import near
+from cnn_jax.io.escaping import as_it_is
+from cnn_jax.io.fetching import reason
+from cnn_jax.io.files import cache_folder
 
 
 def locate(weights: str) -> Path:

@@ -11,9 +11,9 @@ from cnn_jax.errors import WeightsError
 from cnn_jax.models.keras_graph.converted import Slot
 from cnn_jax.models.keras_graph.network import Network, Place
 from cnn_jax.models.layers import Dense
-from cnn_jax.weights import hdf5, keras_v2, keras_v3
-from cnn_jax.weights.hdf5 import Array, Group
-from cnn_jax.weights.leaves import LeafCollector, Leaves
+from cnn_jax.weights.readers import hdf5, keras_v2, keras_v3
+from cnn_jax.weights.readers.hdf5 import Array, Group
+from cnn_jax.weights.readers.leaves import LeafCollector, Leaves
 
 
 def read(path: Path, network: Network) -> Leaves:

@@ -24,9 +24,9 @@ from cnn_jax.models.layers import (
 )
 from cnn_jax.models.merging import Concatenate, ScaledAdd
 from cnn_jax.models.noise import ExampleDropout, GaussianNoise, Noise, SpatialDropout
+from cnn_jax.models.ops.shifts import explicit_pads
 from cnn_jax.models.scaling import BoundedRelu, ChannelScale, Elu, LayerNorm, Normalise, ParametricRelu, Rescale
 from cnn_jax.models.shaping import Crop, Permute, Reshape, Upsample
-from cnn_jax.models.shifts import explicit_pads
 
 Config = dict[str, Any]
 

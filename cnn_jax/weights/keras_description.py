@@ -6,11 +6,11 @@ from pathlib import Path
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import WeightsError
-from cnn_jax.files import parse_json
+from cnn_jax.io.files import parse_json
 from cnn_jax.models.keras_graph.network import Network
 from cnn_jax.models.keras_graph.network import read as read_network
-from cnn_jax.weights import hdf5, keras_v3
 from cnn_jax.weights.locate import locate
+from cnn_jax.weights.readers import hdf5, keras_v3
 
 RECORD = "keras_layers.json"
 """What a run directory has of the file that it began with."""

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from cnn_jax.data.tensorflow import tf
 from cnn_jax.errors import WeightsError
+from cnn_jax.io.tensorflow import tf
 
 
 def import_keras(purpose: str) -> Any:

@@ -7,12 +7,14 @@ import pooch
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.config.model import KERAS_PREFIX
-from cnn_jax.console_text import as_it_is
 from cnn_jax.errors import FetchError, WeightsError
-from cnn_jax.fetching import no_connection, reason
-from cnn_jax.files import as_path, cache_folder, is_remote
-from cnn_jax.weights import foreign, hdf5, keras_application
+from cnn_jax.io.escaping import as_it_is
+from cnn_jax.io.fetching import no_connection, reason
+from cnn_jax.io.files import as_path, cache_folder
+from cnn_jax.io.writing import is_remote
+from cnn_jax.weights import foreign, keras_application
 from cnn_jax.weights.catalog import BUNDLED, bundled, imagenet
+from cnn_jax.weights.readers import hdf5
 
 STALL_SECONDS = 30.0
 """A download that brings nothing for so long is given up and tried again."""
@@ -67,7 +69,7 @@ def _given(path: Path) -> Path:
 
 def fetch(path: Path) -> Path:
     """A copy of a remote weights file in the cache; WeightsError where it cannot be made."""
-    from cnn_jax import remote
+    from cnn_jax.io import remote
 
     try:
         return remote.fetch(path, cache_folder() / "weights" / "remote")

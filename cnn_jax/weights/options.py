@@ -1,4 +1,4 @@
-"""The flags of the doors that run a pretrained network as it is."""
+"""The flags of the commands that run a pretrained network as it is."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -9,15 +9,17 @@ from pathlib import Path
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import WeightsError
-from cnn_jax.models.architectures import ARCHITECTURES
+from cnn_jax.models.architectures.registry import ARCHITECTURES
+from cnn_jax.models.building import build_imagenet
 from cnn_jax.models.chain import Variables, depthwise_layers
 from cnn_jax.models.keras_graph.build import as_model
-from cnn_jax.models.model import Model, build_imagenet
-from cnn_jax.weights import class_names, keras_arrays, keras_description, keras_h5, rescaling, transfer
+from cnn_jax.models.model import Model
+from cnn_jax.weights import class_names, keras_arrays, keras_description, rescaling, transfer
 from cnn_jax.weights.catalog import BUNDLED
-from cnn_jax.weights.leaves import Leaves
 from cnn_jax.weights.locate import locate
 from cnn_jax.weights.options import PretrainedConfig
+from cnn_jax.weights.readers import keras_h5
+from cnn_jax.weights.readers.leaves import Leaves
 from cnn_jax.weights.recognition import fitting_alphas
 
 

@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from cnn_jax.config import ModelConfig, ModelName
-from cnn_jax.models.architectures import ARCHITECTURES
+from cnn_jax.models.architectures.registry import ARCHITECTURES
+from cnn_jax.models.architectures.vgg import FC_WIDTH, WIDTHS
 from cnn_jax.models.layers import Conv, Layer
-from cnn_jax.models.vgg import FC_WIDTH, WIDTHS
-from cnn_jax.weights.leaves import Leaves
+from cnn_jax.weights.readers.leaves import Leaves
 
 ALPHAS = (1.0, 0.25, 0.35, 0.5, 0.75, 1.3, 1.4)
 """Widths of published files."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cnn_jax.errors import WeightsError
-from cnn_jax.files import parse_json
+from cnn_jax.io.files import parse_json
 from cnn_jax.models.normalisation import IMAGENET_MEANS_BGR, Normalisation
 from cnn_jax.weights import keras_description
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from cnn_jax.errors import WeightsError
 from cnn_jax.models.chain import Variables
-from cnn_jax.weights.leaves import Leaves
+from cnn_jax.weights.readers.leaves import Leaves
 from cnn_jax.weights.recognition import recognised
 
 Paths = tuple[str, ...]

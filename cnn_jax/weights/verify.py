@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_jax.compiling import jit
 from cnn_jax.errors import WeightsError
 from cnn_jax.models.chain import layer_names
 from cnn_jax.models.layers import Activation
+from cnn_jax.runtime.compiling import jit
 from cnn_jax.weights.keras_library import import_keras
 from cnn_jax.weights.pretrained import Pretrained
 

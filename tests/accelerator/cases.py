@@ -14,10 +14,11 @@ import numpy as np
 
 from cnn_jax.config import AugmentConfig, ColourJitterConfig, ErasingConfig, ModelConfig, OptimizerConfig
 from cnn_jax.data.augment.device import augment_batch, example_keys
-from cnn_jax.models.model import Model, build
+from cnn_jax.models.building import build
+from cnn_jax.models.model import Model
 from cnn_jax.training.freezing import Freezing
-from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.optimizer import make_optimizer
+from cnn_jax.training.run.mesh import Mesh
 from cnn_jax.training.schedule import make_schedule
 from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import make_predict, make_train_step

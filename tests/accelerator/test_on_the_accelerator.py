@@ -14,7 +14,7 @@ import pytest
 
 from cnn_jax import evaluate, verify_weights
 from cnn_jax.config import AugmentConfig
-from cnn_jax.training.checkpoints import Checkpoints
+from cnn_jax.training.run.checkpoints import Checkpoints
 from cnn_jax.training.state import TrainState
 from tests.accelerator import cases
 from tests.training.helpers import SMALL_CNN, SMALL_FROZEN, assert_identical, final_state, train, train_until, with_

@@ -9,7 +9,7 @@ import pytest
 
 from cnn_jax.data.sources import content
 from cnn_jax.data.sources.content import hashes_of_files
-from cnn_jax.files import cache_folder
+from cnn_jax.io.files import cache_folder
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from cnn_jax.config import DataConfig
-from cnn_jax.data import shapes, splits
+from cnn_jax.data import splits
 from cnn_jax.data.preprocess import Resize
-from cnn_jax.data.sources import UNSPLIT, Names, open_dataset
+from cnn_jax.data.sources import UNSPLIT, Names, open_dataset, shapes
 from cnn_jax.data.stream import evaluation_batches, in_memory
 from cnn_jax.errors import DataError
 from tests.data.test_sources import by_class, make, open_folder

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cnn_jax.data.permutation import shuffled
-from cnn_jax.data.tensorflow import tf
+from cnn_jax.data.sampler import shuffled
+from cnn_jax.io.tensorflow import tf
 
 SEEDS = (0, -1), (3 << 32 | 7, -2), (2**63 - 1, 5), (-(2**63), -(2**40))
 

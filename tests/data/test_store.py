@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnn_jax.data import store
-from cnn_jax.data.store import NAME_BYTES, RowStore, numpy_dtype
+from cnn_jax.io import store
+from cnn_jax.io.store import NAME_BYTES, RowStore, numpy_dtype
 
 ROW = (3, 5)
 

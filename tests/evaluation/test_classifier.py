@@ -15,10 +15,10 @@ from PIL import Image, ImageOps
 
 import cnn_jax
 from cnn_jax.data.preprocess import Resize
-from cnn_jax.data.tensorflow import tf
 from cnn_jax.errors import DataError, RunError
 from cnn_jax.evaluation.classifier import Classifier, top
-from cnn_jax.training import runs
+from cnn_jax.io.tensorflow import tf
+from cnn_jax.training import trained_run
 from tests.conftest import write_image
 from tests.data.pictures import encode, oriented, photograph, see_through
 from tests.training.helpers import SMALL_CNN, train, with_
@@ -38,7 +38,7 @@ def classifier(run: Path) -> Classifier:
 
 def _expected(run: Path, images: list[np.ndarray]) -> np.ndarray:
     """Softmax in float64 of the logits of the images, resized one by one."""
-    loaded = runs.load(run)
+    loaded = trained_run.load(run)
     batch = np.stack([np.asarray(Resize(8)(tf().constant(image))) for image in images])
     logits = np.asarray(loaded.model.logits(loaded.variables, batch), np.float64)
     return np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
@@ -72,7 +72,7 @@ def test_a_run_resizes_whatever_it_sees_as_it_was_trained(tmp_path: Path) -> Non
     train(config, tmp_path / "run")
     image = np.random.default_rng(0).integers(0, 256, (9, 30, 3), dtype=np.uint8)
     write_image(tmp_path / "wide.png", image)
-    loaded, classifier = runs.load(tmp_path / "run"), cnn_jax.load(tmp_path / "run")
+    loaded, classifier = trained_run.load(tmp_path / "run"), cnn_jax.load(tmp_path / "run")
     assert loaded.resize == Resize(8, "crop", "nearest")
     assert loaded.meta["resize"] == {"size": 8, "fit": "crop", "interpolation": "nearest", "antialias": False}
     rows = (np.arange(8) * 2 + 1) * 9 // 16
@@ -154,7 +154,7 @@ def test_a_pillow_image_comes_the_right_way_up_and_stays_as_it_is(classifier: Cl
 
 
 def test_a_run_shows_through_what_it_was_trained_with(run: Path) -> None:
-    loaded = runs.load(run)
+    loaded = trained_run.load(run)
     dropping = replace(loaded, config=with_(loaded.config, data={"background": "drop"})).classifier()
     found = dropping([see_through(), _bytes(see_through())]).probabilities
     hidden = np.asarray(see_through().convert("RGB"))

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from cnn_jax.config import ModelConfig
-from cnn_jax.evaluation import chain_walk, feature_maps
-from cnn_jax.evaluation.album import file_name
+from cnn_jax.explaining import chain_walk, feature_maps
+from cnn_jax.explaining.picture_folder import file_name
+from cnn_jax.models.building import build
 from cnn_jax.models.chain import layer_names
 from cnn_jax.models.layers import Add, Conv, Dense, Flatten, GlobalAveragePool, MaxPool
-from cnn_jax.models.model import Model, build
+from cnn_jax.models.model import Model
 
 VGG_LIKE = Model(
     (

@@ -10,11 +10,12 @@ import tensorflow as tf
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError
-from cnn_jax.evaluation import saliency
-from cnn_jax.models import simple_cnn
+from cnn_jax.explaining import saliency
+from cnn_jax.models.architectures import simple_cnn
+from cnn_jax.models.building import build, build_imagenet
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.layers import Activation, Add, BatchNorm, Conv, Dense, Flatten, GlobalAveragePool, MaxPool
-from cnn_jax.models.model import Model, build, build_imagenet
+from cnn_jax.models.model import Model
 
 SIZE = 8
 SMALL = Model(

@@ -13,7 +13,7 @@ import cnn_jax
 from cnn_jax import evaluate, export, predict
 from cnn_jax.errors import ConfigError, DataError, RunError, WeightsError
 from cnn_jax.exporting import checking, formats, losses, table
-from cnn_jax.training import runs
+from cnn_jax.training import trained_run
 from tests.conftest import write_image
 
 pytestmark = pytest.mark.long
@@ -25,7 +25,7 @@ def _images(count: int = 5) -> np.ndarray:
 
 
 def _expected(run: Path, images: np.ndarray) -> np.ndarray:
-    loaded = runs.load(run)
+    loaded = trained_run.load(run)
     return np.asarray(loaded.model.probabilities(loaded.variables, images))
 
 
@@ -206,7 +206,7 @@ def test_int8_that_loses_names_its_layers(
     layers = json.loads((tmp_path / "export.json").read_text())["files"]["small-int8.tflite"]["checked"]["layers"]
     assert len(layers) == losses.SHOWN
     assert f"Most error comes in at {layers[0]['layer']} (" in said.replace("\n", " ")
-    loaded = runs.load(run)
+    loaded = trained_run.load(run)
     known = {str(layer.name) for layer in loaded.model.layers} | {"normalise"}
     assert {layer["layer"] for layer in layers} <= known
     assert 0 < layers[0]["added"] <= layers[0]["share"] < 0.2

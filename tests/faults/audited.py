@@ -1,4 +1,4 @@
-"""Runs a door as `python -m cnn_jax.DOOR` does, and writes down what Python's audit events tell of it.
+"""Runs a command as `python -m cnn_jax.COMMAND` does, and writes down what Python's audit events tell of it.
 
     AUDIT=FILE python -m tests.faults.audited train --exp=…
 
@@ -38,6 +38,6 @@ if __name__ == "__main__":
     _audit = os.open(os.environ["AUDIT"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     sys.addaudithook(_hook)
     name = sys.argv.pop(1)
-    from cnn_jax import cli
+    from cnn_jax.cli import command_line
 
-    cli.run_door(importlib.import_module(f"cnn_jax.{name}").main)
+    command_line.run(importlib.import_module(f"cnn_jax.{name}").main)

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnn_jax.clock import Clock
 from cnn_jax.config import Config
 from cnn_jax.data import splits
 from cnn_jax.data.sources import open_dataset
-from cnn_jax.training import damage, loop, resume, runs, trackers
-from cnn_jax.training.checkpoints import Checkpoints
-from cnn_jax.training.lock import Lock
-from cnn_jax.training.logs import MetricsLog, Reporter
-from cnn_jax.training.logs import read as read_metrics
+from cnn_jax.runtime.clock import Clock
+from cnn_jax.training import loop, resume
+from cnn_jax.training.run import damage, run_directory, trackers
+from cnn_jax.training.run.checkpoints import Checkpoints
+from cnn_jax.training.run.lock import Lock
+from cnn_jax.training.run.logs import MetricsLog, Reporter
+from cnn_jax.training.run.logs import read as read_metrics
 from cnn_jax.training.setup import Job, set_up
 
 Content = bytearray
@@ -136,7 +137,7 @@ class GoingOn:
         config, reporter = self._config, Silent()
         with loop._disk_errors(workdir), Lock(workdir) as lock:
             job, goes_on = loop._set_up(config, workdir, reporter, lock, None, Clock())
-            runs.create(workdir, config, goes_on, lock, reporter.line)
+            run_directory.create(workdir, config, goes_on, lock, reporter.line)
             resume.write_records(job, workdir, goes_on, reporter)
             with Checkpoints(workdir / "checkpoints") as checkpoints:
                 _, _, newest = resume.newest_state(job, checkpoints, reporter)

@@ -1,4 +1,4 @@
-"""Runs a door as `python -m cnn_jax.DOOR` does, and tells through a pipe what it is doing.
+"""Runs a command as `python -m cnn_jax.COMMAND` does, and tells through a pipe what it is doing.
 
     MARKS=FD python -m tests.faults.marked train --exp=…
 
@@ -46,17 +46,18 @@ stack = ["import"]
 
 def main() -> None:
     mark("import")
-    door = importlib.import_module(f"cnn_jax.{sys.argv[1]}")
-    from cnn_jax import cli, report
+    command = importlib.import_module(f"cnn_jax.{sys.argv[1]}")
+    from cnn_jax import report
+    from cnn_jax.cli import command_line
     from cnn_jax.evaluation import record
-    from cnn_jax.training import resume, run_evaluation, runs
-    from cnn_jax.training.checkpoints import Checkpoints
+    from cnn_jax.training import resume, run_evaluation, trained_run
     from cnn_jax.training.epochs import Epochs
-    from cnn_jax.training.feature_cache import FeatureCache
+    from cnn_jax.training.features.feature_cache import FeatureCache
+    from cnn_jax.training.run.checkpoints import Checkpoints
 
     around(resume, "set_up", "setting up")
     around(resume, "newest_state", "restoring")
-    around(runs, "load", "restoring")
+    around(trained_run, "load", "restoring")
     around(FeatureCache, "load", "keeping features")
     around(Epochs, "train", "training")
     around(Epochs, "_advance", lambda epochs, *_: "training" if epochs._compiled is not None else "compiling")
@@ -68,7 +69,7 @@ def main() -> None:
     around(report, "attempt", "reporting")
     around(os, "replace", "renaming")
     del sys.argv[1]
-    cli.run_door(door.main)
+    command_line.run(command.main)
 
 
 if __name__ == "__main__":

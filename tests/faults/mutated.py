@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.errors import WeightsError
-from cnn_jax.weights import bounded, keras_h5
+from cnn_jax.weights.readers import bounded, keras_h5
 
 MEMORY = 2**30
 """Bytes that reading may take on top of what the process has when it starts."""

@@ -1,4 +1,4 @@
-"""Doors in processes of their own: what they say, and how to kill them in the midst of something."""
+"""Commands in processes of their own: what they say, and how to kill them in the midst of something."""
 
 import os
 import select
@@ -14,7 +14,7 @@ PATIENCE_SECONDS = 300.0
 """A process that says nothing for so long hangs."""
 
 
-def door(name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def command(name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """`python -m cnn_jax.NAME` with these arguments, to its end; the bytes that it printed as in `os.fsdecode`."""
     return subprocess.run(
         [sys.executable, "-m", f"cnn_jax.{name}", *map(str, arguments)],
@@ -28,7 +28,7 @@ def door(name: str, *arguments: object, **environment: str) -> subprocess.Comple
 
 
 class Marked:
-    """A door whose marks are read (see `tests.faults.marked`)."""
+    """A command whose marks are read (see `tests.faults.marked`)."""
 
     def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         self._read, write = os.pipe()

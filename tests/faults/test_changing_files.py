@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cnn_jax.training import resume, run_evaluation
-from tests.faults.doors import attempt, error_of, nothing_changed, run, train
+from tests.faults.commands import attempt, error_of, nothing_changed, run, train
 from tests.faults.strange import picture
 from tests.training.helpers import SMALL_CNN, assert_identical, final_state, flags, metrics, with_
 
@@ -106,9 +106,9 @@ def test_images_that_come_while_a_run_trains(data: Path, tmp_path: Path, ended: 
 
 
 @pytest.mark.long
-def test_the_other_doors_meet_an_image_that_vanishes(data: Path, tmp_path: Path, ended: Callable[..., None]) -> None:
+def test_the_other_commands_meet_an_image_that_vanishes(data: Path, tmp_path: Path, ended: Callable[..., None]) -> None:
+    from cnn_jax.checking import listing
     from cnn_jax.data import paths
-    from cnn_jax.data.health import listing
 
     workdir = tmp_path / "run"
     assert train(_config(data), workdir) == 0

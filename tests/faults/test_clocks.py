@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from cnn_jax.config import Config
-from cnn_jax.files import cache_folder
-from cnn_jax.training.checkpoints import Checkpoints
+from cnn_jax.io.files import cache_folder
 from cnn_jax.training.epochs import Epochs
-from tests.faults.doors import attempt, run, train
+from cnn_jax.training.run.checkpoints import Checkpoints
+from tests.faults.commands import attempt, run, train
 from tests.training.helpers import SMALL_CNN, SMALL_FROZEN, assert_identical, final_state, flags, metrics, with_
 
 YEAR = 365 * 24 * 3600.0
@@ -106,7 +106,7 @@ def test_features_that_vanish_while_they_are_written_are_an_error_and_no_interru
 ) -> None:
     """Another process whose clock is hours ahead takes them for abandoned, and removes them."""
     monkeypatch.setenv("CNN_JAX_CACHE", str(tmp_path / "cache"))
-    from cnn_jax.data import store
+    from cnn_jax.io import store
 
     write = store.Adding._write
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from cnn_jax.errors import RunError, RunFailed, UserError
-from cnn_jax.training import damage
-from cnn_jax.training.checkpoints import Checkpoints
-from cnn_jax.training.logs import MetricsLog, read
+from cnn_jax.training.run import damage
+from cnn_jax.training.run.checkpoints import Checkpoints
+from cnn_jax.training.run.logs import MetricsLog, read
 from tests.faults import damaged
-from tests.faults.doors import error_of, run
+from tests.faults.commands import error_of, run
 from tests.training.helpers import SMALL_CNN, assert_identical, final_state, metrics, stop_after, train, with_
 
 pytestmark = [

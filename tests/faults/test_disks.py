@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.faults.doors import attempt, error_of, files, nothing_changed, run, train
-from tests.faults.processes import door
+from tests.faults.commands import attempt, error_of, files, nothing_changed, run, train
+from tests.faults.processes import command
 from tests.faults.strange import picture
 from tests.training.helpers import SMALL_CNN, SMALL_FROZEN, assert_identical, final_state, flags, metrics, with_
 
@@ -75,7 +75,7 @@ def test_a_disk_that_is_full_from_some_moment_on_loses_nothing_that_was_saved(
 
 
 @pytest.mark.long
-def test_a_full_disk_under_what_the_other_doors_write(
+def test_a_full_disk_under_what_the_other_commands_write(
     finished_run: Path, small_disk: Callable[[str], Path], tmp_path: Path, ended: Callable[..., None]
 ) -> None:
     disk = small_disk("size=8k")
@@ -172,7 +172,7 @@ def test_a_cache_of_compiled_programs_that_is_no_use(
     else:
         compiled = small_disk("size=8k" if what == "full" else "size=8k,ro")
     cache = {"CNN_JAX_CACHE": str(compiled), "JAX_COMPILATION_CACHE_DIR": str(compiled)}
-    done = door("train", *flags(config, tmp_path / "second"), **cache)
+    done = command("train", *flags(config, tmp_path / "second"), **cache)
     assert done.returncode == 0, done.stderr
     assert metrics(tmp_path / "first") == metrics(tmp_path / "second")
     ended(f"{what} cache of compiled programs", "finished")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.data.health.defects import bomb, png
-from tests.faults.doors import error_of, nothing_changed, run
+from tests.checking.defects import bomb, png
+from tests.faults.commands import error_of, nothing_changed, run
 from tests.faults.payloads import Payload
 from tests.faults.strange import picture
 from tests.training.helpers import SMALL_CNN, flags, with_

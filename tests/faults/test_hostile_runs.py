@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from cnn_jax.config.serialization import from_json, to_json
 from cnn_jax.errors import ConfigError
-from cnn_jax.experiment import from_json, to_json
 from cnn_jax.training.setup import Job
-from tests.faults.doors import error_of, nothing_changed, train
+from tests.faults.commands import error_of, nothing_changed, train
 from tests.training.helpers import SMALL_CNN, with_
 
 pytestmark = [
@@ -88,8 +88,8 @@ def test_a_checkpoint_whose_metadata_were_changed(
         patched.setattr(Job, "description", changed)
         assert train(with_(SMALL_CNN, train={"epochs": 1}), workdir) == 0
     with nothing_changed(tmp_path):
-        for door, arguments in {"evaluate": [], "export": ["--format=keras-h5"]}.items():
-            message = error_of(door, f"--checkpoint={workdir}", *arguments)
+        for command, arguments in {"evaluate": [], "export": ["--format=keras-h5"]}.items():
+            message = error_of(command, f"--checkpoint={workdir}", *arguments)
             assert str(workdir) in message
     ended("checkpoint whose metadata were changed", "one clear error", kind)
 

@@ -1,4 +1,4 @@
-"""Weight files and archives made to break the reader, through the doors: nothing executes, nothing is unpacked."""
+"""Weight files and archives made to break the reader, through the commands: nothing executes, nothing is unpacked."""
 
 import base64
 import io
@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from cnn_jax.errors import WeightsError
-from cnn_jax.files import cache_folder
-from cnn_jax.weights import keras_h5
-from tests.faults.doors import attempt, error_of, nothing_changed, run, train
+from cnn_jax.io.files import cache_folder
+from cnn_jax.weights.readers import keras_h5
+from tests.faults.commands import attempt, error_of, nothing_changed, run, train
 from tests.faults.payloads import Payload
 from tests.training.helpers import SMALL_CNN, SMALL_FROZEN, flags, metrics, with_
 
@@ -256,17 +256,19 @@ def test_an_hdf5_file_gives_nothing_but_its_own_arrays(
     ended("HDF5 file made to break", "one clear error", kind)
 
 
-@pytest.mark.parametrize("door", ["predict", "verify_weights"])
-def test_the_other_doors_that_read_weights(door: str, good: Path, tmp_path: Path, ended: Callable[..., None]) -> None:
+@pytest.mark.parametrize("command", ["predict", "verify_weights"])
+def test_the_other_commands_that_read_weights(
+    command: str, good: Path, tmp_path: Path, ended: Callable[..., None]
+) -> None:
     path = tmp_path / "w.h5"
     path.write_bytes(good.read_bytes())
     with h5py.File(path, "a") as file:
         external_link(file, "model_weights/conv2/conv2/kernel:0", tmp_path / "secret.h5")
-    named = [str(good)] if door == "predict" else []
-    code, message = attempt(door, *named, "--model.name=mobilenet", f"--model.weights={path}")
+    named = [str(good)] if command == "predict" else []
+    code, message = attempt(command, *named, "--model.name=mobilenet", f"--model.weights={path}")
     assert code
     assert "is a link to another file" in message or "no images" in message, message
-    ended("HDF5 file made to break", "one clear error", door)
+    ended("HDF5 file made to break", "one clear error", command)
 
 
 # ---- the cache of features ----

@@ -47,7 +47,7 @@ TRAINING = {
 AT_THE_END = ("reporting", "evaluating", "writing predictions")
 """What a run does last, once each."""
 EVALUATE = ("evaluating", "reporting", "renaming")
-"""Of the door `evaluate`."""
+"""Of the command `evaluate`."""
 SHORTEST = {"saving": 0.3, "renaming": 0.01}
 """Seconds within which to kill at least: the background goes on with what was begun."""
 EXITS = {signal.SIGKILL: (-signal.SIGKILL,), signal.SIGTERM: (143, -signal.SIGTERM, 0)}
@@ -76,11 +76,11 @@ def test_a_run_killed_at_every_kind_of_moment_ends_bit_identical(
     chance, landed, written = random.Random(0), Counter(), 0
     own = {"CNN_JAX_CACHE": str(tmp_path / "cache"), "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache" / "compiled")}
 
-    def kill(door: str, arguments: list[str], activity: str) -> None:
+    def kill(command: str, arguments: list[str], activity: str) -> None:
         """Start, and kill in the midst of the activity."""
         nonlocal written
         number = signal.SIGTERM if landed.total() % 6 == 5 else signal.SIGKILL
-        with Marked(door, arguments, own) as process:
+        with Marked(command, arguments, own) as process:
             assert process.reaches(activity, 1 if activity != "renaming" else chance.choice([1, 2])), (
                 f"the process was over before {activity}, after {landed}: give the run more epochs"
             )

@@ -40,16 +40,16 @@ def test_a_hundred_thousand_tiny_files(tmp_path: Path, ended: Callable[..., None
     config = with_(
         SMALL_CNN, data={"dataset": f"folder:{data}", "batch_size": 64, "steps_per_epoch": 100}, train={"epochs": 2}
     )
-    doors = {
+    commands = {
         "train": flags(config, tmp_path / "run"),
         "evaluate": [f"--checkpoint={tmp_path / 'run'}"],
         "check_data": [data, f"--json={tmp_path / 'c.json'}"],
         "predict": [data / "cat", f"--checkpoint={tmp_path / 'run'}", f"--output={tmp_path / 'p.csv'}"],
     }
-    for door, arguments in doors.items():
-        code, said, seconds, megabytes = _measured(sys.executable, "-m", f"cnn_jax.{door}", *arguments)
-        assert code in ((0, 1) if door == "check_data" else (0,)), said
+    for command, arguments in commands.items():
+        code, said, seconds, megabytes = _measured(sys.executable, "-m", f"cnn_jax.{command}", *arguments)
+        assert code in ((0, 1) if command == "check_data" else (0,)), said
         assert "Traceback" not in said
-        print(f"{door:<12}{FILES:,} files   {seconds:7.1f} s   {megabytes:7.0f} MB")
-        ended(f"{FILES:,} tiny files", "finished", door)
+        print(f"{command:<12}{FILES:,} files   {seconds:7.1f} s   {megabytes:7.0f} MB")
+        ended(f"{FILES:,} tiny files", "finished", command)
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 1 + 2 * (FILES // 2)

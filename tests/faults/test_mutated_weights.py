@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import pytest
 
-from cnn_jax.weights import keras_h5
+from cnn_jax.weights.readers import keras_h5
 from tests.faults import mutated
 from tests.weights.legacy import write_layers
 

@@ -1,4 +1,4 @@
-"""Strange names of files, classes and directories through every door: nothing is obeyed, nothing is lost."""
+"""Strange names of files, classes and directories through every command: nothing is obeyed, nothing is lost."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ import pytest
 
 from cnn_jax import html
 from cnn_jax.config import Config
-from tests.faults.doors import assert_harmless, error_of, nothing_changed, run
+from tests.faults.commands import assert_harmless, error_of, nothing_changed, run
 from tests.faults.strange import NAMES, NO_TEXT, folder, picture
 from tests.training.helpers import SMALL_CNN, flags, with_
 
@@ -75,7 +75,7 @@ def test_training(strange, capsys: pytest.CaptureFixture[str], ended: Callable[.
 
 
 @pytest.mark.long
-def test_reading_doors(strange, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_reading_commands(strange, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     data, workdir, _ = strange
     checkpoint = f"--checkpoint={workdir}"
     assert run("evaluate", checkpoint, "--flip-averaging", f"--compare={workdir}") == 0
@@ -115,11 +115,12 @@ def test_check_data(strange, capsys: pytest.CaptureFixture[str], tmp_path: Path)
 def test_an_error_about_a_strange_name_is_printed_without_being_obeyed(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cnn_jax import cli, predict
+    from cnn_jax import predict
+    from cnn_jax.cli import command_line
 
     monkeypatch.setattr("sys.argv", ["predict", str(tmp_path / NAMES["terminal escape"]), "--checkpoint=x"])
     with pytest.raises(SystemExit) as left:
-        cli.run_door(predict.main)
+        command_line.run(predict.main)
     assert left.value.code == 2
     said = capfd.readouterr().err
     assert said.startswith("error: ")

@@ -1,4 +1,4 @@
-"""No pickle is loaded and nothing from a file is run: by search over the sources, and by listening to the doors."""
+"""No pickle is loaded and nothing from a file is run: by search over the sources, and by listening to the commands."""
 
 import ast
 import os
@@ -14,7 +14,7 @@ import pytest
 import cnn_jax
 from cnn_jax.weights import catalog
 from tests.faults.audited import events
-from tests.faults.doors import run
+from tests.faults.commands import run
 from tests.faults.payloads import Payload
 from tests.faults.strange import picture
 from tests.training.helpers import SMALL_FROZEN, flags, with_
@@ -86,10 +86,10 @@ def test_a_pickle_is_noticed_and_numpy_loads_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_the_doors_do_while_they_run(
+def test_what_the_commands_do_while_they_run(
     tmp_path: Path, finished_run: Path, real_weights: Path, ended: Callable[..., None]
 ) -> None:
-    """Every door, in a home of its own, listened to: no pickle, no network, no stray file, only harmless processes.
+    """Every command, in a home of its own, listened to: no pickle, no network, no stray file, only harmless processes.
 
     `uname` is what Python's `platform.processor` asks.
     """
@@ -104,7 +104,7 @@ def test_what_the_doors_do_while_they_run(
             picture(data / name / f"{i}.png", 100 * number + i, size=40)
     config = with_(SMALL_FROZEN, train={"epochs": 1, "feature_cache": "on", "feature_views": 1})
     weights = real_weights / "mobilenet_2_5_224_tf_no_top.h5"
-    doors: dict[str, list[object]] = {
+    commands: dict[str, list[object]] = {
         "train": [*flags(config, tmp_path / "experiment")[:1], f"--workdir={run_folder}"],
         "evaluate": [f"--checkpoint={run_folder}"],
         "compare": [run_folder, finished_run, f"--output={run_folder / 'compare.html'}"],
@@ -124,7 +124,7 @@ def test_what_the_doors_do_while_they_run(
     }
     environment = {**os.environ, **kept, **elsewhere, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *sys.path])}
     own, wrong = (run_folder, cache, temporary, home / ".keras"), []  # where Keras keeps its settings
-    for name, arguments in doors.items():
+    for name, arguments in commands.items():
         (tmp_path / "audit").unlink(missing_ok=True)
         command = [sys.executable, "-m", "tests.faults.audited", name, *map(str, arguments)]
         done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
@@ -141,5 +141,5 @@ def test_what_the_doors_do_while_they_run(
     assert not wrong, sorted(set(wrong))
     left = [path for path in (*home.rglob("*"), *temporary.rglob("*")) if path.is_file()]
     assert [path for path in left if ".keras" not in path.parts] == []
-    ended("doors listened to", "finished", "no pickle, network or stray file")
+    ended("commands listened to", "finished", "no pickle, network or stray file")
     assert run("predict", tmp_path / "images", f"--checkpoint={finished_run}") == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.faults.doors import assert_harmless, run
+from tests.faults.commands import assert_harmless, run
 from tests.faults.strange import NAMES, picture
 from tests.training.helpers import SMALL_CNN, flags, with_
 

@@ -94,18 +94,18 @@ def test_no_control_character_of_a_name_reaches_the_terminal(
         "summarize": ["cnn_jax.summarize", f"--exp={NAME}"],
         "cache": ["cnn_jax.cache"],
         "list": ["cnn_jax"],
-        "unknown door": ["cnn_jax", NAME],
+        "unknown command": ["cnn_jax", NAME],
         "unknown flag": ["cnn_jax.train", "--exp=quickstart", f"--{NAME}=1"],
         "unknown choice": ["cnn_jax.train", "--exp=quickstart", f"--model.name={NAME}"],
         "wrong number": ["cnn_jax.predict", "x", f"--top={NAME}"],
         "help": ["cnn_jax.train", "--exp=quickstart", f"--workdir={NAME}", "--help"],
         "no run": ["cnn_jax.evaluate", f"--checkpoint={NAME}"],
     }
-    for door, arguments in commands.items():
+    for command, arguments in commands.items():
         text = printed(arguments, world, terminal)
-        assert "\x1b[2J" not in text, door
+        assert "\x1b[2J" not in text, command
         left = OBEYED & set(OWN.sub("", text) if terminal else text)
-        assert not left, (door, sorted(left), text[-2000:])
+        assert not left, (command, sorted(left), text[-2000:])
         plain = "".join(OWN.sub("", text).split())
-        assert "n\\x1b]0;owned\\x07" in plain or door in UNNAMED, (door, text[-2000:])
-        ended("names of all control characters", "finished", f"{door}, {'terminal' if terminal else 'pipes'}")
+        assert "n\\x1b]0;owned\\x07" in plain or command in UNNAMED, (command, text[-2000:])
+        ended("names of all control characters", "finished", f"{command}, {'terminal' if terminal else 'pipes'}")

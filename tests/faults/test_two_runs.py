@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from cnn_jax.errors import RunError
-from cnn_jax.training import lock, resume
-from tests.faults.doors import error_of, nothing_changed, run, train
+from cnn_jax.training import resume
+from cnn_jax.training.run import lock
+from tests.faults.commands import error_of, nothing_changed, run, train
 from tests.faults.processes import Marked
 from tests.training.helpers import SMALL_CNN, assert_identical, final_state, flags, metrics, with_
 
@@ -85,7 +86,7 @@ def test_the_same_run_begun_twice_at_once(
 
 def test_a_lock_holds_against_other_processes_alone_and_ends_with_its_process(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from cnn_jax.training.lock import Lock\n"
+        "import sys; from pathlib import Path; from cnn_jax.training.run.lock import Lock\n"
         "lock = Lock(Path(sys.argv[1])); lock.take(); lock.take(); print('held', flush=True); sys.stdin.read()"
     )
     command = ["python", "-c", program, str(tmp_path)]

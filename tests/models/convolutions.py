@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_jax.models.shifts import Pads
+from cnn_jax.models.ops.shifts import Pads
 
 Tolerances = dict[str, tuple[float, float]]
 """By dtype: relative, and absolute in units of the largest value."""

@@ -104,7 +104,7 @@ def images(count: int = 3, size: int = SIZE, seed: int = 1) -> np.ndarray:
 
 
 def loaded(path: Path, **settings) -> Pretrained:
-    """The file as the doors read it."""
+    """The file as the commands read it."""
     return pretrained.load(PretrainedConfig(name="keras", weights=str(path), **settings), need_top=False)
 
 

@@ -16,7 +16,8 @@ from cnn_jax.config import ModelConfig
 from cnn_jax.models.chain import Variables, depthwise_layers, layer_names
 from cnn_jax.models.model import Model
 from cnn_jax.models.normalisation import normalise
-from cnn_jax.weights import keras_h5, transfer
+from cnn_jax.weights import transfer
+from cnn_jax.weights.readers import keras_h5
 
 TOLERANCE = 1e-4
 """Largest difference allowed, relative to the largest absolute value of the layer."""

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 
-from cnn_jax.models.batch_norm import batch_norm_inference, batch_norm_training
 from cnn_jax.models.chain import Chain
 from cnn_jax.models.layers import BatchNorm
-from cnn_jax.models.rectifier import Rectifier
+from cnn_jax.models.ops.batch_norm import batch_norm_inference, batch_norm_training
+from cnn_jax.models.ops.rectifier import Rectifier
 
 EPSILON = 1e-3
 RECTIFIERS = [None, "relu", "relu6"]

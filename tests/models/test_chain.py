@@ -8,9 +8,10 @@ import pytest
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError
+from cnn_jax.models.building import build
 from cnn_jax.models.chain import Chain, Variables, layer_index, layer_names
 from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dense, Dropout, GlobalAveragePool
-from cnn_jax.models.model import Model, build
+from cnn_jax.models.model import Model
 from tests.models.keras_reference import load, save_legacy
 
 LAYERS = (

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cnn_jax.models.convolution import conv, plain_conv, shifted_thin_conv
-from cnn_jax.models.shifts import Pads
-from cnn_jax.models.winograd import winograd_conv
+from cnn_jax.models.ops.convolution import conv, plain_conv, shifted_thin_conv
+from cnn_jax.models.ops.shifts import Pads
+from cnn_jax.models.ops.winograd import winograd_conv
 from tests.models.convolutions import Tolerances, assert_close, output_size, resolve_padding, value_and_gradients
 
 Case = tuple[tuple[int, ...], int, tuple[int, int], tuple[int, int], str | Pads]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cnn_jax.models.depthwise import depthwise_conv, grouped_conv
-from cnn_jax.models.shifts import Pads
+from cnn_jax.models.ops.depthwise import depthwise_conv, grouped_conv
+from cnn_jax.models.ops.shifts import Pads
 from tests.models.convolutions import Tolerances, assert_close, output_size, resolve_padding, value_and_gradients
 
 Case = tuple[tuple[int, ...], tuple[int, int], tuple[int, int], str | Pads]

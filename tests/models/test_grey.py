@@ -12,9 +12,9 @@ from cnn_jax import explain, export, predict
 from cnn_jax.config import AugmentConfig, ColourJitterConfig, Config, DataConfig, ModelConfig
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import ConfigError
-from cnn_jax.models.model import build
-from cnn_jax.training import runs
-from cnn_jax.training.feature_cache import identities
+from cnn_jax.models.building import build
+from cnn_jax.training import trained_run
+from cnn_jax.training.features.feature_cache import identities
 from cnn_jax.weights import keras_model
 from tests.models.keras_reference import sample_images
 from tests.training.helpers import SMALL_CNN, assert_identical, final_state, train, train_until, with_
@@ -75,7 +75,7 @@ def test_a_grey_run_is_resumed_predicts_explains_and_leaves(
     capsys.readouterr()
     assert export.main([f"--checkpoint={whole}", "--format=keras-h5", f"--output={tmp_path}/model.h5"]) == 0
     assert "Keras' files: grey images [b, 8, 8, 1]" in capsys.readouterr().out
-    run = runs.load(whole)
+    run = trained_run.load(whole)
     expected = run.model.probabilities(run.variables, photograph[None])
     found = keras.models.load_model(tmp_path / "model.h5", compile=False)(pillows_grey(photograph[None]))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)

@@ -10,8 +10,9 @@ import pytest
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError
+from cnn_jax.models.building import build
 from cnn_jax.models.chain import Variables, layer_names
-from cnn_jax.models.model import Model, build
+from cnn_jax.models.model import Model
 from cnn_jax.training.freezing import Freezing
 from cnn_jax.weights import keras_arrays, keras_description
 from tests.models.keras_networks import SIZE, own_cnn, randomise, saved

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from cnn_jax.config import ModelConfig
-from cnn_jax.models import architectures
-from cnn_jax.models.architectures import Architecture
+from cnn_jax.models.architectures import registry
+from cnn_jax.models.architectures.registry import Architecture
+from cnn_jax.models.building import build, build_imagenet
 from cnn_jax.models.layers import Activation, Add, BatchNorm, Conv, Dense, GlobalAveragePool
-from cnn_jax.models.model import Model, build, build_imagenet
+from cnn_jax.models.model import Model
 from tests.models.keras_reference import load, quiet_keras, sample_images
 
 
@@ -51,7 +52,7 @@ def in_keras(size: int) -> keras.Model:
 @pytest.fixture
 def config(monkeypatch) -> ModelConfig:
     """A configuration of the new model: its line replaces that of a name that the type of `name` allows."""
-    monkeypatch.setitem(architectures.ARCHITECTURES, "mobilenet", Architecture(body, "tf", top=top))
+    monkeypatch.setitem(registry.ARCHITECTURES, "mobilenet", Architecture(body, "tf", top=top))
     return ModelConfig("mobilenet", image_size=8, dropout=0.0)
 
 

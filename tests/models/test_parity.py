@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 from cnn_jax.config import ModelConfig
+from cnn_jax.models.building import build, build_imagenet
 from cnn_jax.models.chain import Variables
-from cnn_jax.models.model import Model, build, build_imagenet
+from cnn_jax.models.model import Model
 from tests.models.keras_reference import (
     PREPROCESSING,
     application,

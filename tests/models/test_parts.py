@@ -8,10 +8,10 @@ import pytest
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.models import parts
+from cnn_jax.models.building import build
 from cnn_jax.models.chain import layer_index
-from cnn_jax.models.model import build
 from cnn_jax.training.freezing import Freezing
-from cnn_jax.training.mesh import Mesh
+from cnn_jax.training.run.mesh import Mesh
 from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import make_train_step
 

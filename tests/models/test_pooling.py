@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cnn_jax.models.pooling import compared_gradient, max_pool, plain_max_pool
+from cnn_jax.models.ops.pooling import compared_gradient, max_pool, plain_max_pool
 
 CASES = [
     ((2, 8, 8, 3), (2, 2), (2, 2), "VALID"),

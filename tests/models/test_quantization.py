@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.models import quantization
-from cnn_jax.models.model import Model, build
+from cnn_jax.models.building import build
+from cnn_jax.models.model import Model
+from cnn_jax.models.ops.rounding import fake_quantize, fake_quantize_kernel
 from cnn_jax.models.quantization import FakeQuantize
-from cnn_jax.models.rounding import fake_quantize, fake_quantize_kernel
 
 SMALL = ModelConfig(name="simple_cnn", weights="none", image_size=8, filters=(4, 8), batch_norm=True)
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)

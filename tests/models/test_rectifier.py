@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from cnn_jax.models.layers import Activation
-from cnn_jax.models.rectifier import rectify
+from cnn_jax.models.ops.rectifier import rectify
 
 X = np.asarray([-3, -1e-30, 0, 1e-30, 2.5, 6, 6.5, 7], np.float32)
 """Both bends among them."""

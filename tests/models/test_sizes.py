@@ -5,7 +5,7 @@ import pytest
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError
-from cnn_jax.models.model import build
+from cnn_jax.models.building import build
 from tests.models.keras_reference import application
 
 

@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 
 import cnn_jax
-from cnn_jax import check_data, evaluate, files, predict
+from cnn_jax import check_data, evaluate, predict
 from cnn_jax.config import CheckpointConfig, DataConfig
 from cnn_jax.data.paths import expand
 from cnn_jax.data.sources import Split, open_dataset
 from cnn_jax.errors import ConfigError, DataError, RemoteError, RunError, WeightsError
-from cnn_jax.training import runs
+from cnn_jax.io import files, writing
+from cnn_jax.training import trained_run
+from cnn_jax.training.run import run_directory
 from cnn_jax.weights.locate import locate
 from tests.data.test_sources import assert_holds_tfds_pixels, prepare_tfds
 from tests.remote.fake_gcs import Bucket, FakeGcs
@@ -151,12 +153,12 @@ def test_a_damaged_checkpoint_is_moved_away_and_the_one_before_is_gone_on_from(b
 def test_what_a_kill_left_before_the_first_whole_checkpoint_is_no_run_to_go_on_with(bucket: Bucket) -> None:
     bucket.put("runs/first/config.json", b"{}")
     bucket.put("runs/first/checkpoints/2/variables/_METADATA", b"{}")
-    assert not runs.check(RUN, SMALL_CNN)
+    assert not run_directory.check(RUN, SMALL_CNN)
     bucket.put("runs/first/checkpoints/2/commit_success.txt", b"")
     with pytest.raises(RunError, match="another configuration"):
-        runs.check(RUN, SMALL_CNN)
+        run_directory.check(RUN, SMALL_CNN)
     with pytest.raises(RunError, match="is not a run directory"):
-        runs.check(files.as_path("gs://bucket/runs"), SMALL_CNN)
+        run_directory.check(files.as_path("gs://bucket/runs"), SMALL_CNN)
 
 
 def _hashes(split: Split) -> dict[str, bytes]:
@@ -224,18 +226,18 @@ def test_a_weights_file_is_copied_once_and_again_when_it_has_changed(bucket: Buc
 
 def test_a_file_is_replaced_whole_or_not_at_all(bucket: Bucket) -> None:
     path = files.as_path("gs://bucket/folder/file.txt")
-    files.write_atomically(path, "one\n")
-    files.append(path, "two\n")
+    writing.write_atomically(path, "one\n")
+    writing.append(path, "two\n")
     assert path.read_text() == "one\ntwo\n"
 
     def fails() -> None:
-        with files.replacing(path) as temporary:
+        with writing.replacing(path) as temporary:
             temporary.write_text("half")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fails()
-    with files.replacing(path):
+    with writing.replacing(path):
         pass
     assert path.read_text() == "one\ntwo\n"
     assert bucket.names() == ["folder/file.txt"]
@@ -255,7 +257,7 @@ def test_a_storage_that_refuses_or_is_not_there_is_one_error(bucket: Bucket, pho
     with pytest.raises(RunError, match=r"(?s)--workdir=gs://bucket/runs/first cannot be read: .*403.*log in"):
         train(SMALL_CNN, RUN)
     with pytest.raises(RemoteError, match="403"):
-        runs.load(RUN)
+        trained_run.load(RUN)
 
 
 def test_without_a_network_the_error_says_so(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

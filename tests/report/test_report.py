@@ -20,9 +20,9 @@ from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import ArrayImages, Split, open_dataset
 from cnn_jax.evaluation.metrics import Predictions
 from cnn_jax.evaluation.record import summarise
-from cnn_jax.models.model import build
-from cnn_jax.report import doors
-from cnn_jax.training import runs
+from cnn_jax.models.building import build
+from cnn_jax.report import writing
+from cnn_jax.training import trained_run
 from tests.report.conftest import HOSTILE
 from tests.report.reading import Element, read_page, recorded, written
 
@@ -86,7 +86,7 @@ def test_a_cell_holds_the_photographs_that_were_taken_so(digits_run: Path, page:
     arrays = np.load(digits_run / "predictions-validation.npz")
     place = {str(id_): i for i, id_ in enumerate(arrays["ids"])}
     probabilities, predicted = softmax(arrays["logits"].astype(np.float64), -1), arrays["logits"].argmax(-1)
-    everything = open_dataset(runs.load(digits_run).config.data).splits["all"]
+    everything = open_dataset(trained_run.load(digits_run).config.data).splits["all"]
     cells = {str(button.attributes["data-opens"]): int(button.text) for button in page.all("button", type="button")}
     dialogs = page.all("dialog")
     assert [dialog.attributes["id"] for dialog in dialogs] == list(cells)
@@ -159,7 +159,7 @@ def test_the_frozen_proof_and_the_freeze_point(hostile_run: Path, hostile: Eleme
     section = hostile.one("section", id="network")
     assert "bit-identical to the start" in section.text
     assert "the same as before the first step" in section.text
-    loaded = runs.load(hostile_run)
+    loaded = trained_run.load(hostile_run)
     expected = summarize.as_json(summarize.summarise_config(loaded.config, 2), loaded.config)
     rows = [[cell.text for cell in row.children if isinstance(cell, Element)] for row in section.all("tr")[1:]]
     point = rows.index(["frozen above · trains from conv2 on"])
@@ -246,7 +246,7 @@ def test_a_report_can_be_left_out_and_its_failure_is_one_line(
     def fail(*arguments: object) -> None:
         raise IsADirectoryError("report.html")
 
-    monkeypatch.setattr(doors, "write", fail)
+    monkeypatch.setattr(writing, "write", fail)
     assert train.main([*flags, f"--workdir={workdir}"]) == 0
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("report ")]
     assert len(told) == 1
@@ -262,7 +262,7 @@ def test_many_classes_and_large_photographs_stay_below_5_megabytes(classes: int,
     config = Config(model=ModelConfig(name="simple_cnn", weights="none", image_size=size, filters=(4,), strides=4))
     config = replace(config, data=replace(config.data, augment=AugmentConfig(horizontal_flip=True)))
     model = build(config.model, classes)
-    run = runs.TrainedRun(tmp_path, 1, config, names, model, model.init(0), {})
+    run = trained_run.TrainedRun(tmp_path, 1, config, names, model, model.init(0), {})
     labels = rng.integers(0, classes, n, dtype=np.int32)
     noise = rng.integers(0, 256, (n, size, size, 3), dtype=np.uint8)  # nothing compresses worse
     split = Split(tuple(f"validation/{i}.jpg" for i in range(n)), labels, ArrayImages(noise))

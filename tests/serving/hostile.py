@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tests.data.health.defects import bomb, png
+from tests.checking.defects import bomb, png
 from tests.data.pictures import encode, photograph, see_through
 from tests.faults.damaged import CHANGES, Content
 from tests.faults.test_hostile_images import BROKEN, HARMLESS

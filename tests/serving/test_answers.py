@@ -10,8 +10,8 @@ import requests
 from PIL import Image
 
 import cnn_jax
-from cnn_jax.evaluation import saliency
 from cnn_jax.evaluation.classifier import Classifier
+from cnn_jax.explaining import saliency
 from cnn_jax.serving import openapi
 from cnn_jax.serving.limits import Limits
 from tests.data.pictures import encode, oriented, photograph, see_through

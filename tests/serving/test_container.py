@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cnn_jax import cli, serve
+from cnn_jax import serve
+from cnn_jax.cli import command_line
 from tests.serving.conftest import Server
 
 FILE = Path(__file__).parents[2] / "launch" / "serve.Containerfile"
@@ -26,7 +27,7 @@ def command(instruction: str) -> list[str]:
 def test_it_serves_the_runs_that_it_is_given_to_other_machines() -> None:
     python, flag, module, *arguments = command("ENTRYPOINT")
     assert (python, flag, module) == ("python", "-m", "cnn_jax.serve")
-    found = cli.parse(serve.Arguments, [*arguments, "/runs/first"], door="serve", description="")
+    found = command_line.parse(serve.Arguments, [*arguments, "/runs/first"], command="serve", description="")
     assert (found.host, found.port, found.runs) == ("0.0.0.0", 8000, (Path("/runs/first"),))
     assert re.search(r"^USER 10001:10001$", FILE.read_text(), re.MULTILINE)
 

@@ -18,7 +18,7 @@ from cnn_jax.serving import decoder
 from cnn_jax.serving.decoder import Recipe
 from cnn_jax.serving.decoding import Decoders
 from cnn_jax.serving.limits import Limits
-from tests.data.health.defects import png
+from tests.checking.defects import png
 from tests.data.pictures import encode, photograph, see_through
 
 RECIPES = [

@@ -21,11 +21,11 @@ from cnn_jax.config import (
     OptimizerConfig,
     TrainConfig,
 )
-from cnn_jax.experiment import to_json
-from cnn_jax.training.checkpoints import Checkpoints
+from cnn_jax.config.serialization import to_json
 from cnn_jax.training.epochs import Epochs
-from cnn_jax.training.logs import Reporter
 from cnn_jax.training.loop import Outcome, fit
+from cnn_jax.training.run.checkpoints import Checkpoints
+from cnn_jax.training.run.logs import Reporter
 from cnn_jax.training.setup import set_up
 from cnn_jax.training.state import TrainState
 
@@ -68,10 +68,11 @@ def command(config: Config, workdir: Path) -> list[str]:
 
 
 def flags(config: Config, workdir: Path) -> list[str]:
-    """What the door `train` is to be given, with a report at the end."""
+    """What the command `train` is to be given, with a report at the end."""
     experiment = workdir.with_suffix(".py")
     experiment.write_text(
-        f"from cnn_jax.experiment import from_json\n\nconfig = from_json({to_json(config)!r}, 'the experiment')\n"
+        "from cnn_jax.config.serialization import from_json\n\n"
+        f"config = from_json({to_json(config)!r}, 'the experiment')\n"
     )
     return [f"--exp={experiment}", f"--workdir={workdir}"]
 

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cnn_jax import cli, distributed
+from cnn_jax.cli import command_line
 from cnn_jax.config import CheckpointConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+from cnn_jax.runtime import distributed
 
 WHOLE = Config(
     name="small",
@@ -38,7 +39,7 @@ FROZEN = replace(
 def eight_devices(folder: Path, number: int) -> dict[str, Any]:
     """One process with eight devices: four of them train; then checkpoints cross between eight and one."""
     from cnn_jax.training import resident
-    from cnn_jax.training.mesh import Mesh
+    from cnn_jax.training.run.mesh import Mesh
     from tests.training.helpers import train
 
     create = Mesh.create
@@ -173,4 +174,4 @@ def main(argv) -> int:
 
 
 if __name__ == "__main__":
-    cli.run_door(main)
+    command_line.run(main)

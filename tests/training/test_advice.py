@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnn_jax import fitting
-from cnn_jax.clock import Clock
+from cnn_jax.api import fitting
 from cnn_jax.config import AugmentConfig, Config, DataConfig, TrainConfig
 from cnn_jax.evaluation.metrics import Predictions
-from cnn_jax.training.advice import MOST_LINES, advice
-from cnn_jax.training.logs import Reporter
+from cnn_jax.report.advice import MOST_LINES, advice
+from cnn_jax.runtime.clock import Clock
+from cnn_jax.training.run.logs import Reporter
 from tests.training.helpers import SMALL_CNN, with_
 
 CONFIG = Config(train=TrainConfig(epochs=5))

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from cnn_jax.config import AugmentConfig, CheckpointConfig
+from cnn_jax.data.array_batches import training_rows
 from cnn_jax.data.augment.device import augment_batch, example_keys, side
-from cnn_jax.data.rows import training_rows
 from cnn_jax.errors import ConfigError
 from cnn_jax.training import resident, resume
-from cnn_jax.training.mesh import Mesh
+from cnn_jax.training.run.mesh import Mesh
 from cnn_jax.training.step import Augmentation, StepOptions, make_train_step
 from tests.training.helpers import SMALL_CNN, assert_identical, final_state, metrics, stop_after, train, with_
 from tests.training.test_resident import BATCH, EXAMPLES, start, views

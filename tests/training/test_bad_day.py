@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from cnn_jax.config import CheckpointConfig
+from cnn_jax.config.serialization import to_json
 from cnn_jax.errors import RunError, RunFailed, WeightsError
-from cnn_jax.experiment import to_json
-from cnn_jax.training import loop, runs
+from cnn_jax.training import loop, trained_run
 from cnn_jax.training.epochs import Epochs
-from cnn_jax.training.progress import Progress
+from cnn_jax.training.run.progress import Progress
 from cnn_jax.training.setup import set_up
 from tests.training.helpers import SMALL_CNN, assert_identical, final_state, metrics, train, with_
 
@@ -174,9 +174,9 @@ def test_a_disk_that_fills_up_keeps_what_was_saved_and_says_so(tmp_path: Path) -
         "import resource, sys\n"
         "from pathlib import Path\n"
         "from cnn_jax.errors import RunFailed\n"
-        "from cnn_jax.experiment import from_json\n"
+        "from cnn_jax.config.serialization import from_json\n"
         "from cnn_jax.training.epochs import Epochs\n"
-        "from cnn_jax.training.logs import Reporter\n"
+        "from cnn_jax.training.run.logs import Reporter\n"
         "from cnn_jax.training.loop import fit\n"
         "run_step = Epochs._step\n"
         "def stepping(self, state, batch):\n"
@@ -206,7 +206,7 @@ def test_a_disk_that_fills_up_keeps_what_was_saved_and_says_so(tmp_path: Path) -
 @pytest.mark.long
 def test_a_run_goes_on_from_another_with_a_new_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(SMALL_CNN, tmp_path / "first")
-    first = runs.load(tmp_path / "first")
+    first = trained_run.load(tmp_path / "first")
     other = with_(
         SMALL_CNN, model={"weights": str(tmp_path / "first")}, data={"classes": ("3", "5", "8")}, train={"epochs": 1}
     )
@@ -232,7 +232,7 @@ def test_a_run_goes_on_from_another_with_a_new_head(tmp_path: Path, capsys: pyte
 def test_a_run_with_the_same_classes_gives_its_head_too(tmp_path: Path) -> None:
     train(SMALL_CNN, tmp_path / "first")
     job = set_up(with_(SMALL_CNN, model={"weights": str(tmp_path / "first")}), None)
-    jax.tree.map(np.testing.assert_array_equal, job.variables, runs.load(tmp_path / "first").variables)
+    jax.tree.map(np.testing.assert_array_equal, job.variables, trained_run.load(tmp_path / "first").variables)
 
 
 def test_a_run_of_another_network_is_refused(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ import pytest
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import RunError
-from cnn_jax.models.model import build
-from cnn_jax.training import runs
-from cnn_jax.training.checkpoints import Checkpoints
+from cnn_jax.models.building import build
+from cnn_jax.training import trained_run
 from cnn_jax.training.freezing import Freezing
+from cnn_jax.training.run.checkpoints import Checkpoints
 from cnn_jax.training.state import Settings, TrainState
 from tests.training.helpers import SMALL_CNN, train, with_
 
@@ -71,7 +71,7 @@ def test_reading_a_run_leaves_a_checkpoint_that_is_being_written_alone(tmp_path:
     train(with_(SMALL_CNN, train={"epochs": 1}, data={"steps_per_epoch": 1}), tmp_path)
     unfinished = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp-1"
     shutil.copytree(tmp_path / "checkpoints" / "1", unfinished)
-    assert runs.load(tmp_path).step == 1
+    assert trained_run.load(tmp_path).step == 1
     assert unfinished.is_dir()
 
 
@@ -153,19 +153,19 @@ def test_a_damaged_checkpoint_is_one_error_that_names_it(tmp_path: Path) -> None
         if path.is_file() and path.stat().st_size > 100:
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(RunError, match=r"checkpoints/18 cannot be read: .*; other checkpoints there: 12") as caught:
-        runs.load(tmp_path / "run" / "checkpoints" / "18")
+        trained_run.load(tmp_path / "run" / "checkpoints" / "18")
     assert len(str(caught.value)) < 700
     (tmp_path / "run" / "checkpoints" / "18" / "metrics" / "metrics").write_bytes(b"")
     with pytest.raises(RunError, match=r"the record of the accuracy is damaged in 18"):
-        runs.load(tmp_path / "run")
+        trained_run.load(tmp_path / "run")
 
 
 def test_paths_that_are_no_run_say_what_they_should_be(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="there is no such directory"):
-        runs.load(tmp_path / "nowhere")
+        trained_run.load(tmp_path / "nowhere")
     (tmp_path / "folder").mkdir()
     with pytest.raises(RunError, match="neither a run directory"):
-        runs.load(tmp_path / "folder")
+        trained_run.load(tmp_path / "folder")
     (tmp_path / "folder" / "checkpoints").mkdir()
     with pytest.raises(RunError, match="has no checkpoint"):
-        runs.load(tmp_path / "folder")
+        trained_run.load(tmp_path / "folder")

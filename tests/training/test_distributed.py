@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnn_jax import distributed
-from cnn_jax.data.rows import evaluation_rows, training_rows
-from cnn_jax.distributed import DistributedArguments
+from cnn_jax.data.array_batches import evaluation_rows, training_rows
 from cnn_jax.errors import ConfigError
-from cnn_jax.training.mesh import Mesh
+from cnn_jax.runtime import distributed
+from cnn_jax.runtime.distributed import DistributedArguments
+from cnn_jax.training.run.mesh import Mesh
 from tests.training.helpers import assert_identical, final_state, metrics, stop_after, train
 from tests.training.several_devices import FROZEN, WHOLE
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from cnn_jax.config import AugmentConfig, Config
+from cnn_jax.data.array_batches import evaluation_rows, training_rows
 from cnn_jax.data.preprocess import Resize
-from cnn_jax.data.rows import evaluation_rows, training_rows
 from cnn_jax.data.sources import ArrayImages, Split
 from cnn_jax.data.stream import TrainStream, evaluation_batches
 from cnn_jax.errors import ConfigError, RunError
-from cnn_jax.files import cache_folder
-from cnn_jax.training.feature_cache import FeatureCache, Features
-from cnn_jax.training.logs import Reporter
+from cnn_jax.io.files import cache_folder
+from cnn_jax.training.features.feature_cache import FeatureCache, Features
+from cnn_jax.training.run.logs import Reporter
 from cnn_jax.training.setup import Job, set_up
 from tests.training.helpers import (
     SMALL_FROZEN,

@@ -7,11 +7,13 @@ import optax
 import pytest
 
 from cnn_jax.config import ModelConfig
-from cnn_jax.models import convolution, parts
-from cnn_jax.models.model import Model, build
+from cnn_jax.models import parts
+from cnn_jax.models.building import build
+from cnn_jax.models.model import Model
+from cnn_jax.models.ops import convolution
 from cnn_jax.training.flops import compiled_step
 from cnn_jax.training.freezing import Freezing
-from cnn_jax.training.mesh import Mesh
+from cnn_jax.training.run.mesh import Mesh
 from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import StepOptions, make_train_step
 

@@ -10,8 +10,8 @@ import pytest
 from cnn_jax import export
 from cnn_jax.config import AugmentConfig, Config
 from cnn_jax.errors import ConfigError
-from cnn_jax.evaluation.saliency import grad_cam
-from cnn_jax.training import runs
+from cnn_jax.explaining.saliency import grad_cam
+from cnn_jax.training import trained_run
 from tests.training.helpers import SMALL_CNN, assert_identical, final_state, train, train_until, with_
 
 HIDDEN = with_(
@@ -35,7 +35,7 @@ def test_a_run_with_hidden_layers_goes_on_bit_for_bit_and_leaves_as_it_is(
     train(HIDDEN, parts)
     assert_identical(final_state(HIDDEN, whole), final_state(HIDDEN, parts))
 
-    run = runs.load(whole)
+    run = trained_run.load(whole)
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
     expected = np.asarray(run.model.probabilities(run.variables, images))
     assert export.main([f"--checkpoint={whole}", "--format=keras-h5", f"--output={tmp_path / 'model.h5'}"]) == 0

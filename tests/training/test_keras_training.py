@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from cnn_jax.config import ModelConfig, OptimizerConfig
+from cnn_jax.models.building import build
 from cnn_jax.models.chain import Variables, layer_names
 from cnn_jax.models.head import HEAD
-from cnn_jax.models.model import Model, build
+from cnn_jax.models.model import Model
 from cnn_jax.training.freezing import Freezing
-from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.optimizer import make_optimizer
+from cnn_jax.training.run.mesh import Mesh
 from cnn_jax.training.schedule import make_schedule
 from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import make_train_step

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.training.learning_rate import find_learning_rate, smooth, suggest
-from cnn_jax.training.logs import Reporter
+from cnn_jax.training.run.logs import Reporter
 from tests.training.helpers import SMALL_CNN, SMALL_FROZEN, train, with_
 
 

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from cnn_jax.config import AugmentConfig, Config
+from cnn_jax.config.serialization import from_json
 from cnn_jax.data.sources import FileImages, Split
 from cnn_jax.errors import ConfigError, DataError, RunError, WeightsError
-from cnn_jax.experiment import from_json
-from cnn_jax.training import feeds, runs, shared
-from cnn_jax.training.logs import Reporter
+from cnn_jax.training import loaders, shared
+from cnn_jax.training.run import run_directory
+from cnn_jax.training.run.logs import Reporter
 from cnn_jax.training.setup import set_up
 from tests.conftest import make_unlistable, write_image
 from tests.training.helpers import (
@@ -135,7 +136,7 @@ def test_images_that_are_cropped_are_not_kept_resized(image_folder: Path, monkey
     job = set_up(with_(SMALL_CNN, data={"dataset": f"folder:{image_folder}", "augment": augment}), None)
     kept: list[Split] = []
     monkeypatch.setattr(shared, "in_memory", lambda split, *rest: kept.append(split) or split)
-    assert feeds.make_feed(job, job.phases[0], job.initial_state(), "host", Reporter(), lambda: False) is not None
+    assert loaders.make_loader(job, job.phases[0], job.initial_state(), "host", Reporter(), lambda: False) is not None
     assert [split.ids for split in kept] == [job.dataset.splits["validation"].ids]
 
 
@@ -215,7 +216,7 @@ def test_checkpoints_that_cannot_be_listed_are_not_taken_for_none(
 ) -> None:
     make_unlistable(monkeypatch, finished / "checkpoints", PermissionError(13, "Permission denied"))
     with pytest.raises(RunError, match=r"--workdir=.* cannot be read: checkpoints: Permission denied"):
-        runs.check(finished, with_(SMALL_CNN, optimizer={"learning_rate": 0.1}))
+        run_directory.check(finished, with_(SMALL_CNN, optimizer={"learning_rate": 0.1}))
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> None:

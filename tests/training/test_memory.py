@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from cnn_jax.errors import RunFailed
-from cnn_jax.training import memory
+from cnn_jax.runtime import memory
 from cnn_jax.training.epochs import Epochs
 from tests.training.helpers import SMALL_CNN, flags, newest_checkpoint, train, with_
 
@@ -90,9 +90,10 @@ def test_a_batch_that_is_really_too_large(tmp_path: Path) -> None:
         train={"epochs": 1},
     )
     program = (
-        "import resource, sys; from cnn_jax import cli, train; import jax; jax.numpy.ones(1).block_until_ready()\n"
+        "import resource, sys; from cnn_jax import train; from cnn_jax.cli import command_line\n"
+        "import jax; jax.numpy.ones(1).block_until_ready()\n"
         "size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
-        f"resource.setrlimit(resource.RLIMIT_AS, (size + {2 * 2**30},) * 2)\ncli.run_door(train.main)"
+        f"resource.setrlimit(resource.RLIMIT_AS, (size + {2 * 2**30},) * 2)\ncommand_line.run(train.main)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, *flags(config, tmp_path / "run"), "--report=False"],

@@ -11,9 +11,10 @@ import optax
 import pytest
 
 from cnn_jax.config import ModelConfig, OptimizerConfig
+from cnn_jax.models.building import build
 from cnn_jax.models.chain import layer_names
 from cnn_jax.models.head import HEAD
-from cnn_jax.models.model import Model, build
+from cnn_jax.models.model import Model
 from cnn_jax.training.freezing import Freezing, count
 from cnn_jax.training.optimizer import layer_factors, make_optimizer
 from cnn_jax.training.schedule import make_schedule

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.config import AugmentConfig, CheckpointConfig, OptimizerConfig
-from cnn_jax.training import runs
+from cnn_jax.training import trained_run
 from cnn_jax.training.freezing import count
 from cnn_jax.training.setup import set_up
 from tests.training.helpers import (
@@ -56,7 +56,7 @@ EVERYTHING = replace(
 def test_the_head_trains_alone_first_and_the_optimizer_begins_anew(tmp_path: Path) -> None:
     config = with_(HEAD_FIRST, train={"epochs": 1})
     train(config, tmp_path / "run")
-    before, after = set_up(config, tmp_path / "run" / "split.json"), runs.load(tmp_path / "run")
+    before, after = set_up(config, tmp_path / "run" / "split.json"), trained_run.load(tmp_path / "run")
     for layer, leaves in before.variables["params"].items():
         for leaf, value in leaves.items():
             moved = (np.asarray(value) != np.asarray(after.variables["params"][layer][leaf])).any()

@@ -11,8 +11,8 @@ import pytest
 
 from cnn_jax.config import OptimizerConfig
 from cnn_jax.training import plateau
-from cnn_jax.training.mesh import Mesh
-from cnn_jax.training.progress import Progress
+from cnn_jax.training.run.mesh import Mesh
+from cnn_jax.training.run.progress import Progress
 from cnn_jax.training.schedule import make_schedule
 from cnn_jax.training.state import Settings, TrainState
 from tests.training.helpers import SMALL_CNN, assert_identical, final_state, metrics, train, train_until, with_

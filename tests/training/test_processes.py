@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cnn_jax.errors import DataError
-from cnn_jax.training.processes import LONGEST_TEXT, told_as
+from cnn_jax.training.run.processes import LONGEST_TEXT, told_as
 
 
 @pytest.mark.parametrize("character", ["a", "猫", "\x1b", "🐈", "\udce9", '"'])

@@ -12,7 +12,7 @@ from cnn_jax import evaluate, export
 from cnn_jax.errors import ConfigError
 from cnn_jax.exporting.litert import layer_of
 from cnn_jax.models import quantization
-from cnn_jax.training import runs
+from cnn_jax.training import trained_run
 from tests.training.helpers import SMALL_FROZEN, final_state, metrics, train, train_until, with_
 
 QUANTIZED = with_(SMALL_FROZEN, train={"epochs": 3, "quantize": "int8"}, data={"steps_per_epoch": 3})
@@ -28,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.long
 def test_the_last_epoch_learns_ranges_and_its_checkpoint_is_the_best(run: Path) -> None:
-    loaded, before = runs.load(run), runs.load(run / "checkpoints" / "6")
+    loaded, before = trained_run.load(run), trained_run.load(run / "checkpoints" / "6")
     assert loaded.step == 9
     names = {f"relu{i}" for i in range(1, 5)}
     assert quantization.learned(loaded.model, loaded.variables).keys() == names, "of frozen layers too"
@@ -45,7 +45,7 @@ def test_the_last_epoch_learns_ranges_and_its_checkpoint_is_the_best(run: Path) 
 def test_the_run_is_evaluated_with_rounding_as_its_last_validation_was(run: Path) -> None:
     assert evaluate.main([f"--checkpoint={run}", "--report=False", "--recompute"]) == 0
     (last,) = (line for line in metrics(run, "validation") if line["epoch"] == 3)
-    loaded = runs.load(run)
+    loaded = trained_run.load(run)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     rounded = loaded.model.logits(loaded.variables, pixels)
     assert not np.array_equal(rounded, quantization.plain(loaded.model).logits(loaded.variables, pixels))
@@ -65,7 +65,7 @@ def test_it_goes_on_bit_by_bit_within_the_phase(run: Path, tmp_path: Path, monke
 
 @pytest.mark.long
 def test_the_file_has_the_ranges_that_training_has_found(run: Path, tmp_path: Path) -> None:
-    """In a process of its own, as the door does it."""
+    """In a process of its own, as the command does it."""
     from ai_edge_litert.interpreter import Interpreter
 
     flags = [f"--checkpoint={run}", f"--output={tmp_path}", "--check-images=20", "--calibration-images=10"]
@@ -74,7 +74,7 @@ def test_the_file_has_the_ranges_that_training_has_found(run: Path, tmp_path: Pa
     scales: dict[str, list[float]] = {}
     for detail in interpreter.get_tensor_details():
         scales.setdefault(layer_of(detail["name"]), []).append(detail["quantization"][0])
-    loaded = runs.load(run)
+    loaded = trained_run.load(run)
     for layer, (low, high) in quantization.learned(loaded.model, loaded.variables).items():
         assert pytest.approx((high - low) / 255, rel=1e-5) in scales[layer], layer
     digits = (load_digits().images[:20] / 16 * 255).round().astype(np.uint8)[..., None]

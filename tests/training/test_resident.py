@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from cnn_jax.config import AugmentConfig, CheckpointConfig, Config, OptimizerConfig
-from cnn_jax.data.rows import training_rows
+from cnn_jax.data.array_batches import training_rows
 from cnn_jax.errors import RunFailed
 from cnn_jax.training import resident
-from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.optimizer import make_optimizer
 from cnn_jax.training.resident import MOST_STEPS, Resident, fits
+from cnn_jax.training.run.mesh import Mesh
 from cnn_jax.training.schedule import make_schedule
 from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import make_train_step, train_step

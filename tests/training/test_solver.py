@@ -15,11 +15,11 @@ from cnn_jax.config import AugmentConfig
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.stream import evaluation_batches
 from cnn_jax.errors import ConfigError, RunFailed
-from cnn_jax.training import classifier, runs, solver
-from cnn_jax.training.feature_cache import Features
+from cnn_jax.training import classifier, solver, trained_run
+from cnn_jax.training.features.feature_cache import Features
 from cnn_jax.training.learning_rate import find_learning_rate
-from cnn_jax.training.logs import Reporter
-from cnn_jax.training.mesh import Mesh
+from cnn_jax.training.run.logs import Reporter
+from cnn_jax.training.run.mesh import Mesh
 from cnn_jax.training.setup import set_up
 from tests.training.helpers import SMALL_CNN, final_state, metrics, stop_after, train, with_
 
@@ -126,7 +126,7 @@ def solved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_ends_with_scikit_learns_classifier_of_its_features(solved: Path) -> None:
-    run, job = runs.load(solved), set_up(SOLVED, solved / "split.json")
+    run, job = trained_run.load(solved), set_up(SOLVED, solved / "split.json")
     model = job.model.part(0, len(job.model.layers) - 1)
     resize = Resize.of(SOLVED.data, 8)
     features, labels = {}, {}

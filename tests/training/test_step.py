@@ -13,13 +13,14 @@ from jax.extend.core import jaxprs_in_params
 
 from cnn_jax.config import AugmentConfig, ModelConfig, OptimizerConfig
 from cnn_jax.data.mixing import mix
+from cnn_jax.models.building import build
 from cnn_jax.models.chain import Chain, Variables, layer_names
 from cnn_jax.models.head import HEAD
-from cnn_jax.models.model import Model, build, normalise
+from cnn_jax.models.model import Model, normalise
 from cnn_jax.training.freezing import Freezing, merge
 from cnn_jax.training.loss import losses
-from cnn_jax.training.mesh import Mesh
 from cnn_jax.training.optimizer import make_optimizer
+from cnn_jax.training.run.mesh import Mesh
 from cnn_jax.training.schedule import make_schedule
 from cnn_jax.training.state import Settings, TrainState, moving
 from cnn_jax.training.step import MIXING, StepOptions, make_predict, make_train_step, train_step
@@ -340,7 +341,7 @@ def test_in_bfloat16_every_layers_output_and_every_product_is_bfloat16_and_the_l
         eqn
         for eqn in equations(program.jaxpr)
         if eqn.primitive.name in ("dot_general", "conv_general_dilated") and eqn.invars[0].aval.shape[-2] > 1
-    ]  # one row times a matrix is a sum (models/sums.py), which stays in float32
+    ]  # one row times a matrix is a sum (models/ops/sums.py), which stays in float32
     assert len(products) >= 6
     assert {str(v.aval.dtype) for eqn in products for v in eqn.invars} == {"bfloat16"}
 

@@ -13,7 +13,7 @@ from scipy.special import log_softmax, softmax
 
 from cnn_jax.config import AugmentConfig, Config
 from cnn_jax.errors import ConfigError, RunError
-from cnn_jax.training import resident, runs
+from cnn_jax.training import resident, trained_run
 from cnn_jax.training.loss import distillation_losses
 from cnn_jax.training.setup import set_up
 from cnn_jax.training.step import Distillation, StepOptions
@@ -158,7 +158,7 @@ def test_a_run_goes_on_with_the_teacher_that_it_began_with_alone(
     shutil.copytree(teacher, tmp_path / "teacher")
     config = with_teacher(changed(PLAIN, train={"epochs": 2}), tmp_path / "teacher")
     train_until(9, config, tmp_path / "run", monkeypatch)
-    assert runs.load(tmp_path / "run").meta["progress"]["teacher"]
+    assert trained_run.load(tmp_path / "run").meta["progress"]["teacher"]
     longer = json.loads((teacher / "config.json").read_text())
     shutil.rmtree(tmp_path / "teacher")
     other = changed(PLAIN, data={"classes": tuple(longer["data"]["classes"])}, train={"epochs": 1})

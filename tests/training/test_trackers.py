@@ -10,9 +10,9 @@ import pytest
 
 from cnn_jax.config import flags
 from cnn_jax.errors import ConfigError
-from cnn_jax.training import trackers
+from cnn_jax.training.run import trackers
+from cnn_jax.training.run.tracker import Beginning
 from cnn_jax.training.setup import set_up
-from cnn_jax.training.trackers import Beginning
 from tests.training.helpers import SMALL_CNN, metrics, train, train_until, with_
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries' own

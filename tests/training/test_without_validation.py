@@ -9,7 +9,7 @@ import pytest
 from cnn_jax import evaluate, sweep
 from cnn_jax.config import AugmentConfig, Config
 from cnn_jax.errors import ConfigError
-from cnn_jax.training import runs
+from cnn_jax.training import trained_run
 from tests.report.reading import read_page
 from tests.training.helpers import (
     SMALL_CNN,
@@ -34,7 +34,7 @@ SOLVED = with_(
 )
 
 
-def door(config: Config, workdir: Path) -> int:
+def command(config: Config, workdir: Path) -> int:
     from cnn_jax import train as trains
 
     return trains.main(flags(config, workdir))
@@ -44,7 +44,7 @@ def door(config: Config, workdir: Path) -> int:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on all digits, with its report."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
-    assert door(ALL, workdir) == 0
+    assert command(ALL, workdir) == 0
     return workdir
 
 
@@ -56,7 +56,7 @@ def test_the_last_epoch_is_kept_and_none_is_the_best(whole: Path) -> None:
     assert [(line["epoch"], line["split"]) for line in metrics(whole)] == [(1, "train"), (2, "train"), (3, "train")]
     splits = json.loads((whole / "split.json").read_text())["splits"]
     assert {name: len(ids) for name, ids in splits.items()} == {"train": 1797}
-    assert runs.load(whole).step == result["steps"] == 18
+    assert trained_run.load(whole).step == result["steps"] == 18
 
 
 @pytest.mark.long
@@ -88,7 +88,7 @@ def test_a_run_that_is_stopped_goes_on_bit_exactly(
 
 @pytest.mark.long
 def test_the_console_says_it_and_what_can_be_done_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert door(with_(ALL, train={"epochs": 1}), tmp_path / "run") == 0
+    assert command(with_(ALL, train={"epochs": 1}), tmp_path / "run") == 0
     lines = capsys.readouterr().out.splitlines()
     assert "           no validation images: no best epoch can be chosen, the last is kept" in lines
     assert "kept       the last epoch, 1: no validation images, so none is known to be better" in lines
@@ -127,7 +127,7 @@ def test_images_of_training_are_measured_only_by_name(whole: Path, tmp_path: Pat
 @pytest.mark.long
 def test_a_test_split_is_what_is_measured_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     workdir = tmp_path / "run"
-    assert door(with_(ALL, data={"split": (0.9, 0.0, 0.1)}, train={"epochs": 1}), workdir) == 0
+    assert command(with_(ALL, data={"split": (0.9, 0.0, 0.1)}, train={"epochs": 1}), workdir) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"next       python -m cnn_jax.evaluate --checkpoint={workdir}"
     assert evaluate.main([f"--checkpoint={workdir}", "--report=False"]) == 0
     assert json.loads((workdir / "evaluation-test.json").read_text())["split"] == "test"

@@ -13,18 +13,21 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from cnn_jax.api.paths import resolve_paths
 from cnn_jax.config import NAMED_WEIGHTS, Config, ModelConfig
+from cnn_jax.config.experiments import load_experiment
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import UNSPLIT, Split, open_dataset
 from cnn_jax.data.sources.made import open_digits
 from cnn_jax.data.stream import evaluation_batches
 from cnn_jax.errors import ConfigError
-from cnn_jax.experiment import load_experiment, resolve_paths
+from cnn_jax.models.building import build
 from cnn_jax.models.chain import Variables, depthwise_layers
-from cnn_jax.models.model import Model, build
-from cnn_jax.weights import catalog, keras_h5, pretrained, transfer
+from cnn_jax.models.model import Model
+from cnn_jax.weights import catalog, pretrained, transfer
 from cnn_jax.weights.locate import locate
 from cnn_jax.weights.options import PretrainedConfig
+from cnn_jax.weights.readers import keras_h5
 
 CONFIG = ModelConfig(name="mobilenet", alpha=0.25, image_size=64, weights="shapes")
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from cnn_jax.errors import WeightsError
-from cnn_jax.weights import bounded, hdf5, keras_h5
-from cnn_jax.weights.hdf5 import Array
+from cnn_jax.weights.readers import bounded, hdf5, keras_h5
+from cnn_jax.weights.readers.hdf5 import Array
 
 FORMATS = ["earliest", "latest"]
 

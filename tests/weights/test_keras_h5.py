@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.errors import WeightsError
-from cnn_jax.weights import keras_h5
+from cnn_jax.weights.readers import keras_h5
 from tests.weights.legacy import write_layers
 
 Layers = dict[str, dict[str, np.ndarray]]

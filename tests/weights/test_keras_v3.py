@@ -14,8 +14,8 @@ import pytest
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import WeightsError
-from cnn_jax.models.model import build
-from cnn_jax.weights import keras_h5
+from cnn_jax.models.building import build
+from cnn_jax.weights.readers import keras_h5
 from tests.models.keras_reference import application, load, quiet_keras, randomise, sample_images
 
 CONFIG = ModelConfig("mobilenet", alpha=0.25, image_size=32)

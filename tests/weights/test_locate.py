@@ -22,7 +22,7 @@ import pytest
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError, FetchError, WeightsError
-from cnn_jax.models.architectures import ARCHITECTURES
+from cnn_jax.models.architectures.registry import ARCHITECTURES
 from cnn_jax.weights import catalog
 from cnn_jax.weights import locate as locating
 from cnn_jax.weights.locate import cache_folder, locate

@@ -14,9 +14,9 @@ import pytest
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import WeightsError
+from cnn_jax.models.building import build
 from cnn_jax.models.chain import Variables, depthwise_layers
-from cnn_jax.models.model import build
-from cnn_jax.weights import keras_h5
+from cnn_jax.weights.readers import keras_h5
 from cnn_jax.weights.transfer import Transfer, merge
 from tests.models.keras_reference import application, quiet_keras, randomise, save_legacy
 

@@ -9,8 +9,8 @@ import pytest
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import WeightsError
-from cnn_jax.models.model import build, build_imagenet
-from cnn_jax.weights import keras_h5
+from cnn_jax.models.building import build, build_imagenet
+from cnn_jax.weights.readers import keras_h5
 from cnn_jax.weights.recognition import recognised
 from cnn_jax.weights.transfer import merge
 from tests.models.keras_reference import quiet_keras, save_legacy

@@ -12,7 +12,7 @@ from cnn_jax.models.normalisation import IMAGENET_MEANS_BGR
 from cnn_jax.weights import pretrained
 from cnn_jax.weights.options import PretrainedConfig
 from cnn_jax.weights.rescaling import difference
-from tests.faults.doors import train
+from tests.faults.commands import train
 from tests.models.keras_reference import quiet_keras
 from tests.training.helpers import SMALL_CNN, with_
 

@@ -9,9 +9,10 @@ import pytest
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import WeightsError
+from cnn_jax.models.building import build
 from cnn_jax.models.chain import depthwise_layers
-from cnn_jax.models.model import Model, build
-from cnn_jax.weights import keras_h5
+from cnn_jax.models.model import Model
+from cnn_jax.weights.readers import keras_h5
 from cnn_jax.weights.transfer import Transfer, merge
 
 Tree = dict[str, Any]

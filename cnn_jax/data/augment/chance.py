@@ -3,7 +3,7 @@
 import enum
 from typing import Any
 
-from cnn_jax.data.tensorflow import tf
+from cnn_jax.io.tensorflow import tf
 
 
 class Stage(enum.IntEnum):

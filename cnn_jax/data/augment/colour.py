@@ -5,7 +5,7 @@ from typing import Any
 from cnn_jax.config import AugmentConfig, ColourJitterConfig
 from cnn_jax.data.augment.chance import Stage, between, uniforms
 from cnn_jax.data.augment.pixels import grey, mean_grey, to_uint8
-from cnn_jax.data.tensorflow import tf
+from cnn_jax.io.tensorflow import tf
 
 KERAS_DRAWS, JITTER_DRAWS = 2, 4
 """Uniform numbers that an image takes: channel shift and brightness; the four of the jitter."""

@@ -5,7 +5,7 @@ from typing import Any
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.augment.chance import Stage, stage_seed, uniforms
 from cnn_jax.data.augment.windows import WINDOW_DRAWS, covers, draw_window
-from cnn_jax.data.tensorflow import tf
+from cnn_jax.io.tensorflow import tf
 
 
 def erase(image: Any, seed: Any, config: AugmentConfig) -> Any:

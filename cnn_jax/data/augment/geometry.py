@@ -12,7 +12,7 @@ from cnn_jax.config import AugmentConfig, FillMode, Shift
 from cnn_jax.data.augment.chance import Stage, between, uniforms
 from cnn_jax.data.augment.pixels import to_uint8
 from cnn_jax.data.augment.windows import WINDOW_DRAWS, Window, draw_window
-from cnn_jax.data.tensorflow import tf
+from cnn_jax.io.tensorflow import tf
 
 DRAWS = 8
 """Uniform numbers that an image takes: rotation, width and height shift, shear, zoom of columns and of rows, both

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cnn_jax.data.tensorflow import tf
+from cnn_jax.io.tensorflow import tf
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey: ITU-R BT.601, as Pillow's mode L."""

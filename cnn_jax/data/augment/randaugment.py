@@ -15,7 +15,7 @@ from cnn_jax.data.augment.chance import Stage, uniforms
 from cnn_jax.data.augment.colour import adjust
 from cnn_jax.data.augment.geometry import resample
 from cnn_jax.data.augment.pixels import to_uint8
-from cnn_jax.data.tensorflow import tf
+from cnn_jax.io.tensorflow import tf
 
 Operation = Callable[[Any, Any, AugmentConfig], Any]
 Affine = tuple[Any, Any, Any, Any, Any, Any]

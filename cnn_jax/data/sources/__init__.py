@@ -15,7 +15,7 @@ from cnn_jax.data.sources.made import open_digits, open_shapes
 from cnn_jax.data.sources.names import Names
 from cnn_jax.data.sources.tfds import check_within_reach, open_tfds
 from cnn_jax.errors import ConfigError, DataError, RemoteError
-from cnn_jax.files import as_path
+from cnn_jax.io.files import as_path
 
 __all__ = [
     "IMAGE_SUFFIXES",

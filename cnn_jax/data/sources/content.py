@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.files import as_path, cache_folder, is_remote, stamps, write_atomically
+from cnn_jax.io.files import as_path, cache_folder, stamps
+from cnn_jax.io.writing import is_remote, write_atomically
 
 UNSURE_NANOSECONDS = 2_000_000_000
 """A file that changed so shortly before it was hashed may change again without another time: some file systems count

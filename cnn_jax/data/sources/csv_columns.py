@@ -4,10 +4,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from cnn_jax.config import CsvConfig
-from cnn_jax.console_text import printable
 from cnn_jax.data.sources.csv_file import Table
 from cnn_jax.data.sources.folders import IMAGE_SUFFIXES, SPLIT_FOLDERS
 from cnn_jax.errors import DataError
+from cnn_jax.io.escaping import printable
 
 PATHS = (
     *("path", "filepath", "file_path", "image_path", "filename", "file_name", "file", "files", "image", "images"),

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnn_jax.console_text import printable
 from cnn_jax.data.sources.folders import IMAGE_SUFFIXES
 from cnn_jax.errors import DataError
+from cnn_jax.io.escaping import printable
 
 DELIMITERS = (",", ";", "\t", "|")
 LOOKED_AT = 50

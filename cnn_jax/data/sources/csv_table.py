@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.config import DataConfig
-from cnn_jax.console_text import printable
 from cnn_jax.data.sources import left_out
 from cnn_jax.data.sources.csv_columns import Columns, find_columns
 from cnn_jax.data.sources.csv_file import Table, read_table
@@ -19,7 +18,8 @@ from cnn_jax.data.sources.folders import IMAGE_SUFFIXES, SPLIT_FOLDERS, image_fi
 from cnn_jax.data.sources.images import FileImages
 from cnn_jax.data.sources.names import Names
 from cnn_jax.errors import DataError
-from cnn_jax.files import as_path, entries
+from cnn_jax.io.escaping import printable
+from cnn_jax.io.files import as_path, entries
 
 NO_FILE, NO_LABEL, NO_SPLIT, AGAIN, SEVERAL = "no such file", "no label", "no split", "named again", "several files"
 """Why a row is not used."""

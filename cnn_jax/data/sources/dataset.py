@@ -13,7 +13,7 @@ import numpy as np
 from cnn_jax.data.sources.images import Images
 from cnn_jax.data.sources.names import Names
 from cnn_jax.errors import ConfigError, DataError
-from cnn_jax.files import is_remote
+from cnn_jax.io.writing import is_remote
 
 UNSPLIT = "all"
 """The name of the one split of a data set that does not come split."""

@@ -14,7 +14,7 @@ from cnn_jax.data.sources.folders import IMAGE_SUFFIXES, check_exists, is_image_
 from cnn_jax.data.sources.images import FileImages
 from cnn_jax.data.sources.names import Names
 from cnn_jax.errors import DataError
-from cnn_jax.files import entries
+from cnn_jax.io.files import entries
 
 
 def open_flat(config: DataConfig, folder: Path) -> Dataset:

@@ -14,7 +14,7 @@ from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split, unmeasured
 from cnn_jax.data.sources.images import FileImages
 from cnn_jax.data.sources.names import Names
 from cnn_jax.errors import DataError, RemoteError
-from cnn_jax.files import Entry, entries
+from cnn_jax.io.files import Entry, entries
 
 IMAGE_SUFFIXES = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 """Of the files that are taken for images; what they are is told by their content."""

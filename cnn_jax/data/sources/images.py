@@ -13,9 +13,9 @@ from cnn_jax.data import pillow
 from cnn_jax.data.decode import decode
 from cnn_jax.data.sources.content import as_array, hashes_of_files, sha256
 from cnn_jax.data.sources.names import Names
-from cnn_jax.data.tensorflow import tf
 from cnn_jax.errors import DataError
-from cnn_jax.files import as_path
+from cnn_jax.io.files import as_path
+from cnn_jax.io.tensorflow import tf
 
 
 class Images(Protocol):

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from cnn_jax.data.pillow import HAS_HEIF, INSTALL_HEIF
-from cnn_jax.files import Entry
+from cnn_jax.io.files import Entry
 
 HIDDEN, HIDDEN_FOLDER, LINK, FOLDER = "hidden", "hidden folder", "link to a folder", "folder"
 NO_SUFFIX, OUTSIDE = "no suffix", "outside the class folders"

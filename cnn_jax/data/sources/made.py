@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data import shapes
+from cnn_jax.data.sources import shapes
 from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split
 from cnn_jax.data.sources.images import ArrayImages, DrawnImages
 from cnn_jax.data.sources.names import Names
@@ -35,7 +35,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def open_shapes(examples: int, size: int, seed: int) -> Dataset:
-    """Pictures of `cnn_jax.data.shapes`, as many of each class; the classes take turns."""
+    """Pictures of `cnn_jax.data.sources.shapes`, as many of each class; the classes take turns."""
     numbers = np.arange(examples)
     ids = Names.of(f"shapes/{seed}/{i}" for i in numbers)
     images = DrawnImages(functools.partial(shapes.draw, size, seed), size, numbers, f"shapes/{seed}")

@@ -11,14 +11,15 @@ import numpy as np
 
 from cnn_jax.config import DataConfig
 from cnn_jax.config.data import Background
-from cnn_jax.console_text import as_it_is
 from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split
 from cnn_jax.data.sources.images import EncodedImages
 from cnn_jax.data.sources.names import Names
-from cnn_jax.data.tensorflow import tf
 from cnn_jax.errors import DataError, FetchError, UserError
-from cnn_jax.fetching import out_of_reach, reason
-from cnn_jax.files import as_path, cache_folder, is_remote
+from cnn_jax.io.escaping import as_it_is
+from cnn_jax.io.fetching import out_of_reach, reason
+from cnn_jax.io.files import as_path, cache_folder
+from cnn_jax.io.tensorflow import tf
+from cnn_jax.io.writing import is_remote
 
 SPLITS = ("train", "validation", "test")
 
@@ -112,7 +113,7 @@ def _copied(prepared: Path, data_dir: str) -> Path:
 
     Examples are read in any order, a few kilobytes at a time, for which remote storage is slow.
     """
-    from cnn_jax.remote import mirror
+    from cnn_jax.io.remote import mirror
 
     copy = cache_folder() / "tfds" / hashlib.sha256(data_dir.rstrip("/").encode()).hexdigest()[:16]
     mirror(prepared, copy / prepared.relative_to(as_path(data_dir)))

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, get_args
 
 from cnn_jax.errors import WeightsError
-from cnn_jax.models.activations import ActivationKind
 from cnn_jax.models.keras_graph import values
 from cnn_jax.models.keras_graph.parse import Node
-from cnn_jax.models.shifts import Pads
+from cnn_jax.models.ops.activations import ActivationKind
+from cnn_jax.models.ops.shifts import Pads
 
 ACTIVATIONS: dict[str, str | None] = {
     **{kind: kind for literal in get_args(ActivationKind) for kind in get_args(literal) or (literal,)},

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnn_jax.errors import WeightsError
-from cnn_jax.files import parse_json
+from cnn_jax.io.files import parse_json
 from cnn_jax.models.keras_graph.calls import endings, values_of
 from cnn_jax.models.keras_graph.values import Config, Value, at, shape, snake_case, text
 

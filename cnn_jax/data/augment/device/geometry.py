@@ -6,10 +6,10 @@ The arithmetic that leads from random numbers to positions in the image is `cnn_
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.compiling import materialized
 from cnn_jax.config import AugmentConfig, FillMode
 from cnn_jax.data.augment.device.pixels import to_uint8
 from cnn_jax.data.augment.geometry import flipped, positions, transform_vector, within
+from cnn_jax.runtime.compiling import materialized
 
 
 def move(image: jax.Array, draws: jax.Array, config: AugmentConfig) -> jax.Array:

@@ -9,12 +9,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.compiling import materialized
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.augment.device.colour import adjust
 from cnn_jax.data.augment.device.geometry import resample
 from cnn_jax.data.augment.device.pixels import to_uint8
 from cnn_jax.data.augment.randaugment import MOVES, OPERATIONS, factor, kept_bits, strength, threshold
+from cnn_jax.runtime.compiling import materialized
 
 NAMES = tuple(OPERATIONS)
 

@@ -1,0 +1,217 @@
+"""Where on an image the evidence for a class lies: Grad-CAM, Grad-CAM++ and occlusion."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn_jax.config.validation import require
+from cnn_jax.errors import ConfigError
+from cnn_jax.models.chain import Variables, layer_index
+from cnn_jax.models.layers import Pool
+from cnn_jax.models.model import Model
+from cnn_jax.models.summary import spatial_layers
+from cnn_jax.runtime.compiling import jit
+
+OCCLUDED_BATCH = 32
+"""Occluded copies of an image in a step."""
+GREY = 128
+"""The value of an occluding patch in each channel, halfway between black and white."""
+COLOURS = "viridis"
+"""Of matplotlib's perceptually uniform colour maps."""
+COVER = 0.6
+"""How much of the colour goes into an overlay; the rest is the image."""
+
+
+def default_layer(model: Model) -> str:
+    """The last layer with rows and columns that does not pool: its maps mean the most, and are still fine.
+
+    For VGG it is the last convolution, as in the paper of Grad-CAM.
+    """
+    names = spatial_layers(model)
+    pooling = {layer.name for layer in model.layers if isinstance(layer, Pool)}
+    return next((name for name in reversed(names) if name not in pooling), names[-1])
+
+
+def check_layer(model: Model, name: str, field: str = "layer") -> str:
+    """`name`, if it is a layer whose output has rows and columns; `field` is the setting that an error names.
+
+    Raises:
+        ConfigError: no such layer (with the near names), or one after the pooling.
+    """
+    layer_index(model.layers, name, field)
+    names = spatial_layers(model)
+    if name not in names:
+        raise ConfigError(
+            f"{field}: the output of {name} has no rows and columns; the last layer that has them is {names[-1]}"
+        )
+    return name
+
+
+def grad_cam(
+    model: Model, variables: Variables, images: np.ndarray, classes: np.ndarray, layer: str | None = None
+) -> np.ndarray:
+    """Grad-CAM (Selvaraju et al., 2017, arXiv:1610.02391): where a layer sees what speaks for a class.
+
+    The channels of the layer are summed, each with the mean derivative of the class's logit by that channel as its
+    weight; what is negative is set to zero.
+
+    Args:
+        images: uint8[b, s, s, 3].
+        classes: int[b], the class to explain on each image.
+        layer: a layer with rows and columns, inside of a residual block too; None is `default_layer`.
+
+    Returns:
+        float32[b, h, w] in the resolution of the layer, at least 0. The maximum of each map is 1; a map without any
+        evidence is all zero.
+
+    Raises:
+        ConfigError: no such layer (with the near names), or one whose output has no rows and columns.
+    """
+    name = default_layer(model) if layer is None else layer
+    return class_activation_maps(model, variables, images, classes, [name])[name][0]
+
+
+def grad_cam_plus_plus(
+    model: Model, variables: Variables, images: np.ndarray, classes: np.ndarray, layer: str | None = None
+) -> np.ndarray:
+    """Grad-CAM++ (Chattopadhyay et al., 2018, arXiv:1710.11063): several objects of a class weigh alike.
+
+    As `grad_cam`, but the weight of a channel is a sum of its positive derivatives, each with the coefficient of
+    equation 19 of the paper for the score exp(logit).
+    """
+    name = default_layer(model) if layer is None else layer
+    return class_activation_maps(model, variables, images, classes, [name])[name][1]
+
+
+def class_activation_maps(
+    model: Model, variables: Variables, images: np.ndarray, classes: np.ndarray, layers: Sequence[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The maps of `grad_cam` and of `grad_cam_plus_plus` at several layers, with one pass through the network."""
+    names = tuple(check_layer(model, name) for name in layers)
+    maps = _mapping()(variables, images, np.asarray(classes, np.int32), model=model, layers=names)
+    return {name: (_scaled(first), _scaled(second)) for name, (first, second) in maps.items()}
+
+
+def _scaled(maps: jax.Array) -> np.ndarray:
+    values = np.asarray(maps)
+    highest = values.max((1, 2), keepdims=True)
+    return values / np.where(highest > 0, highest, 1)
+
+
+@functools.cache
+def _mapping() -> Any:
+    return jit(_maps, static_argnames=("model", "layers"))
+
+
+def _maps(
+    variables: Variables, images: jax.Array, classes: jax.Array, *, model: Model, layers: tuple[str, ...]
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+    def scores(offsets: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The sum of the images' scores, whose gradient is that of each image's own score."""
+        logits, outputs = model.logits_with_offsets(variables, images, offsets)
+        return jnp.take_along_axis(logits, classes[:, None], axis=1).sum(), outputs
+
+    shapes = {name: model.output_shapes[name] for name in layers}
+    zeros = {name: jnp.zeros((len(images), *shape.shape[1:]), shape.dtype) for name, shape in shapes.items()}
+    with model.products():
+        found = jax.grad(scores, has_aux=True)(zeros)
+    gradients, outputs = jax.tree.map(lambda x: x.astype(jnp.float32), found)
+    maps = {}
+    for name in layers:
+        weights = gradients[name].mean((1, 2)), _plus_plus_weights(gradients[name], outputs[name])
+        first, second = (jnp.maximum(jnp.einsum("bhwc,bc->bhw", outputs[name], w), 0) for w in weights)
+        maps[name] = first, second
+    return maps
+
+
+def _plus_plus_weights(gradients: jax.Array, activations: jax.Array) -> jax.Array:
+    """The weights float32[b, c] of the channels.
+
+    The coefficient g^2 / (2 g^2 + sum(A) g^3) of the paper is 1 / (2 + sum(A) g), and counts where g > 0. exp(logit),
+    a factor of all weights, goes out with the scaling. The paper has rectified activations: others count as such.
+    """
+    positive = jnp.maximum(gradients, 0)
+    total = jnp.maximum(activations, 0).sum((1, 2), keepdims=True)
+    return (positive / (2 + total * positive)).sum((1, 2))
+
+
+def occlusion(
+    model: Model, variables: Variables, image: np.ndarray, classes: Sequence[int], patch: int, stride: int
+) -> np.ndarray:
+    """Occlusion sensitivity (Zeiler and Fergus, 2013, arXiv:1311.2901): what the network misses where it is covered.
+
+    A grey square is moved over the image; needs no gradients.
+
+    Args:
+        image: uint8[s, s, 3].
+        classes: the k classes whose probabilities are looked at.
+        patch: rows and columns of the square.
+        stride: pixels between its places; the last row and column of places end with the image.
+
+    Returns:
+        float32[k, s, s]: by how much the probability falls, as a mean over the places of the square that cover the
+        pixel (0 where none does, with a stride larger than the patch). Negative where it rises.
+
+    Raises:
+        ConfigError: a patch or stride that is not possible for the image.
+    """
+    size = len(image)
+    require(1 <= patch <= size, "patch", patch, f"from 1 to {size}, the size of the image")
+    require(stride >= 1, "stride", stride, "at least 1")
+    starts = sorted({*range(0, size - patch + 1, stride), size - patch})
+    places = np.array([(row, column) for row in starts for column in starts], np.int32)
+    nothing = np.full((1, 2), size, np.int32)
+    whole, *covered = _probabilities_without(model, variables, image, np.concatenate([nothing, places]), patch)
+    chosen = list(classes)
+    drops, times = np.zeros((len(chosen), size, size)), np.zeros((size, size), np.int64)
+    for (row, column), probabilities in zip(places, covered, strict=True):
+        square = np.s_[row : row + patch, column : column + patch]
+        drops[:, *square] += (whole - probabilities)[chosen, None, None]
+        times[square] += 1
+    return (drops / np.maximum(times, 1)).astype(np.float32)
+
+
+def _probabilities_without(
+    model: Model, variables: Variables, image: np.ndarray, places: np.ndarray, patch: int
+) -> np.ndarray:
+    """The probabilities with the square at each of the places, int32[n, 2]: float32[n, classes]."""
+    missing = -len(places) % OCCLUDED_BATCH  # so that there is one program
+    batches = np.pad(places, ((0, missing), (0, 0))).reshape(-1, OCCLUDED_BATCH, 2)
+    found = [_occlusion()(variables, image, batch, model=model, patch=patch) for batch in batches]
+    return np.concatenate(found)[: len(places)]
+
+
+@functools.cache
+def _occlusion() -> Any:
+    return jit(_occluded, static_argnames=("model", "patch"))
+
+
+def _occluded(variables: Variables, image: jax.Array, places: jax.Array, *, model: Model, patch: int) -> jax.Array:
+    pixels = jnp.arange(len(image))
+    rows, columns = ((pixels >= place[:, None]) & (pixels < place[:, None] + patch) for place in places.T)
+    square = rows[:, :, None, None] & columns[:, None, :, None]
+    return model.probabilities(variables, jnp.where(square, jnp.uint8(GREY), image))
+
+
+def overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
+    """A map in colours over a photograph, which shows through in grey: bright is much, dark is nothing.
+
+    Args:
+        image: uint8[s, s, 3].
+        saliency: float[h, w] from 0 to 1, of any resolution; values outside are clipped. Scaled up bilinearly.
+
+    Returns:
+        uint8[s, s, 3].
+    """
+    from matplotlib import colormaps
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    scaled = Image.fromarray(np.asarray(saliency, np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    colours = colormaps[COLOURS](np.clip(np.asarray(scaled), 0, 1))[..., :3] * 255
+    grey = np.asarray(Image.fromarray(image).convert("L"))[..., None]
+    return np.round(COVER * colours + (1 - COVER) * grey).astype(np.uint8)

@@ -1,0 +1,96 @@
+"""Batch normalisation with a rectifier folded in, as pure functions with a hand-written gradient.
+
+Automatic differentiation of batch normalisation and a rectifier makes XLA:CPU read the activations many times.
+Written out, the gradient needs two sums, computed together on CPU, and one pass.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from cnn_jax.models.ops.rectifier import Rectifier, passes, rectify
+from cnn_jax.models.ops.sums import sums_by_row
+
+_AXES = (0, 1, 2)
+
+
+def inference_factor(scale: jax.Array, var: jax.Array, epsilon: float) -> jax.Array:
+    """What inference multiplies each channel by: float32[c]."""
+    return scale * lax.rsqrt(var + epsilon)
+
+
+def batch_norm_inference(
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    mean: jax.Array,
+    var: jax.Array,
+    epsilon: float,
+    rectifier: Rectifier | None,
+    folded: bool = False,
+) -> jax.Array:
+    """Normalise float[b, h, w, c] with the moving statistics, then rectify; computed in float32, returned as given.
+
+    Args:
+        folded: the kernel that made `x` is multiplied by the `inference_factor` already.
+    """
+    factor = inference_factor(scale, var, epsilon)
+    scaled = x if folded else x * factor
+    return rectify(scaled + (bias - mean * factor), rectifier).astype(x.dtype)
+
+
+def batch_norm_training(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, reference: jax.Array, epsilon: float, rectifier: Rectifier | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalise float[b, h, w, c] with its own statistics, then rectify.
+
+    Args:
+        reference: float32[c], any value near the mean (the moving mean): the variance is computed around it in one
+            pass, and is then as exact as the two-pass formula once the reference is within a few deviations.
+
+    Returns:
+        The result in the dtype of `x`, and the mean and the biased variance, float32[c], without a gradient.
+    """
+    return _training(x, scale, bias, lax.stop_gradient(reference), epsilon, rectifier)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _training(x, scale, bias, reference, epsilon, rectifier):
+    return _training_forward(x, scale, bias, reference, epsilon, rectifier)[0]
+
+
+def _training_forward(x, scale, bias, reference, epsilon, rectifier):
+    centred = x.astype(jnp.float32) - reference
+    offset = centred.mean(_AXES)
+    var = jnp.maximum(jnp.square(centred).mean(_AXES) - jnp.square(offset), 0)
+    mean = offset + reference
+    y = batch_norm_inference(x, scale, bias, mean, var, epsilon, rectifier)
+    return (y, mean, var), (x, scale, bias, mean, var)
+
+
+def _training_backward(epsilon, rectifier, residuals, grads):
+    x, scale, bias, mean, var = residuals
+    inverse = lax.rsqrt(var + epsilon)
+
+    def terms(x, grad):
+        """What the sums are over: the gradient by the normalised and scaled input, and by the scale."""
+        normalised = (x.astype(jnp.float32) - mean) * inverse
+        passed = jnp.where(passes(normalised * scale + bias, rectifier), grad.astype(jnp.float32), 0)
+        return passed, passed * normalised
+
+    def by_row(x, grad):
+        of_row = lambda row: terms(*(lax.dynamic_index_in_dim(a, row, 1, keepdims=False) for a in (x, grad)))  # noqa: E731
+        return sums_by_row(of_row, x.shape[1])
+
+    def plain(x, grad):
+        return [term.sum(_AXES) for term in terms(x, grad)]
+
+    grad_bias, grad_scale = lax.platform_dependent(x, grads[0], cpu=by_row, default=plain)
+    normalised, passed = (x.astype(jnp.float32) - mean) * inverse, terms(x, grads[0])[0]
+    grad_x = scale * inverse * (passed - (grad_bias + normalised * grad_scale) / (x.size // x.shape[-1]))
+    return grad_x.astype(x.dtype), grad_scale, grad_bias, jnp.zeros_like(mean)
+
+
+_training.defvjp(_training_forward, _training_backward)

@@ -1,0 +1,47 @@
+"""A run in Weights & Biases: on its server, or with WANDB_MODE=offline in the run directory, for `wandb sync`."""
+
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn_jax.io.files import cache_folder
+from cnn_jax.io.writing import is_remote
+from cnn_jax.training.run.tracker import PROJECT, Beginning
+
+
+class WandB:
+    """See `cnn_jax.training.run.tracker.Tracker`."""
+
+    def start(self, run: Beginning) -> str:
+        import wandb
+
+        folder = cache_folder() if is_remote(run.workdir) else run.workdir
+        self._run: Any = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            name=run.name,
+            id=run.known or uuid.uuid4().hex[:16],
+            resume="allow",
+            dir=str(folder),
+            config=run.settings,
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+        return str(self._run.id)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        self._run.log(values, step=step)
+
+    def images(self, step: int, name: str, images: np.ndarray) -> None:
+        import wandb
+
+        self._run.log({name: [wandb.Image(image) for image in images]}, step=step)
+
+    def artifact(self, path: Path) -> None:
+        copy = Path(self._run.dir) / path.name  # where what W&B keeps lies: it makes a link, and warns, of other files
+        copy.write_bytes(path.read_bytes())
+        self._run.save(str(copy), base_path=str(self._run.dir), policy="now")
+
+    def end(self, status: str) -> None:
+        self._run.finish(exit_code=int(status == "failed"))
