@@ -379,7 +379,7 @@ def test_jax_knows_the_settings_by_which_programs_are_kept(tmp_path: Path, monke
         monkeypatch.delenv(name)
     monkeypatch.setenv("CNN_JAX_CACHE", str(tmp_path))
     code = (
-        "from cnn_jax.cli import command_line; tuning.keep_compiled_programs(); from jax import config; "
+        "from cnn_jax.runtime import tuning; tuning.keep_compiled_programs(); from jax import config; "
         "print(config.jax_persistent_cache_min_compile_time_secs, config.jax_compilation_cache_dir)"
     )
     finished = run_process("-c", code, tuning=False, folder=tmp_path)

@@ -17,7 +17,7 @@ from cnn_jax.evaluation.comparison import compare, compare_losses, difference_in
 def test_the_p_value_is_that_of_the_exact_binomial_test(only_first: int, only_second: int) -> None:
     n = only_first + only_second
     expected = binomtest(only_first, n, 0.5).pvalue if n else 1.0
-    assert mcnemar_p_value(only_first, only_second) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+    assert mcnemar_p_value(only_first, only_second) == pytest.approx(expected, rel=1e-9, abs=1e-280)
 
 
 def score(difference: float, b: int, c: int, n: int) -> float:

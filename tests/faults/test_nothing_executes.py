@@ -48,7 +48,7 @@ def test_no_text_is_run_and_no_check_is_switched_off() -> None:
                 assert node.func.id not in CALLS, (path, node.lineno)
             assert not {keyword.arg for keyword in node.keywords} & UNPICKLING, (path, node.lineno)
             if isinstance(node.func, ast.Attribute) and node.func.attr == "exec_module":
-                assert path.name == "experiment.py", "experiments alone are code"
+                assert path.name == "experiments.py", "experiments alone are code"
             if isinstance(node.func, ast.Attribute) and node.func.attr in ("load_model", "load_weights"):
                 assert path.name in ("verify.py", "keras_files.py"), "the parity certificate, and what export wrote"
 

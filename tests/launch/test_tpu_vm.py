@@ -403,7 +403,7 @@ def test_ctrl_c_says_what_is_left(cloud: Cloud) -> None:
     (cloud.folder / "scenario.json").write_text(json.dumps(cloud.scenario))
     waiting = subprocess.Popen(
         # what runs in the background may ignore the signal
-        ["/usr/bin/env", "--default-signal=INT", "bash", str(LAUNCH / "tpu_vm.sh"), "wait", *TARGET],
+        ["/usr/bin/env", "--default-signal=INT", "bash", str(LAUNCH / "tpu_vm.sh"), "wait", *TARGET, "--poll=1"],
         env={"PATH": str(cloud.bin), **cloud.environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -412,7 +412,7 @@ def test_ctrl_c_says_what_is_left(cloud: Cloud) -> None:
     )
     assert waiting.stdout
     assert "PROVISIONING" in waiting.stdout.readline()
-    os.killpg(waiting.pid, signal.SIGINT)  # as a terminal does
+    os.killpg(waiting.pid, signal.SIGINT)  # as a terminal does; before `sleep` has begun, bash hears it at its end
     rest, _ = waiting.communicate(timeout=30)
     assert waiting.returncode == 130
     assert "interrupted in wait: the same command again is safe; delete ends the costs" in rest
