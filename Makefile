@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-all test-slow test-gpu lint clean
+.PHONY: quickstart test test-all test-slow test-gpu test-newest lint package docs docs-links pictures clean
 
 # Fine-tune a small pretrained MobileNet on handwritten digits: installs everything, downloads neither weights nor data.
 quickstart: $(VENV)/installed
@@ -41,6 +41,15 @@ PYTHON_GPU ?= $(BIN)/python
 test-gpu:
 	XLA_FLAGS="$(XLA_FLAGS) --xla_gpu_deterministic_ops=true" $(PYTHON_GPU) -m pytest -m "accelerator and not slow" $(PYTEST_ARGS)
 
+# The newest releases of all dependencies, in an environment of their own.
+NEWEST := .venv-newest
+test-newest:
+	rm -rf $(NEWEST)
+	$(MAKE) VENV=$(NEWEST) $(NEWEST)/installed-test
+	@printf '%s\n' 'not the newest, since another package or pyproject.toml holds it back:'
+	$(NEWEST)/bin/python -m pip list --outdated
+	$(MAKE) VENV=$(NEWEST) test
+
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -59,5 +68,27 @@ $(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --no-deps 'tf_keras>=2.20' # it asks for `tensorflow`, which tensorflow-cpu stands in for
 	touch $@ $(VENV)/installed
 
+# The package, built and used away from the sources; PACKAGE_PYTHON=python3.13 installs it into that one.
+PACKAGE_PYTHON ?= $(BIN)/python
+package: $(VENV)/installed-test
+	$(BIN)/python tools/check_package.py --python=$(PACKAGE_PYTHON) $(PACKAGE_ARGS)
+
+# The site, in site/index.html. A warning, a broken link inside of it, or a file from the network is an error.
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env -c docs . site
+	$(BIN)/python tools/check_site.py site
+
+# Links that lead out of the site; needs the network.
+docs-links: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx --quiet -b linkcheck -c docs . site-links
+
+# Every picture of the documents.
+pictures: $(VENV)/installed-test
+	$(BIN)/python docs/pictures.py
+
+$(VENV)/installed-docs: $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs dist
+	rm -rf $(VENV) $(NEWEST) runs dist site site-links

@@ -18,7 +18,8 @@ __all__ = ["fit", "load", "runs"]
 # A library's bar for notebooks, which is not used here, asks for a package that is not needed either.
 warnings.filterwarnings("ignore", message="IProgress not found")
 
-if sys.argv[:1] == ["-m"]:  # `python -m cnn_jax.…`, whose module is being looked for: before anything else is imported
+# `cnn-jax` or `python -m cnn_jax.…`, whose module is being looked for: before anything else is imported.
+if sys.argv[:1] == ["-m"] or os.path.basename("".join(sys.argv[:1])) == "cnn-jax":
     tune_process()
 
 STARTED = time.perf_counter() - process_age()

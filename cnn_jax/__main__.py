@@ -1,34 +1,37 @@
-"""List the commands and the experiments.
+"""List the commands and the experiments, or start one of the commands.
 
-    python -m cnn_jax
+    cnn-jax                                           (the same as python -m cnn_jax)
+    cnn-jax train --exp=quickstart                    (the same as python -m cnn_jax.train --exp=quickstart)
     eval "$(python -m cnn_jax --completion)"          (completion for bash, in its ~/.bashrc)
     eval "$(python -m cnn_jax --completion zsh)"      (for zsh, after compinit)
     python -m cnn_jax --completion fish | source      (for fish)
 
-Reads the first line of each docstring; imports none of them.
+The list is made of the first line of each docstring; no command is imported for it.
 """
 
 import ast
+import runpy
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import NoReturn
 
-from cnn_jax.cli import command_line
+from cnn_jax.cli import command_line, completion
 from cnn_jax.cli.command_list import commands
 from cnn_jax.cli.completion import SCRIPTS, script
 from cnn_jax.config.experiments import list_experiments
 from cnn_jax.errors import EXIT_USAGE
-from cnn_jax.io.escaping import printable
+from cnn_jax.io.escaping import as_it_is, printable
 
 NAME_WIDTH = 24
 NARROWEST, WIDEST = 60, 100
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the list, the version or the completion; returns the exit code."""
+    """Print the list, the version or the completion, or start a command; returns the exit code."""
     match argv:
         case [] | ["-h" | "--help"]:
             print("\n".join(overview(shutil.get_terminal_size().columns)))
@@ -36,9 +39,11 @@ def main(argv: Sequence[str]) -> int:
             print(f"cnn_jax {metadata.version('cnn_jax')}")
         case ["--completion", *shell] if "".join(shell) in ("", *SCRIPTS):
             print(script("".join(shell) or "bash").read_text(), end="")
-        case [name, *_] if name in commands():
-            print(f"error: say python -m cnn_jax.{name}", file=sys.stderr)
-            return EXIT_USAGE
+        case ["--choices", *words]:
+            with as_it_is():  # a tab stands between a choice and what it is
+                completion.main(completion.as_module(words))
+        case [name, *rest] if name.replace("-", "_") in commands():
+            _start(name.replace("-", "_"), rest)
         case [name, *_]:
             print(
                 f"error: {printable(name)}: there is no such command or flag; python -m cnn_jax lists them",
@@ -53,7 +58,7 @@ def overview(width: int) -> Iterator[str]:
     width = min(max(width, NARROWEST), WIDEST)
     yield "Train and fine-tune convolutional image classifiers in JAX."
     yield ""
-    yield "python -m cnn_jax.COMMAND --help"
+    yield "cnn-jax COMMAND --help, or python -m cnn_jax.COMMAND --help"
     yield from _list(commands(), width)
     yield ""
     yield "python -m cnn_jax.train --exp=EXPERIMENT"
@@ -83,5 +88,16 @@ def _first_line(path: Path) -> str:
     return (docstring or "").partition("\n")[0].partition(":")[0].rstrip(".")
 
 
-if __name__ == "__main__":
+def _start(command: str, argv: Sequence[str]) -> None:
+    """Run a command's module as `python -m` does; the process ends with it."""
+    sys.argv[1:] = argv
+    runpy.run_module(f"cnn_jax.{command}", run_name="__main__", alter_sys=True)
+
+
+def start() -> NoReturn:
+    """What the program `cnn-jax` does."""
     command_line.run(main)
+
+
+if __name__ == "__main__":
+    start()

@@ -1,23 +1,31 @@
-"""Draw the pictures of docs/concepts.md from drawn shapes and scikit-learn's digits alone.
+"""Make every picture of the documents, in docs/images: `make pictures`.
 
-    python docs/pictures.py            (writes docs/images/ and runs/concepts/)
+    python docs/pictures.py                   (all; needs Chromium, and some minutes)
+    python docs/pictures.py report sweep      (those two groups)
 
-A small network is trained on the digits; `cnn_jax.explain` looks inside it, and its pictures are put side
-by side here. docs/images/report.png is no part of this: it is a screenshot of runs/quickstart/report.html.
+Nothing is downloaded: networks are trained on scikit-learn's digits and on drawn shapes, in runs/pictures. The sweep of
+docs/sweep.md alone was run on photographs; its picture is drawn from the figures of the table there.
 """
 
+import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import cnn_jax
-from cnn_jax import explain
+from cnn_jax import evaluate, explain, train
 from cnn_jax.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from cnn_jax.data.sources import shapes
+from cnn_jax.sweeping import picture
+from cnn_jax.sweeping.rows import COMPLETED, Row
 
-IMAGES = Path(__file__).parent / "images"
-RUN = Path("runs/concepts")
+DOCS = Path(__file__).parent
+IMAGES = DOCS / "images"
+RUNS = Path("runs/pictures")
+RUN = RUNS / "concepts"
 SIDE, GAP, LABEL = 160, 6, 20
 SIZE, DIGIT, STAR = 32, 3, 60_052
 """Pixels of the network's images; the numbers of a digit and of a drawn star (picture `i` shows class `i % 6`)."""
@@ -39,9 +47,8 @@ CONFIG = Config(
 )
 
 
-def main() -> None:
-    """Train, explain two images, put the pictures side by side."""
-    IMAGES.mkdir(exist_ok=True)
+def concepts() -> None:
+    """Those of docs/concepts.md: train a small network, explain two images, put the pictures side by side."""
     cnn_jax.fit(CONFIG, RUN)
     digit, star = RUN / "digit.png", RUN / "star.png"
     _digit().save(digit)
@@ -109,5 +116,81 @@ def softmax(path: Path) -> None:
     plt.close(figure)
 
 
+def report() -> None:
+    """The report of the quickstart."""
+    import screenshot
+
+    run = RUNS / "quickstart"
+    command("train", "--exp=quickstart", f"--workdir={run}", "--report=False")
+    command("evaluate", f"--checkpoint={run}")
+    screenshot.report(run, IMAGES / "report.png")
+
+
+def serve() -> None:
+    """The page of the server, with two networks that tell drawn shapes apart."""
+    import screenshot
+
+    fine_tuned, own = RUNS / "mobilenet", RUNS / "simple_cnn"
+    flags = ("--data.dataset=shapes", "--report=False")
+    command("train", "--exp=quickstart", "--train.freeze_until=head", f"--workdir={fine_tuned}", *flags)
+    command("train", "--exp=simple_cnn_digits", "--model.image_size=64", f"--workdir={own}", *flags)
+    screenshot.serve([fine_tuned, own], IMAGES / "serve.png")
+
+
+def command(name: str, *arguments: str) -> None:
+    """Run a command of the package; stop where it fails."""
+    code = {"train": train.main, "evaluate": evaluate.main}[name](arguments)
+    if code:
+        sys.exit(f"error: {name} {' '.join(arguments)} ended with {code}")
+
+
+def sweep() -> None:
+    """The sweep over freeze points, from its table in docs/sweep.md."""
+    rows = [
+        row(line) for line in (DOCS / "sweep.md").read_text().splitlines() if re.match(r"\| \w+ \| [\d,]+ \|", line)
+    ]
+    best = max(rows, key=lambda found: found.accuracy or 0)
+    (IMAGES / "sweep.png").write_bytes(picture.draw(rows, best))
+
+
+def row(line: str) -> Row:
+    """A row of the table: freeze point, trained parameters, accuracy, its interval, seconds an epoch, and the rest."""
+    point, trains, accuracy, interval, seconds, *_ = (cell.strip() for cell in line.strip("|").split("|"))
+    low, high = map(float, interval.split(" to "))
+    return Row(
+        freeze_until=point,
+        learning_rate=1e-4,
+        note="",
+        parameters={"trainable": int(trains.replace(",", ""))},
+        status=COMPLETED,
+        accuracy=float(accuracy),
+        interval=(low, high),
+        interval_kind="wilson",
+        loss=None,
+        seconds_per_epoch=float(seconds),
+        memory_bytes=None,
+        flops_per_image=None,
+        flops_share=None,
+        runs=(),
+    )
+
+
+GROUPS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
+    "concepts": (concepts, ("evidence", "features", "filters", "softmax", "steps", "transfer")),
+    "report": (report, ("report",)),
+    "serve": (serve, ("serve",)),
+    "sweep": (sweep, ("sweep",)),
+}
+"""What makes pictures, and which; tests/test_documents.py holds the folder against it."""
+
+
+def main(names: list[str]) -> None:
+    """Make the pictures of some groups, or of all."""
+    for name in names or GROUPS:
+        make, made = GROUPS[name]
+        print(f"{name}: {', '.join(made)}", flush=True)
+        make()
+
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

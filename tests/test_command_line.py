@@ -361,6 +361,8 @@ def test_a_command_starts_again_with_the_memory_settings_unless_told_not_to(tmp_
     command = run_process("-X", "importtime", "-m", "cnn_jax.train", "--help", tuning=tuning, folder=tmp_path)
     assert command.code == 0
     assert command.err.count("cnn_jax.runtime.tuning") == (2 if tuning else 1)
+    (tmp_path / "cnn-jax").write_text("import cnn_jax, os; print(os.environ.get('GLIBC_TUNABLES'))")
+    assert run_process("cnn-jax", tuning=tuning, folder=tmp_path).out == f"{settings}\n"
 
 
 def test_without_tensorflow_photographs_are_one_message(

@@ -23,7 +23,7 @@ from cnn_jax.errors import ConfigError
 from tests.conftest import write_image
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 DOCUMENTS += sorted((ROOT / "examples").rglob("*.md"))
 COMMAND = re.compile(r"^(?:\w+=\S+ )*python3? (?:-m (cnn_jax)(?:\.(\w+))?|([\w/]+\.py)|-m pytest)\b ?(.*)")
 """Environment, then a command with its flags, or a script."""
@@ -33,7 +33,8 @@ SECTIONS = "model|data|optimizer|train|checkpoint"
 
 def blocks(document: Path, language: str = "") -> list[str]:
     """Fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
+    return [block for name, block in found if name == language]
 
 
 def spans(document: Path) -> list[str]:
@@ -182,6 +183,20 @@ def test_every_field_script_target_and_link_of_a_document_exists(document: Path)
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
         if "://" not in target:
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_every_picture_of_the_documents_is_made_by_the_script_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    made = {name for _, names in importlib.import_module("pictures").GROUPS.values() for name in names}
+    assert made == {path.stem for path in (ROOT / "docs" / "images").iterdir()}
+    shown = set(re.findall(r"\]\([\w/]*images/(\w+)\.png\)", "".join(path.read_text() for path in DOCUMENTS)))
+    assert shown == made
+
+
+def test_every_page_is_in_the_contents_of_the_readme() -> None:
+    listed = set(re.findall(r"^- .*?\]\(([^)#]+)\)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    pages = {str(path.relative_to(ROOT)) for path in DOCUMENTS} | {"docs/course.ipynb"}
+    assert pages - listed == {"README.md"}
 
 
 SHRUNK = (

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from cnn_jax.cli.command_list import PACKAGE, commands
 from cnn_jax.config.experiments import list_experiments
 from cnn_jax.training.run.logs import Reporter
 from tests.test_command_line import PACKAGE_PARENT, run_process
+
+PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 
 def test_every_command_and_experiment_is_listed_with_what_it_is_for(tmp_path: Path) -> None:
@@ -52,14 +55,40 @@ def test_the_list_fits_the_terminal(width: int) -> None:
     assert all(len(line) <= width for line in lines if "python -m" not in line)
 
 
-def test_a_command_without_its_dot_is_answered_with_the_command(tmp_path: Path) -> None:
-    for argv, message in (
-        (["train", "--exp=x"], "say python -m cnn_jax.train"),
-        (["tarin"], "no such command or flag"),
-    ):
-        finished = run_process("-m", "cnn_jax", *argv, tuning=False, folder=tmp_path)
-        assert (finished.code, finished.out) == (2, "")
-        assert message in finished.err
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """The file that pip makes of the entry point `cnn-jax`."""
+    entry = tomllib.loads(PYPROJECT.read_text())["project"]["scripts"]["cnn-jax"]
+    module, _, function = entry.partition(":")
+    path = tmp_path / "bin" / "cnn-jax"
+    path.parent.mkdir()
+    path.write_text(f"#!{sys.executable}\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "message"),
+    [
+        (["train", "--exp=no_such"], 2, "no_such"),
+        (["check-data", "no/such/folder"], 2, "no/such/folder"),
+        (["summarize", "--exp=quickstart", "--classes=3"], 0, ""),
+        (["tarin"], 2, "no such command or flag"),
+    ],
+)
+def test_the_program_runs_a_command_as_python_does_with_its_exit_code(
+    program: Path, tmp_path: Path, argv: list[str], code: int, message: str
+) -> None:
+    finished = run_process(str(program), *argv, tuning=False, folder=tmp_path)
+    assert finished.code == code
+    assert message in finished.err
+    assert "Traceback" not in finished.err
+    name = argv[0].replace("-", "_")
+    if name in commands():
+        assert finished == run_process("-m", f"cnn_jax.{name}", *argv[1:], tuning=False, folder=tmp_path)
+
+
+def test_the_version_is_printed(tmp_path: Path) -> None:
     assert re.fullmatch(
         r"cnn_jax \d+\.\d+.*\n", run_process("-m", "cnn_jax", "--version", tuning=False, folder=tmp_path).out
     )
@@ -109,12 +138,12 @@ def completed(asked: str) -> list[str]:
     return [f"cnn_jax.{name}" for name in commands() if name.startswith("e")] if found is None else found
 
 
-def ask(shell: str, script: str, folder: Path) -> list[list[str]]:
+def ask(shell: str, script: str, folder: Path, *arguments: str) -> list[list[str]]:
     """What the shell prints, a list of lines for each `--` that it prints behind them."""
     (folder / "ask").write_text(script)
     environment = {"PYTHONPATH": PACKAGE_PARENT, "PATH": "/usr/bin:/bin", "HOME": str(folder), "TERM": "dumb"}
     environment |= {"CNN_JAX_CACHE": str(folder / "cache"), "PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
-    command = [shell, *(["-f"] if shell == "zsh" else []), str(folder / "ask"), sys.executable]
+    command = [shell, *(["-f"] if shell == "zsh" else []), str(folder / "ask"), sys.executable, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     blocks: list[list[str]] = [[]]
@@ -126,8 +155,46 @@ def ask(shell: str, script: str, folder: Path) -> list[list[str]]:
     return blocks[:-1]
 
 
+ZSH = """
+compdef() { }
+compadd() { while [[ $1 != -- ]]; do shift; done; shift; print -rl -- "$@"; }
+_python() { }
+"""
+"""What zsh's own completion has."""
+
+
 def needs(shell: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(shutil.which(shell) is None, reason=f"needs {shell}")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["chec"], ["check_data"]),
+        (["train", "--model.nam"], ["--model.name"]),
+        (["check-data", "--data.csv.p"], ["--data.csv.path"]),
+        (["train", "--exp=mobilenet_si"], ["--exp=mobilenet_sign_digits"]),
+        (["no_such", "--mod"], []),
+    ],
+)
+def test_words_behind_the_program_are_completed_as_those_behind_python(words: list[str], expected: list[str]) -> None:
+    assert [found for found, _ in completion.choices(completion.as_module(words), list(commands()))] == expected
+
+
+@pytest.mark.parametrize("shell", [pytest.param(name, marks=needs(name)) for name in ("bash", "zsh", "fish")])
+def test_tab_completes_behind_the_program(shell: str, program: Path, tmp_path: Path) -> None:
+    script = {
+        "bash": 'COMP_WORDS=("$2" train --model.nam) COMP_CWORD=2; _cnn_jax; printf "%s\n" "${COMPREPLY[@]}" --',
+        "zsh": 'words=("$2" train --model.nam) CURRENT=3; _cnn_jax; print -r -- --',
+        "fish": 'complete -C "cnn-jax train --model.nam"; printf "%s\n" --',
+    }
+    before = {
+        "bash": 'eval "$("$1" -m cnn_jax --completion)"',
+        "zsh": f'{ZSH}eval "$("$1" -m cnn_jax --completion zsh)"',
+        "fish": "set -p PATH (dirname $argv[2]); $argv[2] --completion fish | source",
+    }
+    (answer,) = ask(shell, f"{before[shell]}\n{script[shell]}\n", tmp_path, str(program))
+    assert [line.split("\t")[0] for line in answer] == ["--model.name"]
 
 
 @needs("bash")
@@ -147,12 +214,9 @@ complete -p python python3; echo --
 
 @needs("zsh")
 def test_tab_completes_the_same_in_zsh(tmp_path: Path) -> None:
-    script = """
-compdef() { }
-compadd() { while [[ $1 != -- ]]; do shift; done; shift; print -rl -- "$@"; }
-_python() { }
+    script = f"""{ZSH}
 eval "$("$1" -m cnn_jax --completion zsh)"
-ask() { local -a words=("$@"); local CURRENT=$#; _cnn_jax; print -r -- --; }
+ask() {{ local -a words=("$@"); local CURRENT=$#; _cnn_jax; print -r -- --; }}
 """
     answers = ask("zsh", script + "\n".join(f'ask "$1" {line}' for line in ASKED), tmp_path)
     assert dict(zip(ASKED, answers, strict=True)) == {asked: completed(asked) for asked in ASKED}

@@ -1,4 +1,4 @@
-# Completion of `python -m cnn_jax.COMMAND` for bash; cnn_jax/cli/completion.py says what a word may become.
+# Completion of `cnn-jax COMMAND` and `python -m cnn_jax.COMMAND` for bash; cnn_jax/cli/completion.py says what a word may become.
 _cnn_jax() {
     local word=${COMP_WORDS[COMP_CWORD]} words=() part previous="" choice i
     COMPREPLY=()
@@ -11,11 +11,15 @@ _cnn_jax() {
         fi
         previous=$part
     done
-    [[ " ${words[*]} " == *" -m "* ]] || return
+    local ask=(--choices)
+    if [[ ${COMP_WORDS[0]##*/} != cnn-jax ]]; then
+        [[ " ${words[*]} " == *" -m "* ]] || return
+        ask=(-m cnn_jax.cli.completion)
+    fi
     while IFS=$'\t' read -r choice _; do
         if [[ $word == "=" || (COMP_CWORD -gt 1 && ${COMP_WORDS[COMP_CWORD - 1]} == "=") ]]; then choice=${choice#*=}; fi
         COMPREPLY+=("$choice")
-    done < <(CNN_JAX_NO_TUNING=1 "${COMP_WORDS[0]}" -m cnn_jax.cli.completion "${words[@]}" 2>/dev/null)
+    done < <(CNN_JAX_NO_TUNING=1 "${COMP_WORDS[0]}" "${ask[@]}" "${words[@]}" 2>/dev/null)
 }
 
-complete -o default -o bashdefault -F _cnn_jax python python3
+complete -o default -o bashdefault -F _cnn_jax python python3 cnn-jax

@@ -1,7 +1,7 @@
-"""What Tab makes of a word behind `python -m cnn_jax…`, for the three shells whose scripts call this.
+"""What Tab makes of a word behind `cnn-jax` or `python -m cnn_jax…`, for the three shells whose scripts call this.
 
 `python -m cnn_jax.cli.completion WORD …` prints a choice a line for the last of the words, which follow Python's name:
-the whole word, a tab, and what it is.
+the whole word, a tab, and what it is. `cnn-jax --choices WORD …` does so for the words behind `cnn-jax`.
 """
 
 import contextlib
@@ -33,6 +33,8 @@ def script(shell: str) -> Path:
 def choices(words: Sequence[str], commands: Sequence[str]) -> Iterator[tuple[str, str]]:
     """What the last word may become, and what that is."""
     *before, word = words
+    if not before:  # behind `cnn-jax`
+        yield from ((command, "") for command in commands if command.startswith(word))
     if "-m" not in before:
         return
     module = before.index("-m") + 1
@@ -74,6 +76,12 @@ def flags_of(command: str) -> list[Flag]:
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(kept, json.dumps([asdict(flag) for flag in found]))
     return found
+
+
+def as_module(words: Sequence[str]) -> list[str]:
+    """The words behind `cnn-jax` as those behind `python` that mean the same."""
+    command, *rest = words or [""]
+    return ["-m", f"cnn_jax.{command.replace('-', '_')}", *rest] if rest else [command]
 
 
 def main(words: Sequence[str]) -> None:
