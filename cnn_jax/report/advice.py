@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.config import Config
+from cnn_jax.config import Config, DataConfig
 from cnn_jax.evaluation.metrics import Predictions
 from cnn_jax.io.escaping import printable
 
@@ -42,7 +42,7 @@ def advice(
     train, validation = (_losses(metrics, split) for split in ("train", "validation"))
     found = [
         *_still_falls(config, train, validation),
-        *_parted(config, train, validation),
+        *_parted(config.data, train, validation),
         *_never_predicted(predictions, classes),
     ]
     return found[:MOST_LINES]
@@ -67,7 +67,7 @@ def _still_falls(config: Config, train: np.ndarray, validation: np.ndarray) -> l
     ]
 
 
-def _parted(config: Config, train: np.ndarray, validation: np.ndarray) -> list[str]:
+def _parted(config: DataConfig, train: np.ndarray, validation: np.ndarray) -> list[str]:
     if len(validation) < FEWEST_EPOCHS:
         return []
     best = int(validation.argmin())
@@ -78,7 +78,7 @@ def _parted(config: Config, train: np.ndarray, validation: np.ndarray) -> list[s
     if validation[-1] < (1 + PARTED) * validation[best] or train[-1] > (1 - PARTED) * train[best]:
         return []
     stop = f"--train.early_stopping_epochs={PARTED_EPOCHS}"
-    helps = stop if config.data.augment.changes_images else f"--augment, or {stop}"
+    helps = stop if config.augment.changes_images else f"--augment, or {stop}"
     return [
         f"since epoch {best + 1} the training loss falls and the validation loss rises, so what is learnt since is the "
         f"training images by heart: {helps}"

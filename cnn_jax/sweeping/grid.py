@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cnn_jax.config import Config
+from cnn_jax.config import Config, TrainConfig
 from cnn_jax.errors import RunError
 from cnn_jax.models.building import build
 from cnn_jax.models.model import Model
@@ -78,11 +78,11 @@ class Grid:
         Raises:
             ConfigError: see `in_order_of_depth`; or a pattern in `train.frozen` that matches nothing.
         """
-        return {point: _parameters(model, self.config, point) for point in self.freeze_points}
+        return {point: _parameters(model, self.config.train, point) for point in self.freeze_points}
 
 
-def _parameters(model: Model, config: Config, point: str) -> dict[str, int]:
-    freezing = Freezing.configured(model, replace(config.train, freeze_until=point))
+def _parameters(model: Model, config: TrainConfig, point: str) -> dict[str, int]:
+    freezing = Freezing.configured(model, replace(config, freeze_until=point))
     trainable, frozen = map(count, freezing.split(model.shapes["params"]))
     return {"total": trainable + frozen, "trainable": trainable, "frozen": frozen}
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 
-from cnn_jax.config import Config
 from cnn_jax.errors import ConfigError, RunFailed, UserError
 from cnn_jax.io.escaping import printable
 from cnn_jax.io.writing import write_atomically
@@ -19,11 +18,11 @@ from cnn_jax.sweeping import rows, supervision
 from cnn_jax.sweeping.console import RunReporter
 from cnn_jax.sweeping.grid import FILE, Grid, Run, check
 from cnn_jax.sweeping.rows import COMPLETED, FAILED, OPEN, Reached, Row
+from cnn_jax.training.examples import open_splits
 from cnn_jax.training.loop import fit
 from cnn_jax.training.run import run_directory
 from cnn_jax.training.run.logs import Reporter
 from cnn_jax.training.run.processes import fail_together, is_main
-from cnn_jax.training.setup import open_splits
 from cnn_jax.training.shared import Shared
 from cnn_jax.weights import locate
 
@@ -197,11 +196,11 @@ def _introduce(sweep: Sweep, reporter: Reporter) -> None:
     reporter.line(f"data       {printable(config.data.dataset)}: {sizes}; {len(sweep.classes)} classes")
     for note in sweep.notes:
         reporter.line(f"           {printable(note)}")
-    reporter.line(f"model      {config.model.name}, {config.model.image_size} pixels, {_epochs(config)}")
+    reporter.line(f"model      {config.model.name}, {config.model.image_size} pixels, {_epochs(config.train.epochs)}")
 
 
-def _epochs(config: Config) -> str:
-    return f"{config.train.epochs} epoch{'s' * (config.train.epochs > 1)}"
+def _epochs(number: int) -> str:
+    return f"{number} epoch{'s' * (number > 1)}"
 
 
 def _label(grid: Grid, place: int, planned: Run) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from cnn_jax.config import Config
+from cnn_jax.config import Config, TrainConfig
 from cnn_jax.data.sources import Split
 from cnn_jax.errors import RunFailed
 from cnn_jax.evaluation.metrics import Predictions
@@ -148,7 +148,7 @@ class Run:
         job = self._job
         while not self._interrupted():
             phase, done = job.phases[progress.phase], int(state.step) // job.steps_per_epoch
-            self.stopped_early = is_enough(job.config, phase, progress, done)
+            self.stopped_early = is_enough(job.config.train, phase, progress, done)
             if done < phase.last_epoch and not self.stopped_early:
                 state, progress = self._train_phase(phase, state, progress)
             elif progress.phase + 1 < len(job.phases) and not self.stopped_early:
@@ -173,7 +173,7 @@ class Run:
         with contextlib.closing(epochs):
             for epoch in range(int(state.step) // self._job.steps_per_epoch + 1, phase.last_epoch + 1):
                 state, progress = self._train_epoch(epoch, epochs, phase, state, progress)
-                if self._interrupted() or is_enough(self._job.config, phase, progress, epoch):
+                if self._interrupted() or is_enough(self._job.config.train, phase, progress, epoch):
                     break
         if epochs.predictions is not None:
             with self._job.clock.part("logs"):
@@ -208,7 +208,8 @@ class Run:
                 state, progress = plateau.after_epoch(self._job.config.optimizer, self._job.mesh, state, progress)
             if progress.is_best(epoch) and epochs.predictions is not None:
                 self.best = int(state.step), epochs.predictions
-        ends = epoch == phase.last_epoch or self._interrupted() or is_enough(self._job.config, phase, progress, epoch)
+        enough = is_enough(self._job.config.train, phase, progress, epoch)
+        ends = epoch == phase.last_epoch or self._interrupted() or enough
         if ends or progress.is_best(epoch) or self._saver.due_after(epoch):
             counts = phase.rounded or self._job.config.train.quantize is None
             self._saver.save(state, phase.freezing, progress, progress.last if counts else None)
@@ -218,10 +219,10 @@ class Run:
         return memory.explained(self._job.config, what, step, lambda: self._saver.newest)
 
 
-def is_enough(config: Config, phase: Phase, progress: Progress, epoch: int) -> bool:
+def is_enough(config: TrainConfig, phase: Phase, progress: Progress, epoch: int) -> bool:
     """Whether early stopping ends the run after this epoch; the epochs of the phase alone count."""
-    patience = config.train.early_stopping_epochs
-    if patience is None or progress.best is None or phase.last_epoch != config.train.epochs:
+    patience = config.early_stopping_epochs
+    if patience is None or progress.best is None or phase.last_epoch != config.epochs:
         return False
     return epoch - max(int(progress.best["epoch"]), phase.first_epoch - 1) >= patience
 

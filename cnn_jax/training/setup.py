@@ -1,31 +1,27 @@
 """From a configuration to everything that the training loop needs, before any file changes."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from cnn_jax.config import Config
-from cnn_jax.data import splits
+from cnn_jax.config import Config, DataConfig, ModelConfig
 from cnn_jax.data.augment.device import side
 from cnn_jax.data.preprocess import Resize
-from cnn_jax.data.sources import Dataset, check_data_within_reach, open_dataset
-from cnn_jax.data.sources.dataset import TRAINED_ON, about_numbers, unmeasured
-from cnn_jax.data.stream import steps_per_pass, unreadable
-from cnn_jax.errors import ConfigError, DataError, FetchError
-from cnn_jax.io.escaping import printable
+from cnn_jax.data.sources import Dataset
+from cnn_jax.data.stream import steps_per_pass
+from cnn_jax.errors import ConfigError
 from cnn_jax.models import quantization
 from cnn_jax.models.building import build
-from cnn_jax.models.chain import Variables, depthwise_layers
-from cnn_jax.models.keras_graph import network as keras_network
+from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
 from cnn_jax.runtime.clock import Clock
 from cnn_jax.training import teacher as teachers
-from cnn_jax.training import trained_run
+from cnn_jax.training.examples import open_splits, require_text, require_validation
 from cnn_jax.training.freezing import count, digest
+from cnn_jax.training.initial_weights import initial_variables, locate_weights
 from cnn_jax.training.loss import resolve_class_weights
 from cnn_jax.training.phases import Phase, make_phases
 from cnn_jax.training.run import run_directory, trackers
@@ -35,8 +31,7 @@ from cnn_jax.training.shared import Shared
 from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import StepOptions
 from cnn_jax.training.teacher import Teacher
-from cnn_jax.weights import class_names, keras_arrays, keras_description, locate, rescaling, transfer
-from cnn_jax.weights.readers import keras_h5
+from cnn_jax.weights import keras_description
 from cnn_jax.weights.transfer import Transfer
 
 
@@ -74,7 +69,7 @@ class Job:
     @property
     def steps_per_epoch(self) -> int:
         """Training steps in an epoch."""
-        return _steps_per_epoch(self.config, self.dataset)
+        return _steps_per_epoch(self.config.data, self.dataset)
 
     @property
     def steps(self) -> int:
@@ -150,24 +145,24 @@ def set_up(
     mesh.check_batch_size(part, "data.batch_size" if part == config.data.batch_size else "a microbatch")
     mesh.check_batch_size(config.data.eval_batch_size, "data.eval_batch_size")
     with clock.part("model and weights"):
-        trackers.require(config)
+        trackers.require(config.train.trackers)
         side(config.data.augment)  # before the data: what is not possible is known at once
-        weights_file = _locate_weights(config)
+        weights_file = locate_weights(config)
     with clock.part("data"):
         dataset, left_out = open_splits(config, recorded_splits, reporter or Reporter(), shared)
-        _require_text(config, dataset)
-        _require_validation(config, dataset)
+        require_text(config, dataset)
+        require_validation(config, dataset)
     with clock.part("model and weights"):
         keras_layers = keras_description.of(config.model, weights_file)
         model = build(config.model, len(dataset.classes), config.train.precision, keras_layers)
-        _require_size(config, model)
-        variables, transferred, notes = _initial_variables(config, model, weights_file, dataset.classes, keras_layers)
+        _require_size(config.model, model)
+        variables, transferred, notes = initial_variables(config, model, weights_file, dataset.classes, keras_layers)
         if config.train.quantize is not None:
             model = quantization.prepared(model)
             variables = quantization.with_ranges(model, variables)
         sizes = {name: len(dataset.splits.get(name, ())) for name in ("train", "validation")}
         teacher = teachers.load(config, dataset.classes)
-        phases = make_phases(config, model, sizes, _steps_per_epoch(config, dataset))
+        phases = make_phases(config, model, sizes, _steps_per_epoch(config.data, dataset))
     labels = dataset.splits["train"].labels
     options = StepOptions(
         config.train.label_smoothing,
@@ -176,140 +171,21 @@ def set_up(
         config.optimizer.microbatches,
         config.train.ema_decay,
         config.data.augment,
-        distillation=None if teacher is None else teacher.distillation(config),
+        distillation=None if teacher is None else teacher.distillation(config.train),
     )
     loaded = (variables, transferred, keras_layers, notes)
     return Job(config, mesh, dataset, left_out, model, phases, *loaded, options, teacher, clock, shared)
 
 
-def _require_size(config: Config, model: Model) -> None:
+def _require_size(config: ModelConfig, model: Model) -> None:
     """Raise ConfigError where a file's network takes images of another size than the configured one."""
-    if config.model.image_size != model.image_size:
+    if config.image_size != model.image_size:
         raise ConfigError(
-            f"model.image_size={config.model.image_size}: the network in {config.model.weights} takes images of "
+            f"model.image_size={config.image_size}: the network in {config.weights} takes images of "
             f"{model.image_size} pixels"
         )
 
 
-def _require_text(config: Config, dataset: Dataset) -> None:
-    """Raise DataError where a name that every checkpoint has to hold is no text: bytes of a path that are no UTF-8."""
-    for name in (config.data.dataset, config.model.weights, *dataset.classes):
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            raise DataError(f"{printable(name)}: this name is not UTF-8, so it cannot be saved: rename it") from error
-
-
-def _require_validation(config: Config, dataset: Dataset) -> None:
-    """Raise ConfigError where something goes by the validation, and there is none."""
-    if "validation" in dataset.splits:
-        return
-    by_validation = {
-        "train.early_stopping_epochs": config.train.early_stopping_epochs,
-        "optimizer.schedule": "plateau" if config.optimizer.schedule == "plateau" else None,
-    }
-    for name, value in by_validation.items():
-        if value is not None:
-            raise ConfigError(
-                f"{name}={value} goes by validation images, and there are none: leave it out, or give them a share in "
-                "data.split"
-            )
-
-
-def _locate_weights(config: Config) -> Path | None:
-    """The weights file, or the run; where it cannot be fetched, the error names data that cannot be fetched as well."""
-    try:
-        return locate.locate(config.model)
-    except FetchError as error:
-        try:
-            check_data_within_reach(config.data)
-        except FetchError as other:
-            raise FetchError(*error.args, *other.args) from error
-        raise
-
-
-def _steps_per_epoch(config: Config, dataset: Dataset) -> int:
-    full_pass = steps_per_pass(len(dataset.splits["train"]), config.data.batch_size)
-    return config.data.steps_per_epoch or full_pass
-
-
-def open_splits(
-    config: Config, recorded: Path | None, reporter: Reporter, shared: Shared
-) -> tuple[Dataset, dict[str, list[str]]]:
-    """The data set with its train and, if there is to be one, validation split, and what could not be read by split.
-
-    Raises:
-        UserError: as `set_up`, whose arguments these are.
-    """
-    data = config.data if recorded is None else replace(config.data, exclude=None)  # a record has what exclude left
-    found = shared.once(("data set", data), lambda: _with_order(open_dataset(data)))
-    dataset = splits.partition(found, data.split, config.seed) if recorded is None else splits.read(found, recorded)
-    if "train" not in dataset.splits:
-        raise DataError(f"data.dataset={data.dataset} has no train images: give them a share in data.split")
-    if data.unreadable == "error" or recorded is not None:
-        return dataset, {}
-    drawn_by = None if dataset is found else config.seed
-    return shared.once(("readable", data, drawn_by), lambda: _without_unreadable(dataset, reporter))
-
-
-def _with_order(dataset: Dataset) -> Dataset:
-    """The data set with the line that says in which order its classes are, where that may surprise."""
-    line = about_numbers(dataset.classes)
-    return replace(dataset, notes=(line, *dataset.notes)) if line else dataset
-
-
-def _initial_variables(
-    config: Config, model: Model, source: Path | None, classes: tuple[str, ...], keras_layers: str | None
-) -> tuple[Variables, Transfer | None, tuple[str, ...]]:
-    """Random variables by the seed, with the pretrained weights in their places; what became of those; and notes.
-
-    `source` is a weights file or a run directory. A head is taken over where it tells the same classes apart.
-    """
-    if source is None:
-        return model.init(config.seed), None, ()
-    same_classes, other_inputs, classifier = True, None, None  # as far as a file can tell
-    replaced = model.replaced_layers
-    notes: tuple[str, ...] = ()
-    if source.is_dir():
-        run = trained_run.load(source)
-        loaded = jax.tree.map(np.asarray, quantization.without_ranges(run.variables))
-        same_classes, replaced = run.classes == classes, (*replaced, *run.model.new_layers)
-    elif keras_layers is not None:
-        network = keras_network.read(keras_layers, config.model.image_size)
-        classifier = network.classifier
-        names, where = class_names.find(source, network.classes, None) if network.classes else (None, "")
-        same_classes = names in (None, classes)
-        loaded = keras_arrays.read(source, network.headed(config.model, len(classes)))
-        notes = network.notes if network.scaling is None else (f"scales images by {network.scaling}", *network.notes)
-        if not same_classes:
-            notes += (f"its classes are {', '.join((names or ())[:10])} ({where}): so its classifier is not taken",)
-    else:
-        loaded = keras_h5.read(source)
-        other_inputs = rescaling.difference(source, model.normalisation)
-    merged, report = transfer.merge(
-        model.shapes,
-        loaded,
-        new_layers=model.new_layers,
-        replaced_layers=replaced,
-        depthwise_layers=() if keras_layers else depthwise_layers(model.layers),  # changed as they were read
-        source=str(source),
-        same_classes=same_classes,
-    )
-    taken = report.classifier and (classifier or report.classifier)
-    return model.init(config.seed, merged), replace(report, other_inputs=other_inputs, classifier=taken), notes
-
-
-def _without_unreadable(dataset: Dataset, reporter: Reporter) -> tuple[Dataset, dict[str, list[str]]]:
-    """The images that can be read, and the names of the others by split."""
-    kept, bad, notes = {}, {}, list(dataset.notes)
-    for name, split in dataset.splits.items():
-        with reporter.bar(f"look for unreadable images in {name}", len(split), "images") as bar:
-            found = unreadable(split, bar.advance)
-        bad[name] = [split.ids[i] for i in found]
-        kept[name] = split.take(np.setdiff1d(np.arange(len(split)), found))
-        emptied = [dataset.classes[i] for i in np.setdiff1d(split.labels, kept[name].labels)]
-        if emptied and (name in TRAINED_ON or not len(kept[name])):
-            raise DataError(f"no image of class {emptied[0]!r} in {name} can be read")
-        if emptied:
-            notes.append(unmeasured(f"what can be read leaves {name}", emptied))
-    return replace(dataset, splits=kept, notes=tuple(notes)), bad
+def _steps_per_epoch(config: DataConfig, dataset: Dataset) -> int:
+    full_pass = steps_per_pass(len(dataset.splits["train"]), config.batch_size)
+    return config.steps_per_epoch or full_pass

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.config import Config, DataConfig
+from cnn_jax.config import Config, DataConfig, TrainConfig
 from cnn_jax.data.sources import Split
 from cnn_jax.data.stream import Batch, evaluation_batches
 from cnn_jax.errors import ConfigError, RunError
@@ -56,11 +56,10 @@ class Teacher:
         step = f", step {self.run.step}" if self.run.step else ""
         return f"{self.run.config.model.name}, {self.run.model.image_size} pixels, of {self.run.directory}{step}"
 
-    def distillation(self, config: Config) -> Distillation:
+    def distillation(self, config: TrainConfig) -> Distillation:
         """What the training step has to know of it."""
-        settings = config.train
         model = self.run.model if self.inside else None
-        return Distillation(settings.distillation_temperature, settings.distillation_weight, model, self.order)
+        return Distillation(config.distillation_temperature, config.distillation_weight, model, self.order)
 
     def logits(
         self, examples: Split, mesh: Mesh, batch_size: int, reporter: Reporter, stopped: Callable[[], bool]

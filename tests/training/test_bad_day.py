@@ -92,7 +92,7 @@ def test_when_it_is_enough() -> None:
 
     def enough(best: int, epoch: int, phase=main) -> bool:
         best_of_all = {"epoch": best, "accuracy": 0.5, "loss": 1.0}
-        return loop.is_enough(job.config, phase, Progress(best=best_of_all), epoch)
+        return loop.is_enough(job.config.train, phase, Progress(best=best_of_all), epoch)
 
     assert [enough(5, epoch) for epoch in (5, 6, 7, 8)] == [False, False, True, True]
     assert not enough(1, 3, head), "the head's epochs do not count"

@@ -5,7 +5,7 @@ All follow one small protocol. One that fails while the run trains is left, with
 
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,9 +58,9 @@ class Guarded:
             return otherwise
 
 
-def require(config: Config) -> None:
+def require(names: Sequence[str]) -> None:
     """Raise ConfigError for a tracker whose library is not installed."""
-    for name in config.train.trackers:
+    for name in names:
         if not installed(name):
             raise ConfigError(
                 f"train.trackers={name} needs {LIBRARIES[name]}: pip install 'cnn_jax[{name}]', or leave it out"
