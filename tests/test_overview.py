@@ -65,6 +65,7 @@ def test_a_command_without_its_dot_is_answered_with_the_command(tmp_path: Path) 
     )
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("command", commands())
 def test_help_fits_80_columns_without_colour_and_says_what_the_command_is_for(command: str, tmp_path: Path) -> None:
     code = (
@@ -145,6 +146,7 @@ complete -p python python3; echo --
     assert all("-o default" in line for line in registered)  # files, as without it
 
 
+@pytest.mark.long
 @needs("zsh")
 def test_tab_completes_the_same_in_zsh(tmp_path: Path) -> None:
     script = """
@@ -158,6 +160,7 @@ ask() { local -a words=("$@"); local CURRENT=$#; _cnn_jax; print -r -- --; }
     assert dict(zip(ASKED, answers, strict=True)) == {asked: completed(asked) for asked in ASKED}
 
 
+@pytest.mark.long
 @needs("fish")
 def test_tab_completes_the_same_in_fish_with_descriptions(tmp_path: Path) -> None:
     script = """
