@@ -21,9 +21,13 @@ quickstart: $(VENV)/installed
 	  '    $(BIN)/python -m cnn_jax.explain --checkpoint=runs/mobilenet_ft photo.jpg'
 
 # Tests on real photographs and weights need the folders CNN_JAX_TEST_DATA and CNN_JAX_TEST_WEIGHTS.
-# Two at a time: most of a test is compiling, which takes one core.
+# Two at a time: most of a test is compiling, which takes one core. Python keeps what it compiles, also where the
+# environment says otherwise: the hundreds of processes that tests start would each compile the package.
+export PYTHONDONTWRITEBYTECODE :=
 
-# A sample of every module's behaviour, in minutes.
+# A sample of every module's behaviour, in minutes. LLVM optimises nothing: the step of a small network compiles in half of
+# the time, and its arithmetic stays what it is. `test-all` compiles as users do.
+test: export XLA_FLAGS := $(XLA_FLAGS) --xla_backend_optimization_level=0
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m "not long and not slow" -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 

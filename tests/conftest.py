@@ -5,6 +5,7 @@ import contextlib
 import gc
 import os
 import shutil
+import socket
 import tempfile
 import warnings
 from collections import Counter
@@ -24,13 +25,11 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("GCS_STAT_CACHE_MAX_AGE", "0")
-
-with (
-    contextlib.suppress(ModuleNotFoundError),
-    warnings.catch_warnings(),
-):  # what TensorFlow and Keras warn of while they are imported is theirs to mend
-    warnings.simplefilter("ignore")
-    import tensorflow  # noqa: F401  (before any test turns warnings into errors)
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "localhost,127.0.0.1"  # the servers of the tests are on this machine
+FOREIGN = ("CNN_JAX_WEIGHTS", "CNN_JAX_NO_TUNING", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "WANDB_", "MLFLOW_")
+FOREIGN += ("SLURM_", "OMPI_")  # in a job of a cluster, whose other processes would be waited for
+for variable in [name for name in os.environ if name.startswith(FOREIGN)]:  # what is printed, and where, is the tests'
+    del os.environ[variable]
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -51,6 +50,19 @@ def _missing(reason: str) -> NoReturn:
     if os.environ.get("CNN_JAX_REQUIRE_REAL"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Import TensorFlow before any test turns warnings into errors; not where others run the tests, which it delays."""
+    if hasattr(config, "workerinput") or config.getoption("dist", "no") == "no":
+        with contextlib.suppress(ModuleNotFoundError), warnings.catch_warnings(action="ignore"):
+            import tensorflow  # noqa: F401  (what it and Keras warn of while they are imported is theirs to mend)
+
+
+def pytest_collection_finish() -> None:
+    """What the imports made stays: the collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -133,6 +145,19 @@ def make_unlistable(monkeypatch: "pytest.MonkeyPatch", folder: Path, error: OSEr
 
     monkeypatch.setattr(os, "scandir", failing(os.scandir))
     monkeypatch.setattr(os, "listdir", failing(os.listdir))
+
+
+def free_port() -> int:
+    """A port that nothing listens at.
+
+    It is below those that the system hands out to whoever asks for any, so that no other program gets it before it is
+    used; where the search begins differs from process to process.
+    """
+    for port in range(10_000 + os.getpid() * 16 % 20_000, 32_000):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    pytest.fail("no port is free")
 
 
 def write_image(path: Path, pixels: np.ndarray) -> None:

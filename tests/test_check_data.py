@@ -92,6 +92,7 @@ def test_prepared_examples_are_checked_too(tmp_path: Path) -> None:
     assert json.loads(output.read_text())["images"] == 10
 
 
+@pytest.mark.long
 def test_the_preview_has_readable_training_images_beside_augmented_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

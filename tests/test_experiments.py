@@ -13,8 +13,15 @@ from tests.models.keras_networks import own_cnn, saved
 from tests.training import helpers
 
 NAMES = sorted(list_experiments(), key=lambda name: (name != "simple_cnn_digits", name))
-SLOW = ("mobilenet_shapes", "vgg16_head", "quickstart")
-"""The last is run as `make quickstart` too."""
+SLOW = (
+    "mobilenet_shapes",
+    "mobilenet_head",
+    "mobilenet_sign_digits",
+    "simple_cnn_cats_dogs",
+    "vgg16_head",
+    "quickstart",
+)
+"""Like others that are run; the last is run as `make quickstart` too."""
 
 
 @pytest.mark.sample(1)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -28,10 +29,16 @@ from tests.models.keras_reference import quiet_keras
 from tests.models.test_keras_networks import odds_and_ends
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The course's own network for images divided by 255."""
-    return saved(randomise(own_cnn()), tmp_path / "mine.keras")
+    return saved(randomise(own_cnn()), tmp_path_factory.mktemp("own") / "mine.keras")
+
+
+@pytest.fixture
+def file(own: Path, tmp_path: Path) -> Path:
+    """That network in a folder of its own."""
+    return Path(shutil.copy(own, tmp_path))
 
 
 def flags(file: Path) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from cnn_jax import train
 from cnn_jax.errors import FetchError, UserError
 from cnn_jax.weights import catalog
-from tests.weights.test_locate import free_port
+from tests.conftest import free_port
 
 NOWHERE = "http://127.0.0.1"
 

@@ -94,6 +94,7 @@ def test_the_version_is_printed(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("command", commands())
 def test_help_fits_80_columns_without_colour_and_says_what_the_command_is_for(command: str, tmp_path: Path) -> None:
     code = (
@@ -212,6 +213,7 @@ complete -p python python3; echo --
     assert all("-o default" in line for line in registered)  # files, as without it
 
 
+@pytest.mark.long
 @needs("zsh")
 def test_tab_completes_the_same_in_zsh(tmp_path: Path) -> None:
     script = f"""{ZSH}
@@ -222,6 +224,7 @@ ask() {{ local -a words=("$@"); local CURRENT=$#; _cnn_jax; print -r -- --; }}
     assert dict(zip(ASKED, answers, strict=True)) == {asked: completed(asked) for asked in ASKED}
 
 
+@pytest.mark.long
 @needs("fish")
 def test_tab_completes_the_same_in_fish_with_descriptions(tmp_path: Path) -> None:
     script = """

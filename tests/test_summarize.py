@@ -86,6 +86,7 @@ def test_the_layers_of_mobilenet_see_and_step_as_its_geometry_says(capsys: pytes
     assert (layers["global_pool"]["receptive_field"], layers["head"]["stride"]) == (None, None)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("until", ["none", "conv_pw_10"])
 def test_trainable_and_frozen_are_those_of_training(capsys: pytest.CaptureFixture[str], until: str) -> None:
     from cnn_jax.config import ModelConfig

@@ -115,6 +115,7 @@ def test_a_broken_port_is_refused_from_the_layer_on_at_which_it_starts(
     assert next(line for line in said if line.startswith(starts_at)).endswith("ABOVE")
 
 
+@pytest.mark.long
 def test_the_same_layers_of_a_right_port_pass(body_file: Path) -> None:
     certificate = first_blocks(body_file)
     assert certificate.first_above(1e-4) is None

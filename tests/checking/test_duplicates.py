@@ -91,6 +91,7 @@ def test_copies_of_copies_are_one_group_and_what_is_not_compared_is_in_none() ->
     assert [g.tolist() for g in groups(digests, marks, np.asarray([True, False, True, False]))] == [[1, 3]]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", COPIES)
 def test_real_photographs_are_found_after_what_programs_do_to_them(name: str, real_data: Path) -> None:
     change, quality = COPIES[name]

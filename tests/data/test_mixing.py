@@ -37,6 +37,7 @@ def test_without_mixing_the_batch_is_as_it_was() -> None:
     assert result.main_labels is labels
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
 def test_mixup_blends_by_a_share_from_the_beta_distribution(alpha: float) -> None:
     result = mixed(AugmentConfig(mixup=alpha))

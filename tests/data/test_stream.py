@@ -129,6 +129,7 @@ def test_a_step_far_in_the_future_is_there_at_once() -> None:
     assert_equal(take(stream(augment=STRONG), 1, 10**12), take(stream(augment=STRONG), 1, 10**12))
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("processes", [2, 4])
 def test_the_parts_of_the_processes_make_up_the_batch_of_one(processes: int) -> None:
     parts = [take(stream(augment=STRONG, process=p, processes=processes), 7) for p in range(processes)]

@@ -44,6 +44,7 @@ def _expected(run: Path, images: list[np.ndarray]) -> np.ndarray:
     return np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("shape", [(5, 8, 8, 3), (70, 11, 6, 3), (3, 20, 20, 1)])
 def test_arrays_of_any_size_give_the_softmax_of_the_logits(
     run: Path, classifier: Classifier, shape: tuple[int, ...]

@@ -73,7 +73,15 @@ def _with_chunk(kind: bytes, body: bytes) -> bytes:
     return whole[:33] + _chunk(kind, body) + whole[33:]
 
 
-LARGE = zlib.compress(bytes(2**28), 9)
+def _zeros(megabytes: int) -> bytes:
+    """Zeros as zlib compresses them: one megabyte, repeated, since all of them would take seconds."""
+    deflate = zlib.compressobj(9, wbits=-15)
+    block = deflate.compress(bytes(2**20)) + deflate.flush(zlib.Z_FULL_FLUSH)
+    checksum = (megabytes * 2**20 % 65521) << 16 | 1  # Adler-32
+    return b"\x78\xda" + block * megabytes + b"\x03\0" + struct.pack(">I", checksum)
+
+
+LARGE = _zeros(256)
 """A quarter of a gigabyte in a quarter of a megabyte."""
 
 BROKEN: dict[str, tuple[str, bytes]] = {

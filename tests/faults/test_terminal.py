@@ -74,7 +74,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("terminal", [False, True], ids=["pipes", "terminal"])
+@pytest.mark.parametrize("terminal", [pytest.param(False, marks=pytest.mark.slow), True], ids=["pipes", "terminal"])
 def test_no_control_character_of_a_name_reaches_the_terminal(
     terminal: bool, world: Path, monkeypatch: pytest.MonkeyPatch, ended: Callable[..., None]
 ) -> None:

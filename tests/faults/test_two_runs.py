@@ -103,6 +103,7 @@ def test_a_lock_holds_against_other_processes_alone_and_ends_with_its_process(tm
         again.take()
 
 
+@pytest.mark.long
 def test_where_the_file_system_has_no_locks_a_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: Callable[..., None]
 ) -> None:

@@ -63,7 +63,7 @@ class Machine:
             text=True,
             env=variables,
             cwd=self.folder,
-            timeout=60,
+            timeout=300,
             stdin=subprocess.DEVNULL,
         )
         return Finished(done.returncode, done.stdout, done.stderr)

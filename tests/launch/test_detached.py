@@ -21,11 +21,11 @@ def machine(machine: Machine) -> Iterator[Machine]:
 
 
 def until(condition: object) -> None:
-    for _ in range(400):
+    for _ in range(6000):
         if condition():  # type: ignore[operator]
             return
         time.sleep(0.02)
-    pytest.fail("it did not happen within 8 s")
+    pytest.fail("it did not happen within two minutes")
 
 
 def status(machine: Machine, folder: str = "a run") -> str:
@@ -73,7 +73,7 @@ def test_a_machine_that_goes_down_leaves_a_run_that_is_lost_and_can_start_again(
 
 
 def test_a_command_that_ignores_sigterm_is_named_and_not_killed(machine: Machine) -> None:
-    machine.run("detached.sh", "start", "a run", "--", "bash", "-c", "trap '' TERM; echo begun; sleep 3")
+    machine.run("detached.sh", "start", "a run", "--", "bash", "-c", "trap '' TERM; echo begun; sleep 300")
     until(lambda: "begun" in (machine.folder / "a run" / "log").read_text())
     done = machine.run("detached.sh", "stop", "a run", "0")
     assert done.code == 1

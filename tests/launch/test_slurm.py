@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -37,7 +36,7 @@ def sbatch(machine: Machine, *arguments: str, **environment: str) -> subprocess.
     variables = {"PATH": str(machine.bin), "HOME": str(machine.folder), **JOB, **environment}
     variables = {name: value for name, value in variables.items() if value}
     return subprocess.run(
-        ["bash", script, *arguments], capture_output=True, text=True, env=variables, cwd=machine.folder, timeout=30
+        ["bash", script, *arguments], capture_output=True, text=True, env=variables, cwd=machine.folder, timeout=300
     )
 
 
@@ -86,14 +85,12 @@ def save(*_):
     sys.exit(143)
 signal.signal(signal.SIGTERM, save)
 os.kill(os.getppid(), {int(signal.SIGTERM)})
-time.sleep(20)
+time.sleep(600)
 sys.exit(5)"""
     srun(machine, end)
-    began = time.monotonic()
-    done = sbatch(machine, "--exp=a")
+    done = sbatch(machine, "--exp=a")  # which gives up before srun's own pause is over
     assert done.returncode == 143
     assert requeued(machine) == [["requeue", "42"]]
-    assert time.monotonic() - began < 20  # not the end of srun's own pause
 
 
 @pytest.mark.parametrize(

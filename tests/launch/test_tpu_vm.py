@@ -1,5 +1,6 @@
 """launch/tpu_vm.sh, command by command: what gcloud is given, what a second call does, what each failure says."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -401,19 +402,25 @@ def test_without_gcloud_the_fix_is_named(machine: Machine) -> None:
 def test_ctrl_c_says_what_is_left(cloud: Cloud) -> None:
     cloud.states("PROVISIONING")
     (cloud.folder / "scenario.json").write_text(json.dumps(cloud.scenario))
+    # What runs in the background may ignore the signal. A pause that bash is just beginning can miss it: a short one.
+    command = ["bash", str(LAUNCH / "tpu_vm.sh"), "wait", *TARGET, "--poll=1"]
     waiting = subprocess.Popen(
-        # what runs in the background may ignore the signal
-        ["/usr/bin/env", "--default-signal=INT", "bash", str(LAUNCH / "tpu_vm.sh"), "wait", *TARGET, "--poll=1"],
+        ["/usr/bin/env", "--default-signal=INT", *command],
         env={"PATH": str(cloud.bin), **cloud.environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
-    assert waiting.stdout
-    assert "PROVISIONING" in waiting.stdout.readline()
-    os.killpg(waiting.pid, signal.SIGINT)  # as a terminal does; before `sleep` has begun, bash hears it at its end
-    rest, _ = waiting.communicate(timeout=30)
+    with waiting:
+        assert waiting.stdout
+        try:
+            assert "PROVISIONING" in waiting.stdout.readline()
+            os.killpg(waiting.pid, signal.SIGINT)  # as a terminal does
+            rest, _ = waiting.communicate(timeout=300)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(waiting.pid, signal.SIGKILL)
     assert waiting.returncode == 130
     assert "interrupted in wait: the same command again is safe; delete ends the costs" in rest
 

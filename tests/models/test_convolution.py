@@ -99,6 +99,7 @@ def test_values_and_gradients_in_float32_equal_the_plain_convolution_and_a_loop(
     check(case, "float32")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("case", [POINTWISE[0], THIN[0], THIN[4], PLAIN[0]], ids=str)
 def test_bfloat16_stays_bfloat16_and_near_the_loop(case):
     check(case, "bfloat16", against_plain=False)
@@ -112,12 +113,14 @@ def test_the_thin_form_rounds_a_float32_sum_once():
     np.testing.assert_allclose(actual, exact, rtol=2.0**-8, atol=1e-5)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("case", [POINTWISE[0], THIN[0], THIN[4], PLAIN[1]], ids=str)
 def test_float64_is_computed_in_float64(case):
     with jax.enable_x64(True):
         check(case, "float64")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("width", "pads"), [(4, "SAME"), (9, "SAME"), (7, "VALID"), (3, ((0, 1), (2, 3))), (14, ((3, 0), (0, 3)))]
 )

@@ -95,6 +95,7 @@ def test_bfloat16_rounds_a_float32_sum_once(case):
     check(case, "bfloat16", against_grouped=False)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("case", CASES[4:8], ids=str)
 def test_float64_is_computed_in_float64(case):
     with jax.enable_x64(True):

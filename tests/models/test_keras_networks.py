@@ -87,6 +87,7 @@ def test_one_value_without_a_sigmoid_is_a_logit_and_that_is_said(tmp_path: Path)
     assert "one value without a sigmoid is taken for the logit of the second class" in network.notes
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_a_network_that_learned_its_size_from_its_first_images_is_read(suffix: str, tmp_path: Path) -> None:
     keras.utils.clear_session()

@@ -93,6 +93,7 @@ def test_the_random_weights_reach_both_bends_of_relu6_in_every_layer(config):
         assert (np.asarray(values) > 6).any(), name
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("config", "total"), COUNTS, ids=label)
 def test_parameter_counts_as_pretrained_are_those_that_keras_prints(config, total):
     assert count(build_imagenet(config)) == total

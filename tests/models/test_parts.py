@@ -9,15 +9,21 @@ import pytest
 from cnn_jax.config import ModelConfig
 from cnn_jax.models import parts
 from cnn_jax.models.building import build
-from cnn_jax.models.chain import layer_index
+from cnn_jax.models.chain import Variables, layer_index
+from cnn_jax.models.model import Model
 from cnn_jax.training.freezing import Freezing
 from cnn_jax.training.run.mesh import Mesh
 from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import make_train_step
 
-MOBILENET = build(ModelConfig(name="mobilenet", alpha=0.25, weights="none", image_size=64, dropout=0.0), 3)
-VARIABLES = MOBILENET.init(0)
+MOBILENET = ModelConfig(name="mobilenet", alpha=0.25, weights="none", image_size=64, dropout=0.0)
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def mobilenet() -> tuple[Model, Variables]:
+    model = build(MOBILENET, 3)
+    return model, model.init(0)
 
 
 @pytest.fixture
@@ -28,24 +34,30 @@ def pairs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.long
-def test_outputs_are_those_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch, pairs: None) -> None:
+def test_outputs_are_those_of_the_whole_batch(
+    monkeypatch: pytest.MonkeyPatch, pairs: None, mobilenet: tuple[Model, Variables]
+) -> None:
+    model, variables = mobilenet
     assert parts.part_size(IMAGES.shape) == 2
-    program = jax.jit(MOBILENET.logits).lower(VARIABLES, IMAGES)
+    program = jax.jit(model.logits).lower(variables, IMAGES)
     assert "while" in program.as_text()
-    in_pairs = program.compile()(VARIABLES, IMAGES)
+    in_pairs = program.compile()(variables, IMAGES)
     monkeypatch.setattr(parts, "PIXELS", 2**40)
-    whole = jax.jit(lambda v, x: MOBILENET.logits(v, x))(VARIABLES, IMAGES)
+    whole = jax.jit(lambda v, x: model.logits(v, x))(variables, IMAGES)
     np.testing.assert_allclose(in_pairs, whole, rtol=0, atol=1e-6 * np.abs(whole).max())
 
 
 @pytest.mark.long
-def test_a_step_with_a_frozen_start_is_that_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch, pairs: None) -> None:
-    freezing, optimizer = Freezing.until(MOBILENET, "conv_pw_10"), optax.sgd(0.1)
+def test_a_step_with_a_frozen_start_is_that_of_the_whole_batch(
+    monkeypatch: pytest.MonkeyPatch, pairs: None, mobilenet: tuple[Model, Variables]
+) -> None:
+    model, variables = mobilenet
+    freezing, optimizer = Freezing.until(model, "conv_pw_10"), optax.sgd(0.1)
     losses, texts = [], []
     for pixels in (64 * 64, 2**40):
         monkeypatch.setattr(parts, "PIXELS", pixels)
-        state = TrainState.create(jax.tree.map(jnp.array, VARIABLES), optimizer, freezing, Settings.of(0))
-        step = make_train_step(MOBILENET, optimizer, freezing, Mesh.create())
+        state = TrainState.create(jax.tree.map(jnp.array, variables), optimizer, freezing, Settings.of(0))
+        step = make_train_step(model, optimizer, freezing, Mesh.create())
         texts.append(step.lower(state, IMAGES, np.arange(12) % 3).as_text())
         of_steps = []
         for _ in range(3):
@@ -57,12 +69,15 @@ def test_a_step_with_a_frozen_start_is_that_of_the_whole_batch(monkeypatch: pyte
 
 
 @pytest.mark.long
-def test_going_on_from_activations_is_bit_identical_to_all_layers_together(pairs: None) -> None:
-    cut, end = (layer_index(MOBILENET.layers, name, "") for name in ("conv_pw_6", "dropout"))
-    first, then, both = MOBILENET.part(0, cut), MOBILENET.part(cut, end), MOBILENET.part(0, end)
-    kept = jax.jit(first.outputs)(VARIABLES, IMAGES)
+def test_going_on_from_activations_is_bit_identical_to_all_layers_together(
+    pairs: None, mobilenet: tuple[Model, Variables]
+) -> None:
+    model, variables = mobilenet
+    cut, end = (layer_index(model.layers, name, "") for name in ("conv_pw_6", "dropout"))
+    first, then, both = model.part(0, cut), model.part(cut, end), model.part(0, end)
+    kept = jax.jit(first.outputs)(variables, IMAGES)
     program = jax.jit(lambda v, x: then.outputs(v, x, as_from_images=True))
-    np.testing.assert_array_equal(program(VARIABLES, kept), jax.jit(both.outputs)(VARIABLES, IMAGES))
+    np.testing.assert_array_equal(program(variables, kept), jax.jit(both.outputs)(variables, IMAGES))
     assert parts.part_size(kept.shape) == 12
     assert parts.part_size(kept.shape, image_size=64) == 2
 

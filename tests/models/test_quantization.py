@@ -101,6 +101,7 @@ def test_ranges_move_slowly_and_keep_zero() -> None:
     assert float(state["batch_stats"]["low"]) == pytest.approx(-0.1)
 
 
+@pytest.mark.long
 def test_bfloat16_is_rounded_too() -> None:
     active = quantization.active(quantization.prepared(replace(build(SMALL, 3), precision="bfloat16")))
     variables = quantization.with_ranges(active, build(SMALL, 3).init(0))

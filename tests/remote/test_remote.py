@@ -283,6 +283,7 @@ def test_the_package_that_checkpoints_need_is_named(bucket: Bucket, monkeypatch:
     assert not bucket.names()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("form", ["tfrecord", "array_record"])
 def test_a_prepared_tfds_data_set_is_copied_once(form: str, bucket: Bucket, tmp_path: Path) -> None:
     prepare_tfds(tmp_path, "made_up", {"train": 5, "test": 3}, file_format=form)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 pytestmark = pytest.mark.long
 
@@ -16,6 +16,7 @@ PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 def browser(chromium: Path) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        expect.set_options(timeout=120_000)
         yield launched
         launched.close()
 
@@ -29,6 +30,7 @@ def _open(browser: Browser, report: Path, viewport: dict[str, int], **options: s
     """The page, and a list that every complaint of the browser is added to."""
     context = browser.new_context(viewport=viewport, offline=True, **options)
     page, complaints = context.new_page(), []
+    page.set_default_timeout(120_000)
     page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
     page.on("dialog", lambda dialog: complaints.append(f"alert: {dialog.message}"))
@@ -57,10 +59,10 @@ def test_a_cell_opens_its_photographs_by_click_and_escape_closes_them(desktop: P
         dialog = desktop.locator(f"[id='{button.get_attribute('data-opens')}']")
         assert not dialog.is_visible()
         button.click()
-        assert dialog.is_visible()
-        assert dialog.locator("img").first.is_visible()
+        expect(dialog).to_be_visible()
+        expect(dialog.locator("img").first).to_be_visible()
         desktop.keyboard.press("Escape")
-        assert not dialog.is_visible()
+        expect(dialog).to_be_hidden()
 
 
 def test_a_cell_opens_by_keyboard_and_gives_the_focus_back(desktop: Page) -> None:
@@ -71,18 +73,18 @@ def test_a_cell_opens_by_keyboard_and_gives_the_focus_back(desktop: Page) -> Non
     assert button.evaluate("(element) => element === document.activeElement")
     desktop.keyboard.press("Enter")
     dialog = desktop.get_by_role("dialog")
-    assert dialog.is_visible()
+    expect(dialog).to_be_visible()
     dialog.get_by_role("button", name="Close").focus()
     desktop.keyboard.press("Space")
-    assert dialog.count() == 0
+    expect(dialog).to_have_count(0)
     assert button.evaluate("(element) => element === document.activeElement")
 
 
 def test_a_click_beside_the_photographs_closes_them(desktop: Page) -> None:
     desktop.locator("[data-opens]").first.click()
-    assert desktop.get_by_role("dialog").is_visible()
+    expect(desktop.get_by_role("dialog")).to_be_visible()
     desktop.mouse.click(4, 4)
-    assert desktop.get_by_role("dialog").count() == 0
+    expect(desktop.get_by_role("dialog")).to_have_count(0)
 
 
 def test_the_values_of_an_epoch_are_told_by_keyboard_and_under_the_pointer(desktop: Page) -> None:

@@ -64,9 +64,9 @@ def test_it_ends_well_when_it_is_told_to_and_leaves_nothing_behind(
     served_runs: list[Path], tmp_path: Path, number: signal.Signals
 ) -> None:
     with Server(served_runs[0], CNN_JAX_TOKEN=TOKEN, TMPDIR=str(tmp_path)) as server:
-        assert requests.post(server.url + "predict", data=PICTURE, timeout=60).status_code == 401
+        assert requests.post(server.url + "predict", data=PICTURE, timeout=300).status_code == 401
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        asked = requests.post(server.url + "predict", data=PICTURE, headers=headers, timeout=60)
+        asked = requests.post(server.url + "predict", data=PICTURE, headers=headers, timeout=300)
         assert len(asked.json()["images"]) == 1
         children = server.children
         assert len(children) == os.cpu_count()
@@ -83,12 +83,12 @@ def test_a_server_for_other_machines_makes_a_token(served_runs: list[Path]) -> N
         token = server.address.partition("#token=")[2]
         assert len(token) > 40
         local = f"http://127.0.0.1:{server.port}/"
-        assert requests.get(local, timeout=60).status_code == 200
-        assert token not in requests.get(local, timeout=60).text
+        assert requests.get(local, timeout=300).status_code == 200
+        assert token not in requests.get(local, timeout=300).text
         for path in ("models", "openapi.json", "predict", "explain"):
-            assert requests.get(local + path, timeout=60).status_code == 401
+            assert requests.get(local + path, timeout=300).status_code == 401
         headers = {"Authorization": f"Bearer {token}"}
-        assert requests.get(local + "models", headers=headers, timeout=60).status_code == 200
+        assert requests.get(local + "models", headers=headers, timeout=300).status_code == 200
 
 
 @pytest.mark.long

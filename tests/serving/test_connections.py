@@ -21,7 +21,10 @@ from cnn_jax.serving.limits import Busy, Limits, Room
 from cnn_jax.serving.server import bind, serve
 from starlette.exceptions import HTTPException
 
-limits = Limits(request_bytes=100_000, waiting=2, waiting_bytes=150_000, connections=50, head_seconds=1, body_seconds=1)
+seconds = float(sys.argv[1])
+limits = Limits(
+    request_bytes=100_000, waiting=2, waiting_bytes=150_000, connections=50, head_seconds=seconds, body_seconds=seconds
+)
 room = Room(limits)
 going_on = asyncio.Event()
 
@@ -58,27 +61,31 @@ print("ended")
 
 
 @contextmanager
-def started() -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """The process, which is to end well when it is told to, and its port."""
+def started(seconds: float = 60) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """The process, which is to end well when it is told to, and its port; it waits so long for heads and bodies."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
-        [sys.executable, "-c", SERVER], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-c", SERVER, str(seconds)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         assert process.stdout is not None
         yield process, int(process.stdout.readline())
         process.send_signal(signal.SIGTERM)
-        rest = process.communicate(timeout=60)[0]
+        rest = process.communicate(timeout=300)[0]
         assert (process.returncode, rest) == (0, "ended\n")
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    with started() as (_, port):
+    with started(2) as (_, port):
         yield port
 
 
 def say(port: int, text: bytes) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", port), timeout=60)
+    connection = socket.create_connection(("127.0.0.1", port), timeout=300)
     connection.sendall(text)
     return connection
 
@@ -176,7 +183,7 @@ def test_more_than_the_server_may_hold_is_told_to_come_again() -> None:
 
 def test_what_is_being_answered_when_the_server_is_told_to_end_is_finished() -> None:
     with started() as (process, port):
-        asked = say(port, post(3, b"abc", query="?seconds=1"))
+        asked = say(port, post(3, b"abc", query="?seconds=3"))
         until(port, b"1 with 3 bytes")
         idle = say(port, b"")
         process.send_signal(signal.SIGTERM)

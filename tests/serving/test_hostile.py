@@ -22,7 +22,7 @@ SLOW = 8
 def send(port: int, content: bytes) -> bytes:
     """The status of the answer; empty where there was none."""
     heard = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=300) as connection:
         with contextlib.suppress(ConnectionError):  # a time that is up is no such error, and fails the test
             connection.sendall(content)
         with contextlib.suppress(OSError):
@@ -38,7 +38,7 @@ def megabytes(process: int) -> float:
 
 
 def named(server: Server) -> object:
-    return requests.post(server.url + "predict", data=hostile.GOOD, timeout=60).json()["images"][0]["results"]
+    return requests.post(server.url + "predict", data=hostile.GOOD, timeout=300).json()["images"][0]["results"]
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ pytestmark = pytest.mark.long
 def browser(chromium: Path) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *CAMERA])
+        expect.set_options(timeout=120_000)
         yield launched
         launched.close()
 
@@ -82,8 +83,8 @@ def bring(page: Page, files: dict[str, bytes], kind: str) -> None:
 
 def settled(page: Page) -> list[Locator]:
     """The pictures on the page, the newest first, once nothing is being asked any more."""
-    expect(page.locator(".picture").first).to_be_visible(timeout=120_000)
-    expect(page.get_by_role("status")).to_have_text("", timeout=120_000)
+    expect(page.locator(".picture").first).to_be_visible()
+    expect(page.get_by_role("status")).to_have_text("")
     return page.locator(".picture").all()
 
 
@@ -146,7 +147,7 @@ def test_it_fits_a_phone_in_the_dark_and_says_how_programs_ask(browser: Browser,
 def test_a_camera_takes_a_picture_and_is_let_go(page: Page) -> None:
     page.get_by_role("button", name="Photograph").click()
     expect(page.get_by_role("dialog", name="Camera")).to_be_visible()
-    # A picture has come. `wait_for_function` would evaluate a text in the page again, which its policy forbids.
+    # A picture has come. `wait_for_function` would evaluate a text in the page, which its policy forbids.
     expect(page.locator("#video")).not_to_have_js_property("videoWidth", 0)
     page.get_by_role("button", name="Take it").click()
     (picture,) = settled(page)

@@ -56,7 +56,7 @@ def test_the_page_says_what_the_run_says(
         expect(page.locator("#file")).to_be_enabled(timeout=120_000)
         for name, content in PICTURES.items():
             page.set_input_files("#file", {"name": f"{name}.png", "mimeType": "image/png", "buffer": content})
-            expect(page.get_by_role("status")).to_contain_text(" ms", timeout=60_000)
+            expect(page.get_by_role("status")).to_contain_text(" ms", timeout=120_000)
             shown = dict(zip(page.locator("dt").all_inner_texts(), page.locator("dd").all_inner_texts(), strict=True))
             expected = dict(zip(classifier.classes, classifier(content).probabilities[0], strict=True))
             assert len(shown) == 5
@@ -64,7 +64,7 @@ def test_the_page_says_what_the_run_says(
                 assert float(share) == pytest.approx(expected[name_of_class], abs=0.005 if name == "JPEG" else 2e-3)
             page.evaluate("document.getElementById('status').textContent = ''")
         page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"})
-        expect(page.get_by_role("status")).to_contain_text("could not be decoded", timeout=60_000)
+        expect(page.get_by_role("status")).to_contain_text("could not be decoded", timeout=120_000)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         browser.close()
     serving.shutdown()

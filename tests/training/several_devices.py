@@ -64,10 +64,16 @@ def eight_devices(folder: Path, number: int) -> dict[str, Any]:
 
 
 def two_processes(folder: Path, number: int) -> dict[str, Any]:
-    """Two processes train; in another run the second gets a signal, and both go on after it."""
+    """Two processes train."""
     from tests.training.helpers import train
 
-    train(WHOLE, folder / "two")
+    return {"status": train(WHOLE, folder / "two").result["status"]}
+
+
+def two_stopped(folder: Path, number: int) -> dict[str, Any]:
+    """The second of two processes gets a signal, and both go on after it."""
+    from tests.training.helpers import train
+
     with pytest_patch() as patched:
         if number == 1:
             hook_step(3, lambda: signal.raise_signal(signal.SIGTERM), patched)

@@ -91,6 +91,7 @@ def test_there_are_two_lines_at_most() -> None:
     assert len(found) == MOST_LINES
 
 
+@pytest.mark.long
 def test_a_run_ends_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

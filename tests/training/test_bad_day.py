@@ -28,11 +28,8 @@ def _contents(folder: Path) -> dict[Path, bytes]:
 # ---- divergence ----
 
 
-@pytest.mark.sample(1)
-@pytest.mark.parametrize("key", ["loss", "gradient_norm"])
-def test_a_loss_or_gradient_that_is_not_finite_stops_the_run_before_anything_is_overwritten(
-    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _poisoned(key: str, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, np.ndarray]:
+    """The message of a run whose step 8 reports NaN, and the indices of that step's images."""
     run_step = Epochs._step
 
     def poisoned(self, state, batch):
@@ -45,21 +42,37 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_the_run_before_anything_is_
     with monkeypatch.context() as patched:
         patched.setattr(Epochs, "_step", poisoned)
         with pytest.raises(RunFailed) as error:
-            train(SMALL_CNN, tmp_path / "run")
-    message = str(error.value)
+            train(SMALL_CNN, workdir)
+    return str(error.value), poisoned.indices
+
+
+@pytest.mark.sample(1)
+@pytest.mark.parametrize("key", ["loss", "gradient_norm"])
+def test_a_loss_or_gradient_that_is_not_finite_stops_the_run_before_anything_is_overwritten(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message, indices = _poisoned(key, tmp_path / "run", monkeypatch)
     ids = set_up(SMALL_CNN, tmp_path / "run" / "split.json").dataset.splits["train"].ids
     assert message.startswith("step 8 has a loss of")
     assert "nan" in message
-    assert ids[poisoned.indices[0]] in message
-    assert ids[poisoned.indices[7]] in message
+    assert ids[indices[0]] in message
+    assert ids[indices[7]] in message
     assert "8 more" in message
     assert "The newest checkpoint, of step 6, is good" in message
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["6"]
+
+
+@pytest.mark.long
+def test_after_a_loss_that_is_not_finite_a_run_goes_on_bit_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _poisoned("loss", tmp_path / "run", monkeypatch)
     train(SMALL_CNN, tmp_path / "run")
     train(SMALL_CNN, tmp_path / "whole")
     assert_identical(final_state(SMALL_CNN, tmp_path / "run"), final_state(SMALL_CNN, tmp_path / "whole"))
 
 
+@pytest.mark.long
 def test_a_learning_rate_that_is_far_too_high_is_noticed(tmp_path: Path) -> None:
     config = with_(SMALL_CNN, optimizer={"name": "sgd", "learning_rate": 1e30, "clip_norm": None})
     with pytest.raises(RunFailed, match=r"There is no checkpoint yet; .*\n*.*--optimizer.learning_rate"):
@@ -235,6 +248,7 @@ def test_a_run_with_the_same_classes_gives_its_head_too(tmp_path: Path) -> None:
     jax.tree.map(np.testing.assert_array_equal, job.variables, trained_run.load(tmp_path / "first").variables)
 
 
+@pytest.mark.long
 def test_a_run_of_another_network_is_refused(tmp_path: Path) -> None:
     train(with_(SMALL_CNN, train={"epochs": 1}), tmp_path / "first")
     with pytest.raises(WeightsError, match="does not fit the model; nothing was loaded"):

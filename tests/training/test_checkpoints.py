@@ -67,6 +67,7 @@ def test_arrays_that_are_not_what_was_saved_are_noticed(state: TrainState, tmp_p
     jax.tree.map(np.testing.assert_array_equal, kept, state.variables)
 
 
+@pytest.mark.long
 def test_reading_a_run_leaves_a_checkpoint_that_is_being_written_alone(tmp_path: Path) -> None:
     train(with_(SMALL_CNN, train={"epochs": 1}, data={"steps_per_epoch": 1}), tmp_path)
     unfinished = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp-1"
@@ -147,6 +148,7 @@ def test_half_written_checkpoints_are_ignored(state: TrainState, tmp_path: Path)
         assert checkpoints.latest() == 1
 
 
+@pytest.mark.long
 def test_a_damaged_checkpoint_is_one_error_that_names_it(tmp_path: Path) -> None:
     train(SMALL_CNN, tmp_path / "run")
     for path in (tmp_path / "run" / "checkpoints" / "18" / "variables").rglob("*"):

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from cnn_jax.errors import ConfigError
 from cnn_jax.runtime import distributed
 from cnn_jax.runtime.distributed import DistributedArguments
 from cnn_jax.training.run.mesh import Mesh
+from tests.conftest import free_port
 from tests.training.helpers import assert_identical, final_state, metrics, stop_after, train
 from tests.training.several_devices import FROZEN, WHOLE
 
@@ -27,7 +27,7 @@ SAME_TO_ROUNDING = {"rtol": 1e-4, "atol": 2e-6}
 def _start(part: str, folder: Path, devices: int, port: int | None = None, number: int = 0) -> subprocess.Popen:
     environment = {
         **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
         "CNN_JAX_NO_TUNING": "1",
         "PYTHONWARNINGS": "ignore",
     }
@@ -39,9 +39,7 @@ def _start(part: str, folder: Path, devices: int, port: int | None = None, numbe
 
 def _pair(part: str, folder: Path) -> list[tuple[int, str, str]]:
     """Exit code, standard output and errors of two processes with two devices each."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     started = [_start(part, folder, 2, port, number) for number in (0, 1)]
     try:
         texts = [process.communicate(timeout=400) for process in started]
@@ -77,7 +75,7 @@ def eight(folder: Path, one: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def pair(folder: Path) -> list[tuple[int, str, str]]:
-    """How two processes end that train, and go on after a signal to one of them."""
+    """How two processes end that train."""
     return _pair("two_processes", folder)
 
 
@@ -85,6 +83,12 @@ def pair(folder: Path) -> list[tuple[int, str, str]]:
 def told(folder: Path, pair: list[tuple[int, str, str]]) -> list[dict[str, Any]]:
     """What each of the two says."""
     return _told("two_processes", folder, pair)
+
+
+@pytest.fixture(scope="module")
+def stopped(folder: Path) -> list[dict[str, Any]]:
+    """What two processes say that go on after a signal to one of them."""
+    return _told("two_stopped", folder, _pair("two_stopped", folder))
 
 
 @pytest.fixture(scope="module")
@@ -132,8 +136,8 @@ def test_data_divided_over_eight_devices_give_the_batches_of_one(
     _assert_same_run(one, folder / "resident")
 
 
-@pytest.mark.long
 def test_two_processes_of_two_devices_train_as_one_device(folder: Path, one: Path, told: list[dict[str, Any]]) -> None:
+    assert told == [{"status": "completed"}] * 2
     _assert_same_run(one, folder / "two")
 
 
@@ -175,10 +179,11 @@ def test_a_checkpoint_crosses_between_eight_devices_and_one(folder: Path, one: P
         _assert_same_run(one, folder / name)
 
 
+@pytest.mark.long
 def test_a_signal_to_one_process_stops_both_at_the_same_step_and_they_go_on_bit_exactly(
-    folder: Path, told: list[dict[str, Any]]
+    folder: Path, told: list[dict[str, Any]], stopped: list[dict[str, Any]]
 ) -> None:
-    for process in told:
+    for process in stopped:
         assert process["by"] == signal.SIGTERM
         assert process["stopped"] == 4  # sent in step 3, told beside step 4
     assert_identical(final_state(WHOLE, folder / "two"), final_state(WHOLE, folder / "stopped"))

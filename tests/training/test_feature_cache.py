@@ -73,6 +73,7 @@ def _assert_same_losses(cached: Path, plain: Path) -> None:
     assert len(_losses(cached)) == 4
 
 
+@pytest.mark.long
 def test_the_losses_are_those_of_the_run_without_the_cache(first: Path, tmp_path: Path) -> None:
     train(UNCACHED, tmp_path / "plain")
     _assert_same_losses(first, tmp_path / "plain")
@@ -131,6 +132,15 @@ def test_a_second_run_computes_nothing_and_ends_with_the_same_bits(
     train(CACHED, tmp_path / "second")
     assert ", all from an earlier run or phase" in capsys.readouterr().out
     assert_identical(final_state(CACHED, first), final_state(CACHED, tmp_path / "second"))
+    assert _kept() == files
+
+
+@pytest.mark.long
+def test_a_run_with_another_learning_rate_and_length_computes_nothing(
+    first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = _kept()
+    monkeypatch.setattr(FeatureCache, "_rows", lambda *_: pytest.fail("computed again"))
     train(with_(CACHED, optimizer={"learning_rate": 0.1}, train={"epochs": 1}), tmp_path / "other")
     assert _kept() == files
 
@@ -245,6 +255,7 @@ def test_images_are_known_by_their_content(image_folder: Path) -> None:
     assert len(set(changed)) == len(set(before)) - 1
 
 
+@pytest.mark.long
 def test_a_damaged_file_is_computed_again(first: Path, tmp_path: Path) -> None:
     for path, content in _kept().items():
         path.write_bytes(content[:100] + bytes(100) + content[200:])
@@ -276,6 +287,7 @@ def test_an_interrupt_while_features_are_computed_keeps_what_is_done(
     assert "64 of 269 from an earlier run" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_folder_that_cannot_be_used_is_one_error_or_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,11 +17,8 @@ from cnn_jax.training.run.mesh import Mesh
 from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import StepOptions, make_train_step
 
-MODEL = build(ModelConfig(name="mobilenet", alpha=0.25, weights="none", image_size=64, dropout=0.0), 3)
-FREEZING = Freezing.until(MODEL, "conv_pw_10")
 
-
-def work(options: StepOptions, model: Model = MODEL, freezing: Freezing = FREEZING) -> tuple[float, float]:
+def work(options: StepOptions, model: Model, freezing: Freezing) -> tuple[float, float]:
     """As it is counted, and what XLA alone says, of a step on eight images."""
     images, labels = np.zeros((8, model.image_size, model.image_size, 3), np.uint8), np.zeros(8, np.int32)
     mesh, optimizer, variables = Mesh.create(), optax.sgd(0.1), model.init(0)
@@ -35,14 +32,16 @@ def work(options: StepOptions, model: Model = MODEL, freezing: Freezing = FREEZI
 @pytest.mark.long
 def test_parts_and_microbatches_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "PIXELS", 2**40)
-    whole, said = work(StepOptions())
+    model = build(ModelConfig(name="mobilenet", alpha=0.25, weights="none", image_size=64, dropout=0.0), 3)
+    freezing = Freezing.until(model, "conv_pw_10")
+    whole, said = work(StepOptions(), model, freezing)
     assert whole == said
-    halves, said = work(StepOptions(microbatches=2))
+    halves, said = work(StepOptions(microbatches=2), model, freezing)
     assert halves == pytest.approx(whole, rel=0.03)
     assert said < 0.6 * whole
     monkeypatch.setattr(parts, "PIXELS", 64 * 64)
     monkeypatch.setattr(parts, "_cores", lambda: 2)
-    in_parts, said = work(StepOptions())
+    in_parts, said = work(StepOptions(), model, freezing)
     assert in_parts == pytest.approx(whole, rel=0.03)
     assert said < 0.8 * whole
 

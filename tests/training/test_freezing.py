@@ -75,7 +75,10 @@ def _after_steps(
 
 
 @pytest.mark.sample(1)
-@pytest.mark.parametrize("until", ["conv_pw_13", "conv_pw_10", "conv_dw_6", "head"])
+@pytest.mark.parametrize(
+    "until",
+    ["conv_pw_13", "conv_dw_6", *(pytest.param(name, marks=pytest.mark.slow) for name in ("conv_pw_10", "head"))],
+)
 def test_frozen_leaves_and_statistics_stay_bit_identical_and_the_others_move(model: Model, until: str) -> None:
     freezing = Freezing.until(model, until)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.1, weight_decay=0.5))

@@ -122,7 +122,7 @@ SMALL_CNN = ModelConfig(name="simple_cnn", image_size=SIZE, filters=(8, 16), wei
     ("config", "until", "rate"),
     [
         (SMALL_CNN, "none", 1e-3),
-        (MOBILENET, "none", 3e-4),
+        pytest.param(MOBILENET, "none", 3e-4, marks=pytest.mark.slow),
         pytest.param(MOBILENET, "conv_pw_10", 3e-4, marks=pytest.mark.slow),
     ],
     ids=["small CNN", "MobileNet", "MobileNet from conv_pw_10"],

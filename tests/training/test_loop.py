@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import threading
@@ -101,6 +102,7 @@ def test_training_learns(tmp_path: Path) -> None:
     assert train(config, tmp_path / "run").result["best"]["accuracy"] > 0.7
 
 
+@pytest.mark.long
 def test_two_runs_are_bit_identical_and_another_seed_is_not(finished: Path, tmp_path: Path) -> None:
     train(SMALL_CNN, tmp_path / "same")
     assert_identical(final_state(SMALL_CNN, finished), final_state(SMALL_CNN, tmp_path / "same"))
@@ -141,21 +143,26 @@ def test_images_that_are_cropped_are_not_kept_resized(image_folder: Path, monkey
 
 
 @pytest.mark.sample(1)
-@pytest.mark.parametrize(("config", "last_step"), [(SMALL_CNN, 2), (SMALL_CNN, 6), (MIXING, 9), (SMALL_FROZEN, 9)])
+@pytest.mark.parametrize(
+    ("config", "last_step"),
+    [(SMALL_CNN, 2), (SMALL_CNN, 6), pytest.param(MIXING, 9, marks=pytest.mark.slow), (SMALL_FROZEN, 9)],
+)
 def test_a_run_stopped_by_a_signal_goes_on_bit_exactly(
-    config: Config, last_step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, last_step: int, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(config, tmp_path / "whole")
+    whole = finished if config is SMALL_CNN else tmp_path / "whole"
+    if config is not SMALL_CNN:
+        train(config, whole)
     outcome = train_until(last_step, config, tmp_path / "stopped", monkeypatch)
     assert outcome.stopped_by == signal.SIGTERM
     assert outcome.result["status"] == "interrupted"
     assert outcome.result["steps"] == last_step
     assert train(config, tmp_path / "stopped").result["status"] == "completed"
-    assert_identical(final_state(config, tmp_path / "whole"), final_state(config, tmp_path / "stopped"))
-    assert metrics(tmp_path / "whole") == metrics(tmp_path / "stopped")
+    assert_identical(final_state(config, whole), final_state(config, tmp_path / "stopped"))
+    assert metrics(whole) == metrics(tmp_path / "stopped")
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_bit_identical(tmp_path: Path) -> None:
     config = with_(SMALL_FROZEN, train={"epochs": 18})  # tests/faults has more kills, and other configurations
     train(config, tmp_path / "whole")
@@ -163,15 +170,19 @@ def test_a_run_killed_at_random_moments_ends_bit_identical(tmp_path: Path) -> No
     start = command(config, workdir)
     delays = random.Random(0)
     kills = 0
-    for _ in range(2):
+    while kills < 2:
         saved_before = newest_checkpoint(workdir)
         process = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while newest_checkpoint(workdir) <= saved_before and process.poll() is None:
             time.sleep(0.005)
         time.sleep(delays.uniform(0, 0.25))
         process.kill()
-        kills += process.wait() == -signal.SIGKILL
-    assert kills == 2, "the run was too short to be killed"
+        if process.wait() == -signal.SIGKILL:
+            kills += 1
+        else:  # it was at its end before this process noticed
+            assert process.returncode == 0
+            shutil.rmtree(workdir)
+            kills = 0
     done = subprocess.run(start, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "resume" in done.stdout
@@ -195,7 +206,7 @@ def test_a_stopped_process_saves_and_says_so_with_its_exit_code(
     while _line_count(workdir) < 2 and process.poll() is None:
         time.sleep(0.02)
     os.kill(process.pid, number)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == code, stderr
     assert "the same command goes on from there" in stdout
     assert "Traceback" not in stderr

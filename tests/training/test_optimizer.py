@@ -232,6 +232,7 @@ def test_without_these_settings_every_factor_is_1() -> None:
     assert set(layer_factors(OptimizerConfig(), shapes_of(small("mobilenet"))[1]).values()) == {1.0}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lamb"])
 def test_the_update_of_a_layer_is_scaled_by_its_factor_decay_included(name: str) -> None:
     params, gradients = draw(4)

@@ -35,6 +35,7 @@ def start(mesh: Mesh):
     return mesh.replicate(TrainState.create(variables, optimizer, NOTHING, settings)), optimizer
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("count", [1, 2])
 def test_steps_on_the_device_are_the_steps_of_batches_from_the_host(count: int) -> None:
     mesh, rows, labels = Mesh.create(), views(count), np.arange(EXAMPLES, dtype=np.int32) % 4
@@ -116,7 +117,9 @@ def device(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("config", [MIXED, VIEWS], ids=["images", "features"])
+@pytest.mark.parametrize(
+    "config", [pytest.param(MIXED, id="images"), pytest.param(VIEWS, id="features", marks=pytest.mark.slow)]
+)
 def test_a_run_is_that_of_batches_from_the_host(config: Config, tmp_path: Path, device: list[int]) -> None:
     train(with_(config, data={"device_memory_share": 0.0}), tmp_path / "host")
     assert device == []

@@ -88,6 +88,7 @@ def test_with_smoothed_labels_the_gradient_vanishes_too() -> None:
     np.testing.assert_allclose(rest.sum(axis=0), 0, atol=1e-5)
 
 
+@pytest.mark.long
 def test_each_strength_is_tried_on_images_that_were_not_solved_for() -> None:
     features, labels = _made_up(2)
     out = solver.held_out(labels, seed=0)

@@ -103,7 +103,7 @@ CASES = {
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "case", ["inside", "features", *(pytest.param(case, marks=pytest.mark.slow) for case in ("asked once", "mixed"))]
+    "case", ["features", *(pytest.param(case, marks=pytest.mark.slow) for case in ("inside", "asked once", "mixed"))]
 )
 def test_a_run_that_is_stopped_and_goes_on_ends_bit_for_bit_as_one_that_is_not(
     case: str, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -152,6 +152,7 @@ def test_a_teacher_that_cannot_be_is_one_message(teacher: Path, tmp_path: Path) 
         with_teacher(SMALL_CNN, teacher, feature_views=2)
 
 
+@pytest.mark.long
 def test_a_run_goes_on_with_the_teacher_that_it_began_with_alone(
     teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

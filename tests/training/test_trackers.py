@@ -128,6 +128,7 @@ class Failing:
     def end(self, status: str) -> None: ...
 
 
+@pytest.mark.long
 def test_a_tracker_that_fails_is_one_warning_and_the_training_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import gc
 import hashlib
 import io
-import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from cnn_jax.models.architectures.registry import ARCHITECTURES
 from cnn_jax.weights import catalog
 from cnn_jax.weights import locate as locating
 from cnn_jax.weights.locate import cache_folder, locate
+from tests.conftest import free_port
 
 ATTEMPTS = 1 + locating.RETRIES
 FILE = "mobilenet_1_0_224_tf_no_top.h5"
@@ -68,12 +68,6 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
     monkeypatch.setattr(catalog, "KERAS_APPLICATIONS", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between the attempts
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def put(folder: Path, file: str = FILE) -> Path:
@@ -384,7 +378,7 @@ def test_a_server_that_always_stalls_is_an_error(places, server, monkeypatch):
 @pytest.mark.long
 def test_two_processes_may_download_the_same_file_at_once(places, server):
     """Both are held in the middle of the body until the other is there too."""
-    both = threading.Barrier(2, timeout=60)
+    both = threading.Barrier(2, timeout=300)
     server.during = both.wait
     program = (
         "import sys; from cnn_jax.config import ModelConfig; from cnn_jax.weights import catalog, locate;"
@@ -394,7 +388,7 @@ def test_two_processes_may_download_the_same_file_at_once(places, server):
         subprocess.Popen([sys.executable, "-c", program, server.url], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    paths = [process.communicate(timeout=60)[0].strip() for process in processes]
+    paths = [process.communicate(timeout=300)[0].strip() for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert paths == [str(places.cache / FILE)] * 2
     assert (places.cache / FILE).read_bytes() == BODY

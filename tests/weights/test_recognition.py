@@ -78,7 +78,11 @@ def test_what_is_unknown_is_not_guessed_and_the_error_says_what_is_known() -> No
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "network", ["ResNet50", "ResNet50V2", "DenseNet121", "InceptionV3", "InceptionResNetV2", "MobileNetV3Small"]
+    "network",
+    [
+        *("ResNet50", "InceptionV3", "MobileNetV3Small"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("ResNet50V2", "DenseNet121", "InceptionResNetV2")),
+    ],
 )
 def test_families_of_keras_applications_are_told_by_their_layers(network: str, tmp_path: Path) -> None:
     keras.utils.clear_session()
