@@ -45,7 +45,8 @@ PYTHON_GPU ?= $(BIN)/python
 test-gpu:
 	XLA_FLAGS="$(XLA_FLAGS) --xla_gpu_deterministic_ops=true" $(PYTHON_GPU) -m pytest -m "accelerator and not slow" $(PYTEST_ARGS)
 
-# The newest releases of all dependencies, in an environment of their own.
+# The newest releases of all dependencies, in an environment of their own. PYTHON=python3.13: JAX's newest are not made
+# for 3.11.
 NEWEST := .venv-newest
 test-newest:
 	rm -rf $(NEWEST)
@@ -77,14 +78,14 @@ PACKAGE_PYTHON ?= $(BIN)/python
 package: $(VENV)/installed-test
 	$(BIN)/python tools/check_package.py --python=$(PACKAGE_PYTHON) $(PACKAGE_ARGS)
 
-# The site, in site/index.html. A warning, a broken link inside of it, or a file from the network is an error.
+# The site, in site/html/index.html. A warning, a broken link inside of it, or a file from the network is an error.
 docs: $(VENV)/installed-docs
-	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env -c docs . site
-	$(BIN)/python tools/check_site.py site
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env -c docs -d site/doctrees . site/html
+	$(BIN)/python tools/check_site.py site/html
 
 # Links that lead out of the site; needs the network.
 docs-links: $(VENV)/installed-docs
-	$(BIN)/python -m sphinx --quiet -b linkcheck -c docs . site-links
+	$(BIN)/python -m sphinx --quiet -b linkcheck -c docs -d site/doctrees . site/links
 
 # Every picture of the documents.
 pictures: $(VENV)/installed-test
@@ -95,4 +96,4 @@ $(VENV)/installed-docs: $(VENV)/installed-test
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(NEWEST) runs dist site site-links
+	rm -rf $(VENV) $(NEWEST) runs dist site

@@ -1,4 +1,4 @@
-"""How Sphinx makes the site of README.md and docs/: `make docs`, then open site/index.html.
+"""How Sphinx makes the site of README.md and docs/: `make docs`, then open site/html/index.html.
 
 Sphinx with MyST and the theme of the documentation of JAX and Flax, whose readers come here. Its source folder is the
 repository, so that a link between two Markdown files means the same here and on a forge. The order of the pages is that

@@ -1,6 +1,6 @@
 """Every link inside of a site leads to a page and a heading of it, and nothing is loaded from the network.
 
-python tools/check_site.py site
+`python tools/check_site.py site/html` prints what is wrong, and ends with code 1 where something is.
 """
 
 import re
