@@ -146,7 +146,7 @@ def test_it_fits_a_phone_in_the_dark_and_says_how_programs_ask(browser: Browser,
 def test_a_camera_takes_a_picture_and_is_let_go(page: Page) -> None:
     page.get_by_role("button", name="Photograph").click()
     expect(page.get_by_role("dialog", name="Camera")).to_be_visible()
-    # A picture has come. `wait_for_function` would evaluate a text in the page again, which its policy forbids.
+    # A picture has come. `wait_for_function` would evaluate a text in the page again and again, which its policy forbids.
     expect(page.locator("#video")).not_to_have_js_property("videoWidth", 0)
     page.get_by_role("button", name="Take it").click()
     (picture,) = settled(page)
