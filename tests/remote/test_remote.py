@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import cnn_jax
-from cnn_jax import check_data, evaluate, predict
+from cnn_jax import check_data, compare, evaluate, predict
 from cnn_jax.config import CheckpointConfig, DataConfig
 from cnn_jax.data.paths import expand
 from cnn_jax.data.sources import Split, open_dataset
@@ -27,6 +27,7 @@ from cnn_jax.training.run import run_directory
 from cnn_jax.weights.locate import locate
 from tests.data.test_sources import assert_holds_tfds_pixels, prepare_tfds
 from tests.remote.fake_gcs import Bucket, FakeGcs
+from tests.test_compare import made, said
 from tests.training.helpers import (
     SMALL_CNN,
     assert_identical,
@@ -192,6 +193,42 @@ def test_a_data_set_is_listed_as_on_this_machine(bucket: Bucket, photos: Path, t
         code = check_data.main([dataset, f"--json={file}"])
         reports.append((code, json.loads(file.read_text()) | {"dataset": None, "folder": None}))
     assert reports[0] == reports[1]
+
+
+@pytest.mark.parametrize("start", ["validation/", "gs://bucket/photos/validation/"], ids=["relative", "whole"])
+def test_a_table_of_labels_is_read_as_on_this_machine(bucket: Bucket, photos: Path, start: str) -> None:
+    """Whole addresses are how Google's own programs write their tables."""
+    rows = [f"{start}{name}/{i:02d}.png,{name}" for name in ("red", "blue") for i in range(3)]
+    bucket.put("photos/labels.csv", "\n".join(["path,label", *rows, f"{start}red/gone.png,red"]).encode())
+    there = open_dataset(replace(ON_PHOTOS.data, dataset="csv:gs://bucket/photos/labels.csv"))
+    (photos / "labels.csv").write_text("\n".join(["path,label", *rows]).replace("gs://bucket/photos/", ""))
+    here = open_dataset(replace(ON_PHOTOS.data, dataset=f"csv:{photos / 'labels.csv'}"))
+    assert there.classes == here.classes == ("blue", "red")
+    for name, split in here.splits.items():
+        assert list(there.splits[name].ids) == list(split.ids)
+        assert there.splits[name].labels.tolist() == split.labels.tolist()
+        np.testing.assert_array_equal(there.splits[name].images.load(1), split.images.load(1))
+    gone = f"labels.csv, line 8: {start}red/gone.png"
+    assert there.left_out[gone] == "no such file"
+    assert {name for name, why in there.left_out.items() if why == "no row"} == {
+        f"validation/{name}/{i:02d}.png" for name in ("blue", "red") for i in (3, 4)
+    }
+
+
+def test_runs_are_compared_as_on_this_machine_and_the_page_is_written_there(
+    bucket: Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, skill in enumerate((2.0, 1.0)):
+        made(tmp_path / "runs" / f"run{number}", said(number, 60, skill))
+    bucket.upload(tmp_path / "runs", "runs")
+    assert compare.main([str(tmp_path / "runs" / "*"), f"--output={tmp_path / 'page.html'}"]) == 0
+    here = capsys.readouterr().out.replace(str(tmp_path), "gs://bucket")
+    assert compare.main(["gs://bucket/runs/*", "--output=gs://bucket/page.html"]) == 0
+    assert capsys.readouterr().out == here
+    page = bucket.blobs["page.html"].content.decode()
+    assert page == (tmp_path / "page.html").read_text().replace(str(tmp_path), "gs://bucket")
+    with pytest.raises(RunError, match="gs://bucket/gone: there is no such directory"):
+        compare.main(["gs://bucket/gone", "gs://bucket/runs/*"])
 
 
 def test_images_are_named_one_by_one_by_folder_and_by_pattern(bucket: Bucket, photos: Path) -> None:

@@ -20,6 +20,7 @@ from cnn_jax.data.sources.names import Names
 from cnn_jax.errors import DataError
 from cnn_jax.io.escaping import printable
 from cnn_jax.io.files import as_path, entries
+from cnn_jax.io.writing import is_remote
 
 NO_FILE, NO_LABEL, NO_SPLIT, AGAIN, SEVERAL = "no such file", "no label", "no split", "named again", "several files"
 """Why a row is not used."""
@@ -91,7 +92,9 @@ class _Files:
     def find(self, text: str) -> tuple[str, str]:
         """The path below the root of the file that the text names, and, where it names none, why."""
         for name in dict.fromkeys((text, text.replace("\\", "/"))):
-            if os.path.isabs(name):
+            if is_remote(name):
+                name = name.removeprefix(f"{self._root.rstrip('/')}/")
+            elif os.path.isabs(name):
                 name = os.path.relpath(name, self._root)
             folder, base = posixpath.split(posixpath.normpath(name)) if "/" in name else ("", name)
             files, by_stem = self._list(folder)

@@ -3,6 +3,7 @@
 const AT_ONCE = 2; // pictures that are asked about at the same time
 const SHOWN = 5; // classes of each answer
 const SIDE = 480; // pixels of the small picture
+const NO_LAYERS = "An exported file: to see where it looks, serve its run.";
 const STORED = "cnn_jax.token";
 const byId = (id) => document.getElementById(id);
 const element = (tag, properties = {}, ...children) => {
@@ -60,7 +61,6 @@ const canvasNamed = (name) => {
 
 // Grad-CAM for one class, in the figure beside its bars.
 const look = async (file, figure, model, name) => {
-  if (!models.find((known) => known.name === model).explains) return;
   const response = await ask(`explain?${new URLSearchParams({ model, class: name })}`, file);
   if (!response.ok) {
     figure.replaceChildren(element("div", { className: "none", textContent: await reason(response) }));
@@ -72,6 +72,7 @@ const look = async (file, figure, model, name) => {
 };
 
 const answer = (file, result) => {
+  const { explains } = models.find((known) => known.name === result.model);
   const figure = element("figure");
   const list = element("ol", { className: "classes" });
   const press = (button, name) => {
@@ -80,14 +81,17 @@ const answer = (file, result) => {
   };
   for (const { class: name, probability } of result.classes) {
     const shown = [element("span", { textContent: name }), element("span", { textContent: percent(probability) })];
-    const button = element("button", { type: "button", title: `Where it sees ${name}` }, ...shown);
-    button.style.setProperty("--share", probability);
-    button.addEventListener("click", () => press(button, name));
-    list.append(element("li", {}, button));
+    const bar = explains
+      ? element("button", { type: "button", title: `Where it sees ${name}` }, ...shown)
+      : element("div", {}, ...shown);
+    bar.style.setProperty("--share", probability);
+    if (explains) bar.addEventListener("click", () => press(bar, name));
+    list.append(element("li", {}, bar));
   }
+  if (!explains) figure.append(element("div", { className: "none", textContent: NO_LAYERS }));
   const says = element("p", { className: "says", textContent: `${result.class} ${percent(result.probability)}` });
   const title = element("h3", { textContent: result.model });
-  const first = () => press(list.querySelector("button"), result.class);
+  const first = () => (explains ? press(list.querySelector("button"), result.class) : undefined);
   return { panel: element("div", { className: "answer" }, title, element("div", {}, says, list), figure), first };
 };
 
@@ -152,12 +156,16 @@ const begin = async () => {
   byId("networks").textContent = texts.join(" · ");
   const at = `${location.origin}${location.pathname}`;
   const token = sessionStorage.getItem(STORED) ? ' -H "Authorization: Bearer $CNN_JAX_TOKEN"' : "";
-  const model = new URLSearchParams({ model: models[0].name });
-  byId("curl").textContent = [
+  const lines = [
     `curl${token} --data-binary @photo.jpg ${at}predict`,
     `curl${token} -F file=@one.jpg -F file=@two.jpg ${at}predict`,
-    `curl${token} --data-binary @photo.jpg --output looked.png "${at}explain?${model}"`,
-  ].join("\n");
+  ];
+  const looking = models.find(({ explains }) => explains);
+  if (looking) {
+    const query = new URLSearchParams({ model: looking.name });
+    lines.push(`curl${token} --data-binary @photo.jpg --output looked.png "${at}explain?${query}"`);
+  }
+  byId("curl").textContent = lines.join("\n");
 };
 
 byId("key").addEventListener("submit", (event) => {
