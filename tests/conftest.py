@@ -32,6 +32,13 @@ with (
     warnings.simplefilter("ignore")
     import tensorflow  # noqa: F401  (before any test turns warnings into errors)
 
+if os.environ.get("CNN_JAX_TESTS_TYPES"):  # `make test-types`; before any module of the package is imported
+    from jaxtyping import install_import_hook
+
+    import tests.array_types
+
+    install_import_hook("cnn_jax", f"{tests.array_types.__name__}.checked")
+
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
