@@ -1,4 +1,22 @@
-"""Train and fine-tune convolutional image classifiers in JAX."""
+"""Train and fine-tune convolutional image classifiers in JAX.
+
+Annotations of arrays say dtype and shape, as `Float32[Array, "b classes"]` does (jaxtyping). The same name is the same
+size throughout a signature, and means the same throughout the package:
+
+    b, part              images of a batch, and those of them that one process or device has
+    n, m                 examples or other rows, and those of another number: chosen ones, or filled up to a whole batch
+    h, w, s              rows and columns, and both of a square
+    c, f                 channels of an input, and those of an output: the filters
+    oh, ow, kh, kw, in   rows and columns of an output and of a kernel, and the channels that a kernel takes
+    d                    values of a feature vector
+    classes, classes_d   classes, and classes with a feature vector behind them
+    pairs, draws, bytes  pairs of images, random numbers of an image, bytes of a fingerprint
+    epochs, steps        epochs, and steps of a call
+    splits, columns      splits of a data set, and columns of a grid of images
+    places, row_bytes    places in the order of a pass, and bytes of a kept row
+    *size, *shape        any axes between batch and channels, and any at all, that stay the same
+    _, ...               one that nothing else has, and any number of those
+"""
 
 import os
 import sys

@@ -31,6 +31,13 @@ FOREIGN += ("SLURM_", "OMPI_")  # in a job of a cluster, whose other processes w
 for variable in [name for name in os.environ if name.startswith(FOREIGN)]:  # what is printed, and where, is the tests'
     del os.environ[variable]
 
+if os.environ.get("CNN_JAX_TESTS_TYPES"):  # `make test-types`; before any module of the package is imported
+    from jaxtyping import install_import_hook
+
+    import tests.array_types
+
+    install_import_hook("cnn_jax", f"{tests.array_types.__name__}.checked")
+
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 

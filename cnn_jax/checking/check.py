@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Int64, Shaped
 
 from cnn_jax.checking.duplicates import COLOUR_BYTES, HASH_BYTES, groups
 from cnn_jax.checking.exclusion import Exclusion, choose
@@ -33,8 +34,7 @@ class Report:
     """By kind, the worst kinds first, kinds of which nothing was found left out."""
     exclusion: Exclusion
     """What to leave out so that nothing that can be cured this way remains."""
-    readable: np.ndarray
-    """bool[n]"""
+    readable: Bool[np.ndarray, " n"]
 
     def count(self, severity: str) -> int:
         """Findings of this severity."""
@@ -125,7 +125,9 @@ def _in_order(
         yield waiting.popleft().result()
 
 
-def _of_copies(listing: Listing, group: np.ndarray, digests: np.ndarray) -> Iterator[Finding]:
+def _of_copies(
+    listing: Listing, group: Int64[np.ndarray, " m"], digests: Shaped[np.ndarray, " n"]
+) -> Iterator[Finding]:
     """What it means that these images are copies of each other: one or two findings."""
     names, members = tuple(listing.ids[index] for index in group), tuple(map(int, group))
     exact = len(set(digests[group].tolist())) == 1

@@ -8,6 +8,7 @@ above their median (C. Zauner, "Implementation and Benchmarking of Perceptual Im
 from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import Bool, Int64, Shaped, UInt8, UInt16
 
 SIDE = 32
 """Pixels to which a picture is scaled."""
@@ -35,8 +36,8 @@ _WAVES = np.cos(np.pi / SIDE * (np.arange(SIDE) + 0.5) * np.arange(LOWEST)[:, No
 """Discrete cosine transform of type II, [frequency, pixel]. Its scale is that of the mean alone, which is left out."""
 
 
-def fingerprint(picture: np.ndarray) -> bytes:
-    """The hash of uint8[h, w, 3], and the colours of its 4 x 4 parts: `HASH_BYTES` and `COLOUR_BYTES`."""
+def fingerprint(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    """The hash of a picture, and the colours of its 4 x 4 parts: `HASH_BYTES` and `COLOUR_BYTES`."""
     from PIL import Image
 
     small = Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR).convert("YCbCr")
@@ -45,15 +46,17 @@ def fingerprint(picture: np.ndarray) -> bytes:
     return bits.tobytes() + np.asarray(small.reduce(SIDE // 4))[..., 1:].tobytes()
 
 
-def groups(digests: np.ndarray, fingerprints: np.ndarray, compared: np.ndarray) -> list[np.ndarray]:
+def groups(
+    digests: Shaped[np.ndarray, " n"], fingerprints: UInt8[np.ndarray, "n bytes"], compared: Bool[np.ndarray, " n"]
+) -> list[Int64[np.ndarray, " m"]]:
     """Images that are copies of each other, at least two in a group, by numbers in rising order.
 
     Copies of copies are in one group, though its ends may differ by more than `NEAR`.
 
     Args:
-        digests: V32[n], SHA-256 of the content; images of equal content are copies.
-        fingerprints: uint8[n, HASH_BYTES + COLOUR_BYTES].
-        compared: bool[n], whether the fingerprint counts.
+        digests: void of 32 bytes, SHA-256 of the content; images of equal content are copies.
+        fingerprints: HASH_BYTES + COLOUR_BYTES of each.
+        compared: whether the fingerprint counts.
     """
     edges = [_equal(digests, np.arange(len(digests)))]
     numbers = np.flatnonzero(compared)
@@ -65,14 +68,14 @@ def groups(digests: np.ndarray, fingerprints: np.ndarray, compared: np.ndarray) 
     return _components(len(digests), np.concatenate([*edges, *pairs]))
 
 
-def _equal(values: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Pairs of neighbours among the numbers that have the same value, int64[pairs, 2]."""
+def _equal(values: Shaped[np.ndarray, " n"], numbers: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, "pairs 2"]:
+    """Pairs of neighbours among the numbers that have the same value."""
     order = np.argsort(values, kind="stable")
     same = values[order[1:]] == values[order[:-1]]
     return np.stack([numbers[order[:-1][same]], numbers[order[1:][same]]], axis=1)
 
 
-def _components(count: int, edges: np.ndarray) -> list[np.ndarray]:
+def _components(count: int, edges: Int64[np.ndarray, "pairs 2"]) -> list[Int64[np.ndarray, " _"]]:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -85,8 +88,8 @@ def _components(count: int, edges: np.ndarray) -> list[np.ndarray]:
     return sorted(found, key=lambda members: int(members[0]))
 
 
-def near_pairs(marks: np.ndarray) -> Iterator[np.ndarray]:
-    """Pairs of different fingerprints that count as one picture: int64[pairs, 2], some of them more than once.
+def near_pairs(marks: UInt8[np.ndarray, "n bytes"]) -> Iterator[Int64[np.ndarray, "pairs 2"]]:
+    """Pairs of different fingerprints that count as one picture, some of them more than once.
 
     Multi-index hashing (Norouzi, Punjani, Fleet, "Fast Search in Hamming Space with Multi-Index Hashing", CVPR 2012):
     hashes are looked up by each of their parts, as it is and with each of its bits turned. No pair is missed, and only
@@ -104,8 +107,10 @@ def near_pairs(marks: np.ndarray) -> Iterator[np.ndarray]:
             yield np.stack([left[same], right[same]], axis=1)
 
 
-def _candidates(part: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Numbers of values, uint16[n], that differ in at most one bit, each pair once, `CHUNK` or so at a time."""
+def _candidates(
+    part: UInt16[np.ndarray, " n"],
+) -> Iterator[tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]]]:
+    """Numbers of values that differ in at most one bit, each pair once, `CHUNK` or so at a time."""
     order = np.argsort(part, kind="stable")
     counts = np.bincount(part, minlength=1 << 16)
     starts = np.cumsum(counts) - counts
@@ -122,8 +127,10 @@ def _candidates(part: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             yield np.repeat(here, number), order[np.repeat(first, number) + within]
 
 
-def _same_colour(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """bool[n] for uint8[n, COLOUR_BYTES] twice."""
+def _same_colour(
+    one: UInt8[np.ndarray, "pairs bytes"], other: UInt8[np.ndarray, "pairs bytes"]
+) -> Bool[np.ndarray, " pairs"]:
+    """Of `COLOUR_BYTES` each."""
     one, other = one.astype(np.int16), other.astype(np.int16)
     grey = (np.abs(one - 128).max(1) <= GREY) | (np.abs(other - 128).max(1) <= GREY)
     return grey | (np.abs(one - other).mean(1) <= SAME_COLOUR)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Int64
 
 from cnn_jax.checking.listing import Listing
 from cnn_jax.errors import DataError
@@ -22,16 +23,21 @@ class Exclusion:
     """Split and class of which nothing would be left; where it is trained on, training refuses such a list."""
 
 
-def choose(listing: Listing, unreadable: np.ndarray, copies: Sequence[np.ndarray], pixels: np.ndarray) -> Exclusion:
+def choose(
+    listing: Listing,
+    unreadable: Bool[np.ndarray, " n"],
+    copies: Sequence[Int64[np.ndarray, " _"]],
+    pixels: Int64[np.ndarray, " n"],
+) -> Exclusion:
     """Leave out what cannot be read, all copies of a picture with two labels, and of others all but one copy.
 
     The copy that stays is in the test split where there is one, else in validation; among those it is the one with the
     most pixels, and of equals the first.
 
     Args:
-        unreadable: bool[n].
+        unreadable: whether an image cannot be read.
         copies: groups of images that are one picture.
-        pixels: int64[n].
+        pixels: of each image.
     """
     left_out = unreadable.copy()
     rank = np.asarray([KEPT_FIRST.index(s) if s in KEPT_FIRST else len(KEPT_FIRST) for s in listing.splits])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from cnn_jax.checking.duplicates import fingerprint
 from cnn_jax.checking.findings import DARK, EXTREME_ASPECT, HUGE, TINY
@@ -135,8 +136,8 @@ def _of_header(header: Header, suffix: str | None) -> list[tuple[str, str]]:
 
 def small_picture(
     content: bytes, header: Header | None, background: Background, smallest: int = SMALLEST
-) -> np.ndarray:
-    """The picture as training reads it, uint8[h, w, 3]; a JPEG up to eight times smaller, but not below `smallest`.
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture as training reads it; a JPEG up to eight times smaller, but not below `smallest`.
 
     Raises:
         one of `read_errors()`: training cannot read it.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int8, Int32, Int64
 
 from cnn_jax.checking.findings import Finding
 from cnn_jax.checking.passed_by import passed_by, passed_by_flat, passed_by_table
@@ -32,10 +33,10 @@ class Listing:
     splits: tuple[str, ...]
     ids: Names
     """As in `Split.ids`."""
-    split_of: np.ndarray
-    """int8[n], which of `splits`."""
-    label_of: np.ndarray
-    """int32[n], which of `classes`."""
+    split_of: Int8[np.ndarray, " n"]
+    """Which of `splits`."""
+    label_of: Int32[np.ndarray, " n"]
+    """Which of `classes`."""
     read: Callable[[int], bytes]
     """The content of an image file; raises OSError."""
     folder: Path | None
@@ -48,8 +49,8 @@ class Listing:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def counts(self) -> np.ndarray:
-        """Images by split and class, int64[splits, classes]."""
+    def counts(self) -> Int64[np.ndarray, "splits classes"]:
+        """Images by split and class."""
         table = np.zeros((len(self.splits), len(self.classes)), np.int64)
         np.add.at(table, (self.split_of, self.label_of), 1)
         return table

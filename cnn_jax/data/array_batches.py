@@ -3,6 +3,7 @@
 from collections.abc import Generator, Sequence
 
 import numpy as np
+from jaxtyping import Int32, Int64, Shaped
 
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.preprocess import Resize
@@ -30,8 +31,8 @@ def training_batches(
 
 
 def training_rows(
-    views: Sequence[np.ndarray | Rows],
-    labels: np.ndarray,
+    views: Sequence[Shaped[np.ndarray, "n ..."] | Rows],
+    labels: Int32[np.ndarray, " n"],
     batch_size: int,
     seed: int,
     first_step: int = 0,
@@ -41,8 +42,8 @@ def training_rows(
     """The batches of `TrainStream` from step `first_step` on, with rows of arrays in the place of images.
 
     Args:
-        views: arrays [n, …] of the same n examples; the passes over the data take them in turn.
-        labels: int32[n].
+        views: arrays of the same examples; the passes over the data take them in turn.
+        labels: of the examples.
         process: this one's place among `processes`: it gets that part of each batch.
     """
     steps = steps_per_pass(len(labels), batch_size)
@@ -56,16 +57,25 @@ def training_rows(
 
 
 def evaluation_rows(
-    rows: np.ndarray | Rows, labels: np.ndarray, batch_size: int, process: int = 0, processes: int = 1
+    rows: Shaped[np.ndarray, "n ..."] | Rows,
+    labels: Int32[np.ndarray, " n"],
+    batch_size: int,
+    process: int = 0,
+    processes: int = 1,
 ) -> Generator[Batch, None, None]:
-    """The batches of `evaluation_batches` with rows of an array [n, …] in the place of images."""
+    """The batches of `evaluation_batches` with rows of an array in the place of images."""
     for start in range(0, len(labels), batch_size):
         here = np.arange(start, min(start + batch_size, len(labels)))
         yield _batch(rows, labels, here, batch_size, process, processes)
 
 
 def _batch(
-    rows: np.ndarray | Rows, labels: np.ndarray, indices: np.ndarray, batch_size: int, process: int, processes: int
+    rows: Shaped[np.ndarray, "n ..."] | Rows,
+    labels: Int32[np.ndarray, " n"],
+    indices: Int64[np.ndarray, " m"],
+    batch_size: int,
+    process: int,
+    processes: int,
 ) -> Batch:
     """A process' part of the rows at these places, filled up with the first row, whose mask is False."""
     local = batch_size // processes

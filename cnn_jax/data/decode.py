@@ -10,6 +10,7 @@ as TensorFlow at PNG, and reads JPEG files without an end, which TensorFlow may 
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, UInt8
 
 from cnn_jax.config.data import Background
 from cnn_jax.data import pillow
@@ -64,7 +65,7 @@ def _turned(pixels: Any, encoded: Any) -> Any:
     return tf().cond(flip_columns, lambda: tf().reverse(pixels, (1,)), lambda: pixels)
 
 
-def _turns(encoded: bytes | np.ndarray) -> np.ndarray:
+def _turns(encoded: bytes | np.ndarray) -> Bool[np.ndarray, "3"]:
     return np.asarray(pillow.turns(_content(encoded)))
 
 
@@ -81,7 +82,7 @@ def _with_pillow(encoded: Any, background: Background) -> Any:
         return tf().ensure_shape(tf().identity(pixels), (None, None, 3))
 
 
-def _pixels_or_reason(encoded: bytes, background: Background) -> tuple[np.ndarray, bytes]:
+def _pixels_or_reason(encoded: bytes, background: Background) -> tuple[UInt8[np.ndarray, "h w 3"], bytes]:
     """Pixels, and why there are none: TensorFlow would print the traceback of an error that is raised in here."""
     try:
         return pillow.decode(encoded, background), b""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
+from jaxtyping import UInt8
 
 from cnn_jax.config.data import Background
 from cnn_jax.data import pillow
@@ -20,8 +21,8 @@ Image: TypeAlias = str | Path | bytes | BinaryIO | np.ndarray | Any
 
 ARRAYS = "uint8[h, w], uint8[h, w, 1 to 4] or uint8[n, h, w, 1 to 4], values of 0 to 255 and no normalisation"
 
-Reader = Callable[[], np.ndarray]
-"""Gives an image, uint8[h, w, 1 or 3]; DataError where it cannot be read."""
+Reader = Callable[[], UInt8[np.ndarray, "h w c"]]
+"""Gives an image of 1 or 3 channels; DataError where it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class GivenImages:
     """What errors call them."""
     readers: Sequence[Reader]
 
-    def array(self, index: int) -> np.ndarray:
+    def array(self, index: int) -> UInt8[np.ndarray, "h w c"]:
         return self.readers[index]()
 
 
@@ -84,7 +85,7 @@ def _loaded(image: Any, name: str) -> Any:
     return image
 
 
-def _of_pillow(image: Any, background: Background) -> np.ndarray:
+def _of_pillow(image: Any, background: Background) -> UInt8[np.ndarray, "h w 3"]:
     try:
         return pillow.as_rgb(image, background)
     except Exception as error:  # a mode that does not become RGB
@@ -118,8 +119,8 @@ def _advice(array: np.ndarray) -> str:
     return ""
 
 
-def _with_channels(array: np.ndarray, background: Background) -> np.ndarray:
-    """uint8[h, w] or uint8[h, w, 1 to 4] to uint8[h, w, 1 or 3]."""
+def _with_channels(array: UInt8[np.ndarray, "h w ..."], background: Background) -> UInt8[np.ndarray, "h w c"]:
+    """Without channels, or with 1 to 4 of them, to 1 or 3."""
     if array.ndim == 2:
         return array[..., None]
     if array.shape[-1] in (1, 3):

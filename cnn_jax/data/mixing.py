@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float32, Int32, Key, Num
 from scipy.special import betaincinv
 
 from cnn_jax.config import AugmentConfig
@@ -20,31 +21,30 @@ QUANTILES = 4096
 class Mixed(NamedTuple):
     """A batch whose targets are shared by two labels; without `partners` and `shares`, one as it was."""
 
-    images: jax.Array
-    """float32[b, h, w, 3] in 0 to 255; as they were where nothing is mixed."""
-    labels: jax.Array
-    """int32[b]"""
-    partners: jax.Array | None = None
-    """int32[b]: the second labels."""
-    shares: jax.Array | None = None
-    """float32[b]: the first label's part of the target, 0 to 1; the second has the rest."""
+    images: Num[Array, "b ..."]
+    """Float32 in 0 to 255; as they were where nothing is mixed."""
+    labels: Int32[Array, " b"]
+    partners: Int32[Array, " b"] | None = None
+    """The second labels."""
+    shares: Float32[Array, " b"] | None = None
+    """The first label's part of the target, 0 to 1; the second has the rest."""
 
     @property
-    def main_labels(self) -> jax.Array:
-        """int32[b]: of each image, the label with the larger share."""
+    def main_labels(self) -> Int32[Array, " b"]:
+        """Of each image, the label with the larger share."""
         if self.partners is None or self.shares is None:
             return self.labels
         return jnp.where(self.shares >= 0.5, self.labels, self.partners)
 
 
-def mix(images: jax.Array, labels: jax.Array, key: jax.Array, config: AugmentConfig) -> Mixed:
+def mix(images: Num[Array, "b ..."], labels: Int32[Array, " b"], key: Key[Array, ""], config: AugmentConfig) -> Mixed:
     """Mix as `config.mixup` and `config.cutmix` say; a pure function of its arguments.
 
     Where both are on, each image takes one of the two with probability 1/2.
 
     Args:
-        images: uint8[b, h, w, 3].
-        labels: int32[b].
+        images: uint8[b, h, w, 3]; anything where nothing is mixed.
+        labels: their classes.
         key: of the step.
         config: the parameters of the two Beta distributions; 0 is off.
     """
@@ -64,7 +64,7 @@ def mix(images: jax.Array, labels: jax.Array, key: jax.Array, config: AugmentCon
     return Mixed(weights * ours + (1 - weights) * theirs, labels, jnp.roll(labels, 1), shares)
 
 
-def _beta(quantile: jax.Array, alpha: float) -> jax.Array:
+def _beta(quantile: Float32[Array, "*shape"], alpha: float) -> Float32[Array, "*shape"]:
     """Numbers from Beta(alpha, alpha), at quantiles that are uniform in [0, 1); 1 for an alpha of 0.
 
     They are read off a table: `jax.random.beta` has loops that take seconds to compile.
@@ -77,11 +77,17 @@ def _beta(quantile: jax.Array, alpha: float) -> jax.Array:
     return table[below] + (place - below) * (table[below + 1] - table[below])
 
 
-def _outside_a_rectangle(area: jax.Array, row: jax.Array, column: jax.Array, height: int, width: int) -> jax.Array:
-    """float32[b, height, width, 1]: 0 in a rectangle of its own for each image, 1 elsewhere.
+def _outside_a_rectangle(
+    area: Float32[Array, "b 1 1 1"],
+    row: Float32[Array, "b 1 1 1"],
+    column: Float32[Array, "b 1 1 1"],
+    height: int,
+    width: int,
+) -> Float32[Array, "b h w 1"]:
+    """0 in a rectangle of its own for each image, 1 elsewhere.
 
     The rectangle has the proportions of the image, so large a share of its `area`, and its centre at `row` and
-    `column`; what lies outside of the image is cut off, as in the paper. All three: float32[b, 1, 1, 1] in 0 to 1.
+    `column`; what lies outside of the image is cut off, as in the paper. All three are in 0 to 1.
     """
     half = jnp.sqrt(area) / 2
     rows = jnp.abs((jnp.arange(height)[:, None, None] + 0.5) / height - row) < half

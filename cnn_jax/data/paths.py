@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from jaxtyping import UInt8
 
 from cnn_jax.data import pillow
 from cnn_jax.data.preprocess import Resize
@@ -140,8 +141,8 @@ def _at(path: str) -> list[Found]:
 class Readable(Protocol):
     """Images by number, as far as they are read one by one."""
 
-    def array(self, index: int) -> np.ndarray:
-        """Uint8[h, w, 1 or 3]; raises DataError, with the reason, for an image that cannot be read."""
+    def array(self, index: int) -> UInt8[np.ndarray, "h w c"]:
+        """Its pixels, of 1 or 3 channels; raises DataError, with the reason, for an image that cannot be read."""
 
 
 def readable_batches(images: Readable, count: int, resize: Resize, batch_size: int) -> Generator[Batch, None, None]:
@@ -166,17 +167,17 @@ def readable_batches(images: Readable, count: int, resize: Resize, batch_size: i
 
 def _readable(
     images: Readable, count: int, resize: Resize, ahead: int
-) -> Generator[tuple[int, np.ndarray], None, None]:
+) -> Generator[tuple[int, UInt8[np.ndarray, "s s 3"]], None, None]:
     """Number and pixels of each image that can be read; as many threads as there are cores read `ahead` of the user."""
 
-    def load(index: int) -> np.ndarray | None:
+    def load(index: int) -> UInt8[np.ndarray, "s s 3"] | None:
         try:
             return resize.array(images.array(index))
         except DataError:
             return None
 
     pool = ThreadPoolExecutor(min(os.cpu_count() or 1, count or 1))
-    numbers, waiting = iter(range(count)), collections.deque[tuple[int, Future[np.ndarray | None]]]()
+    numbers, waiting = iter(range(count)), collections.deque[tuple[int, Future[UInt8[np.ndarray, "s s 3"] | None]]]()
     try:
         while True:
             for number in itertools.islice(numbers, ahead - len(waiting)):
@@ -193,7 +194,7 @@ def _readable(
 
 def _readable_in_graph(
     images: FileImages, count: int, resize: Resize, ahead: int
-) -> Generator[tuple[int, np.ndarray], None, None]:
+) -> Generator[tuple[int, UInt8[np.ndarray, "s s 3"]], None, None]:
     """As `_readable`, on TensorFlow's threads."""
 
     def load(index: Any) -> tuple[Any, Any]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
+from jaxtyping import Float, Integer, UInt8
 
 from cnn_jax.config.data import Background
 from cnn_jax.errors import DataError
@@ -63,8 +64,8 @@ class TooManyPixels(DataError):  # noqa: N818  (named for what it says)
     """More than `MAX_PIXELS`; the cause says how many."""
 
 
-def decode(encoded: bytes, background: Background, most_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """The bytes of an image file to uint8[h, w, 3], as `as_rgb` makes it of its first picture.
+def decode(encoded: bytes, background: Background, most_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "h w 3"]:
+    """The pixels of the bytes of an image file, as `as_rgb` makes it of its first picture.
 
     Raises:
         DataError: why they cannot be read.
@@ -84,8 +85,8 @@ def why_not(file: BinaryIO) -> str:
         return str(error)
 
 
-def as_rgb(image: Any, background: Background) -> np.ndarray:
-    """A Pillow image of any mode to uint8[h, w, 3].
+def as_rgb(image: Any, background: Background) -> UInt8[np.ndarray, "h w 3"]:
+    """The pixels of a Pillow image of any mode.
 
     EXIF orientation is applied. What is see-through shows the background; with "drop", the colour that is stored
     there. Integers of more than 8 bits are scaled from the range of their type, floating point from the least to the
@@ -172,8 +173,8 @@ def _of_bytes(image: Any, background: Background) -> Any:
     return canvas
 
 
-def _of_deep(image: Any, background: Background) -> np.ndarray:
-    """uint8[h, w, 3], of one that is grey with integers of 16 or 32 bits, or with floating point."""
+def _of_deep(image: Any, background: Background) -> UInt8[np.ndarray, "h w 3"]:
+    """The pixels of one that is grey with integers of 16 or 32 bits, or with floating point."""
     values = np.asarray(image)
     tags = getattr(image, "tag_v2", {})
     grey = _scaled_floats(values) if image.mode == "F" else _scaled_integers(values, tags)
@@ -187,7 +188,7 @@ def _of_deep(image: Any, background: Background) -> np.ndarray:
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
-def _scaled_integers(values: np.ndarray, tags: Any) -> np.ndarray:
+def _scaled_integers(values: Integer[np.ndarray, "h w"], tags: Any) -> UInt8[np.ndarray, "h w"]:
     """The highest 8 bits of what the type holds: TIFF's tags say which it is, other formats mean 16 bits."""
     bits = tags.get(BITS, (16,))[0]
     if tags.get(SAMPLE_FORMAT, (1,))[0] == 2:
@@ -198,7 +199,7 @@ def _scaled_integers(values: np.ndarray, tags: Any) -> np.ndarray:
     return (unsigned >> (bits - 8)).astype(np.uint8)
 
 
-def _scaled_floats(values: np.ndarray) -> np.ndarray:
+def _scaled_floats(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     """From the least to the greatest finite value; one alone is black, and so is what is no number."""
     finite = np.isfinite(values)
     low = float(values.min(where=finite, initial=np.inf))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float32, Int64, UInt8
 
 from cnn_jax.config import DataConfig
 from cnn_jax.io.tensorflow import tf
@@ -61,8 +62,8 @@ class Resize:
         image = tf().image.resize(image, shape, self.interpolation, antialias=self.antialias)
         return image if self.interpolation == "nearest" else tf().saturate_cast(image + 0.5, tf().uint8)
 
-    def array(self, image: np.ndarray) -> np.ndarray:
-        """As calling it, in NumPy: uint8[h, w, 1 or 3] to uint8[size, size, 3].
+    def array(self, image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "s s 3"]:
+        """As calling it, in NumPy; the image has 1 or 3 channels.
 
         Bicubic and antialiased images take TensorFlow all the same: its sums are rounded in an order of their own.
         """
@@ -123,24 +124,24 @@ def _middle_square(image: Any, height: Any, width: Any, side: Any) -> Any:
     return image[top : top + side, left : left + side]
 
 
-def _places(length: int, size: int) -> np.ndarray:
-    """Where the middles of `size` pixels lie on an axis of `length`, float32[size], as TensorFlow computes them."""
+def _places(length: int, size: int) -> Float32[np.ndarray, " s"]:
+    """Where the middles of `size` pixels lie on an axis of `length`, as TensorFlow computes them."""
     scale = np.float32(length) / np.float32(size)
     return (np.arange(size, dtype=np.float32) + np.float32(0.5)) * scale
 
 
-def _nearest_array(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def _nearest_array(image: UInt8[np.ndarray, "h w 3"], shape: tuple[int, int]) -> UInt8[np.ndarray, "oh ow 3"]:
     sides = zip(image.shape[:2], shape, strict=True)
     rows, columns = (np.minimum(_places(n, size).astype(np.int64), n - 1) for n, size in sides)
     return image[rows[:, None], columns]
 
 
-def _bilinear_array(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def _bilinear_array(image: UInt8[np.ndarray, "h w 3"], shape: tuple[int, int]) -> UInt8[np.ndarray, "oh ow 3"]:
     """The sums and products of TensorFlow's kernel, in its order and in float32, so that every bit is the same."""
     sides = zip(image.shape[:2], shape, strict=True)
     (top, bottom, down), (left, right, across) = (_neighbours(n, size) for n, size in sides)
 
-    def along(rows: np.ndarray) -> np.ndarray:
+    def along(rows: Int64[np.ndarray, " oh"]) -> Float32[np.ndarray, "oh ow 3"]:
         columns = image[rows].astype(np.float32)
         first = columns[:, left]
         return first + (columns[:, right] - first) * across[:, None]
@@ -149,8 +150,10 @@ def _bilinear_array(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return (upper + (along(bottom) - upper) * down[:, None, None] + np.float32(0.5)).astype(np.uint8)
 
 
-def _neighbours(length: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The two pixels that each of `size` lies between, int[size], and the share of the second, float32[size]."""
+def _neighbours(
+    length: int, size: int
+) -> tuple[Int64[np.ndarray, " s"], Int64[np.ndarray, " s"], Float32[np.ndarray, " s"]]:
+    """The two pixels that each of `size` lies between, and the share of the second."""
     place = _places(length, size) - np.float32(0.5)
     lower = np.floor(place)
     first, second = np.maximum(lower, 0), np.minimum(np.ceil(place), length - 1)

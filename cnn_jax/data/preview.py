@@ -7,6 +7,7 @@ from typing import get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
 from cnn_jax.config import AugmentConfig
@@ -28,7 +29,7 @@ HEADING = 18
 
 def preview(
     split: Split, resize: Resize, config: AugmentConfig, seed: int, rows: int = 6, columns: int = 5
-) -> np.ndarray:
+) -> UInt8[np.ndarray, "h w 3"]:
     """Images of a split, and to the right of each how training may see it.
 
     The images are spread over the split, so that a list that is sorted by class shows several. Each column is one pass
@@ -43,7 +44,7 @@ def preview(
         columns: augmented versions of each.
 
     Returns:
-        uint8[h, w, 3]: the grid, on white.
+        The grid, on white.
 
     Raises:
         DataError: an image cannot be read; the message names the file.
@@ -56,11 +57,13 @@ def spread(split: Split, count: int) -> Split:
     return split.take(np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).round().astype(np.int64)))
 
 
-def versions(split: Split, resize: Resize, config: AugmentConfig, seed: int, count: int) -> np.ndarray:
+def versions(
+    split: Split, resize: Resize, config: AugmentConfig, seed: int, count: int
+) -> UInt8[np.ndarray, "n columns s s 3"]:
     """All images of a small split, and so many augmented versions of each; arguments as for `preview`.
 
     Returns:
-        uint8[n, 1 + count, size, size, 3]: the image as it is comes first.
+        Of each image 1 + count columns: the image as it is comes first.
     """
     passes = [_images(split, resize, None)]
     for number in range(count):
@@ -71,14 +74,13 @@ def versions(split: Split, resize: Resize, config: AugmentConfig, seed: int, cou
     return np.stack(passes, 1)
 
 
-def _images(split: Split, resize: Resize, view: View | None) -> np.ndarray:
-    """uint8[n, size, size, 3]"""
+def _images(split: Split, resize: Resize, view: View | None) -> UInt8[np.ndarray, "n s s 3"]:
     (batch,) = evaluation_batches(split, resize, len(split), view=view)
     return batch["image"]
 
 
-def _grid(images: np.ndarray) -> np.ndarray:
-    """uint8[rows, columns, s, s, 3] as one picture; the first column stands apart."""
+def _grid(images: UInt8[np.ndarray, "n columns s s 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Rows and columns of images as one picture; the first column stands apart."""
     rows, columns, size = images.shape[:3]
     step = size + GAP
     picture = np.full((rows * step - GAP, columns * step - GAP + MARGIN - GAP, 3), WHITE, np.uint8)
@@ -89,7 +91,7 @@ def _grid(images: np.ndarray) -> np.ndarray:
     return picture
 
 
-def resize_modes(split: Split, resize: Resize, rows: int = 3) -> np.ndarray | None:
+def resize_modes(split: Split, resize: Resize, rows: int = 3) -> UInt8[np.ndarray, "h w 3"] | None:
     """Images of a split that are not square: as they are, and as each value of `data.resize` makes them square.
 
     Args:
@@ -98,7 +100,7 @@ def resize_modes(split: Split, resize: Resize, rows: int = 3) -> np.ndarray | No
         rows: images at most.
 
     Returns:
-        uint8[h, w, 3]: the grid, on white, with the names of the columns; None where all images are square.
+        The grid, on white, with the names of the columns; None where all images are square.
     """
     seen = spread(split, LOOKED_AT)
     images = [seen.images.array(index) for index in range(len(seen))]
@@ -112,14 +114,14 @@ def resize_modes(split: Split, resize: Resize, rows: int = 3) -> np.ndarray | No
     return np.concatenate([_headings(names, resize.size), _grid(cells)])
 
 
-def _proportion(image: np.ndarray) -> float:
+def _proportion(image: UInt8[np.ndarray, "h w c"]) -> float:
     """The longer by the shorter side."""
     height, width = image.shape[:2]
     return max(height, width) / min(height, width)
 
 
-def _whole(image: np.ndarray, size: int) -> np.ndarray:
-    """All of uint8[h, w, 1 or 3] in its proportions, in the middle of a white square."""
+def _whole(image: UInt8[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray, "s s 3"]:
+    """All of an image in its proportions, in the middle of a white square."""
     picture = Image.fromarray(image if image.shape[-1] == 3 else image[..., 0]).convert("RGB")
     picture.thumbnail((size, size))
     square = Image.new("RGB", (size, size), "white")
@@ -127,7 +129,7 @@ def _whole(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(square)
 
 
-def _headings(names: Sequence[str], size: int) -> np.ndarray:
+def _headings(names: Sequence[str], size: int) -> UInt8[np.ndarray, "h w 3"]:
     """A row of names over the columns of a `_grid`."""
     picture = Image.new("RGB", (len(names) * (size + GAP) - GAP + MARGIN - GAP, HEADING), "white")
     draw = ImageDraw.Draw(picture)
@@ -136,12 +138,12 @@ def _headings(names: Sequence[str], size: int) -> np.ndarray:
     return np.asarray(picture)
 
 
-def below(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def below(first: UInt8[np.ndarray, "_ _ 3"], second: UInt8[np.ndarray, "_ _ 3"]) -> UInt8[np.ndarray, "h w 3"]:
     """Two pictures, one below the other, on white."""
     width = max(first.shape[1], second.shape[1])
     gap = np.full((MARGIN, width, 3), WHITE, np.uint8)
 
-    def widened(picture: np.ndarray) -> np.ndarray:
+    def widened(picture: UInt8[np.ndarray, "h _ 3"]) -> UInt8[np.ndarray, "h w 3"]:
         return np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=WHITE)
 
     return np.concatenate([widened(first), gap, widened(second)])

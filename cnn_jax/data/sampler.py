@@ -4,6 +4,7 @@ So no start has to load TensorFlow for an order, and a run may go on with orders
 """
 
 import numpy as np
+from jaxtyping import Int64, UInt, UInt32, UInt64
 
 MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
 KEY_STEPS = np.array([0x9E3779B9, 0xBB67AE85], np.uint32)
@@ -14,8 +15,8 @@ SCRAMBLING_KEY = np.array([0x3EC8F720, 0x02461E29], np.uint32)
 """With which TensorFlow makes a key and a counter of a seed (`GenerateKey` in its stateless random operations)."""
 
 
-def shuffled(count: int, seed: tuple[int, int]) -> np.ndarray:
-    """The numbers below `count` in an order that `seed`, two numbers of 64 bits with sign, decides: int64[count]."""
+def shuffled(count: int, seed: tuple[int, int]) -> Int64[np.ndarray, " n"]:
+    """The numbers below `count` in an order that `seed`, two numbers of 64 bits with sign, decides."""
     order = list(range(count))
     draws = _random_bits(max(count - 1, 0), seed)
     for i, offset in enumerate(np.asarray(draws, np.int64) % np.arange(count, 1, -1)):  # Fisher and Yates
@@ -24,8 +25,7 @@ def shuffled(count: int, seed: tuple[int, int]) -> np.ndarray:
     return np.asarray(order, np.int64)
 
 
-def _random_bits(count: int, seed: tuple[int, int]) -> np.ndarray:
-    """uint32[count]"""
+def _random_bits(count: int, seed: tuple[int, int]) -> UInt32[np.ndarray, " n"]:
     words = np.asarray(seed, np.dtype("<i8")).view(np.uint32)[:, None]
     mixed = _philox(words, SCRAMBLING_KEY)[:, 0]
     blocks = np.arange(-(-count // 4), dtype=np.uint64)
@@ -33,8 +33,8 @@ def _random_bits(count: int, seed: tuple[int, int]) -> np.ndarray:
     return _philox(np.stack([_low(blocks), _high(blocks), *upper]), mixed[:2]).T.ravel()[:count]
 
 
-def _philox(counters: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Random bits of counters, each on its own: uint32[4, n] of words of 32 bits [4, n] and key uint32[2]."""
+def _philox(counters: UInt[np.ndarray, "4 n"], key: UInt32[np.ndarray, "2"]) -> UInt32[np.ndarray, "4 n"]:
+    """Random bits of counters of four words of 32 bits, each on its own."""
     a, b, c, d = counters.astype(np.uint64)
     key = key.copy()
     for _ in range(ROUNDS):
@@ -44,9 +44,9 @@ def _philox(counters: np.ndarray, key: np.ndarray) -> np.ndarray:
     return np.stack([a, b, c, d]).astype(np.uint32)
 
 
-def _high(words: np.ndarray) -> np.ndarray:
+def _high(words: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
     return words >> np.uint64(32)
 
 
-def _low(words: np.ndarray) -> np.ndarray:
+def _low(words: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
     return words & np.uint64(0xFFFFFFFF)

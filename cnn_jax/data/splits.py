@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int64
 
 from cnn_jax.data.sources import UNSPLIT, Dataset, Split
 from cnn_jax.errors import DataError
@@ -37,8 +38,10 @@ def partition(dataset: Dataset, shares: Shares, seed: int) -> Dataset:
     return replace(dataset, splits={**divided, **others})
 
 
-def _divide(whole: Split, dataset: Dataset, shares: Shares, seed: int) -> dict[str, np.ndarray]:
-    chosen: dict[str, list[np.ndarray]] = {name: [] for name, share in zip(NAMES, shares, strict=True) if share > 0}
+def _divide(whole: Split, dataset: Dataset, shares: Shares, seed: int) -> dict[str, Int64[np.ndarray, " n"]]:
+    chosen: dict[str, list[Int64[np.ndarray, " n"]]] = {
+        name: [] for name, share in zip(NAMES, shares, strict=True) if share > 0
+    }
     for label, class_name in enumerate(dataset.classes):
         members = np.flatnonzero(whole.labels == label)
         order = np.random.default_rng((seed, label)).permutation(members)

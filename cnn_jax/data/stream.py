@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Int64, UInt8
 
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.augment import augment
@@ -47,8 +48,8 @@ def steps_per_pass(examples: int, batch_size: int) -> int:
     return -(-examples // batch_size)
 
 
-def pass_order(examples: int, batch_size: int, seed: int, number: int) -> np.ndarray:
-    """Indices of the examples in pass `number`: int64[steps_per_pass * batch_size], each at least once."""
+def pass_order(examples: int, batch_size: int, seed: int, number: int) -> Int64[np.ndarray, " m"]:
+    """Indices of the examples in pass `number`, each at least once, in whole batches: steps_per_pass * batch_size."""
     wanted = steps_per_pass(examples, batch_size) * batch_size
     key = _pass_key(seed, number)
     return np.concatenate([shuffled(examples, (key, -1 - i)) for i in range(-(-wanted // examples))])[:wanted]
@@ -169,7 +170,7 @@ def evaluation_batches(
 
 
 def _batches_in_python(
-    split: Split, resize: Resize, indices: np.ndarray, mask: np.ndarray, size: int
+    split: Split, resize: Resize, indices: Int64[np.ndarray, " n"], mask: Bool[np.ndarray, " n"], size: int
 ) -> Generator[Batch, None, None]:
     """Batches of images for which TensorFlow would ask Python anyway, or which are there already."""
     for start in range(0, len(indices), size):
@@ -222,8 +223,8 @@ def _tensorflow_version() -> str:
     return ""
 
 
-def _aligned(shape: tuple[int, ...]) -> np.ndarray:
-    """An empty uint8 array that begins at a multiple of 64 bytes, so that TensorFlow takes it without a copy."""
+def _aligned(shape: tuple[int, ...]) -> UInt8[np.ndarray, "..."]:
+    """An empty array that begins at a multiple of 64 bytes, so that TensorFlow takes it without a copy."""
     memory = np.empty(math.prod(shape) + 64, np.uint8)
     start = -memory.ctypes.data % 64
     return memory[start : start + math.prod(shape)].reshape(shape)

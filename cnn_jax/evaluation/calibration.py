@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
 from cnn_jax.evaluation.metrics import Predictions, mean_loss
 
@@ -76,7 +77,9 @@ def fit_temperature(predictions: Predictions) -> float | None:
     return float(span / inverse)
 
 
-def _derivatives(inverse: float, logits: np.ndarray, own: np.ndarray) -> tuple[float, float]:
+def _derivatives(
+    inverse: float, logits: Float64[np.ndarray, "n classes"], own: Float64[np.ndarray, " n"]
+) -> tuple[float, float]:
     """First and second derivative of the mean cross-entropy by the inverse temperature."""
     weights = np.exp(inverse * logits)
     weights /= weights.sum(-1, keepdims=True)

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float, Float32, Float64, UInt8
 
 from cnn_jax.config.data import Background
 from cnn_jax.data.given import Image, are_paths, given
@@ -31,12 +32,12 @@ class Classified:
 
     classes: tuple[str, ...]
     """The most probable class of each image."""
-    probabilities: np.ndarray
-    """float32[n, number of classes], in the order of `Classifier.classes`."""
+    probabilities: Float32[np.ndarray, "n classes"]
+    """In the order of `Classifier.classes`."""
     answers: tuple[str, ...] = ()
     """The same as `classes`, but `NOT_SURE` below the threshold, and `OTHER` for what is too far from all of them."""
-    distances: np.ndarray | None = None
-    """float64[n]: from what is known (see `known`), where that was asked for."""
+    distances: Float64[np.ndarray, " n"] | None = None
+    """From what is known (see `known`), where that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ class FileResult:
     """What the network says of a file: probabilities, or why there are none."""
 
     path: str
-    probabilities: np.ndarray | None
-    """float32[number of classes]"""
+    probabilities: Float32[np.ndarray, " classes"] | None
     error: str | None = None
     distance: float | None = None
     """From what is known, where that was asked for."""
@@ -134,8 +134,8 @@ class Classifier:
         """The same for files alone; one that is gone is a result with an error too."""
         return self._run(FileImages.of(paths, self.background), paths)
 
-    def pixels(self, path: str) -> np.ndarray:
-        """An image file as the network takes it, uint8[s, s, 3].
+    def pixels(self, path: str) -> UInt8[np.ndarray, "s s 3"]:
+        """An image file as the network takes it.
 
         Raises:
             DataError: why it cannot be read.
@@ -162,8 +162,8 @@ class Classifier:
         for index in range(start, stop):
             yield FileResult(names[index], None, why_unreadable(images, index))
 
-    def batch(self, images: np.ndarray) -> np.ndarray:
-        """The probabilities float32[b, classes] of images as the network takes them, uint8[b, s, s, 3]."""
+    def batch(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float32[np.ndarray, "b classes"]:
+        """The probabilities of images as the network takes them."""
         return np.asarray(self.network.probabilities(images))
 
     def doubting(self, threshold: float) -> "Classifier":
@@ -191,7 +191,7 @@ class Classifier:
         return self.network
 
 
-def top(probabilities: np.ndarray, count: int) -> list[tuple[int, float]]:
-    """The `count` most probable classes of float[classes], as index and probability, best first, ties by index."""
+def top(probabilities: Float[np.ndarray, " classes"], count: int) -> list[tuple[int, float]]:
+    """The `count` most probable classes, as index and probability, best first, ties by index."""
     best = np.argsort(-probabilities, kind="stable")[:count]
     return [(int(index), float(probabilities[index])) for index in best]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float64
 from scipy import stats
 
 from cnn_jax.evaluation.metrics import Z_95, wilson_interval
@@ -13,12 +14,12 @@ HALVINGS = 60
 """Of an interval no longer than 2, which leaves less than 2e-18."""
 
 
-def compare(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
+def compare(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> dict[str, Any]:
     """Which of the same examples the first network and the second get right.
 
     Args:
-        first: bool[n], whether the first network is right.
-        second: bool[n]
+        first: whether the first network is right.
+        second: whether the second one is.
 
     Returns:
         `accuracy` and `accuracy_ci95` of the second network; `difference`, the first one's accuracy minus the
@@ -40,12 +41,12 @@ def compare(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
     }
 
 
-def compare_losses(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
+def compare_losses(first: Float64[np.ndarray, " n"], second: Float64[np.ndarray, " n"]) -> dict[str, Any]:
     """How much lower or higher the losses of the first network are on the same examples.
 
     Args:
-        first: float64[n], the loss of each example.
-        second: float64[n]
+        first: the loss of each example.
+        second: that of the second network.
 
     Returns:
         `loss_difference`, the mean of the first ones minus the second ones, and `loss_difference_ci95`, Student's

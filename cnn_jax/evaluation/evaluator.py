@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float32, UInt8
 
 from cnn_jax.data.stream import Batch
 from cnn_jax.evaluation.metrics import Predictions
 
-Predict = Callable[[np.ndarray], np.ndarray | jax.Array]
-"""Images uint8[b, s, s, 3] to logits float32[b, classes]."""
+Predict = Callable[[UInt8[np.ndarray, "b s s 3"]], Float32[np.ndarray | Array, "b _"]]
+"""Images to logits, or to something else of each."""
 
 
 def predict_all(
@@ -32,12 +33,12 @@ def predict_all(
     return Predictions(np.concatenate(logits), np.concatenate(labels))
 
 
-def run_ahead(predict: Predict, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray]]:
+def run_ahead(predict: Predict, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Float32[np.ndarray, "b _"]]]:
     """Each batch with what `predict` says of it.
 
     The device gets the next batch before its answer to this one is waited for, so that it never idles between them.
     """
-    waiting: list[tuple[Batch, np.ndarray | jax.Array]] = []
+    waiting: list[tuple[Batch, Float32[np.ndarray | Array, "b _"]]] = []
     for batch in batches:
         waiting.append((batch, predict(batch["image"])))
         if len(waiting) > 1:
@@ -54,12 +55,14 @@ def flip_averaged(predict: Predict) -> Predict:
     average the posteriors of the softmax.
     """
 
-    def both(images: np.ndarray) -> jax.Array:
+    def both(images: UInt8[np.ndarray, "b s s 3"]) -> Float32[Array, "_ classes"]:
         return _mean_log_probabilities(predict(images), predict(images[:, :, ::-1]))
 
     return both
 
 
 @jax.jit
-def _mean_log_probabilities(first: jax.Array, second: jax.Array) -> jax.Array:
+def _mean_log_probabilities(
+    first: Float32[Array, "b classes"], second: Float32[Array, "b classes"]
+) -> Float32[Array, "b classes"]:
     return jnp.logaddexp(jax.nn.log_softmax(first), jax.nn.log_softmax(second)) - jnp.log(2.0)

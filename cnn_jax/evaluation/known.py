@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float, Float32, Float64
 
 from cnn_jax.errors import RunError
 from cnn_jax.evaluation.record import read_arrays
@@ -26,21 +27,21 @@ ROWS = 256
 class Known:
     """The features of images that are of the classes."""
 
-    features: np.ndarray
-    """float32[n, d], of length 1: the training images, or some of them."""
-    distances: np.ndarray
-    """float64[m]: of the validation images, rising."""
+    features: Float32[np.ndarray, "n d"]
+    """Of length 1: the training images, or some of them."""
+    distances: Float64[np.ndarray, " m"]
+    """Of the validation images, rising."""
     content: str
     """The hash of the network that they are from."""
 
     @classmethod
-    def of(cls, training: np.ndarray, validation: np.ndarray, content: str) -> "Known":
-        """From the features of training and validation images, float32[·, d]."""
+    def of(cls, training: Float[np.ndarray, "n d"], validation: Float[np.ndarray, "m d"], content: str) -> "Known":
+        """From the features of training and validation images."""
         begun = cls(unit(training), np.zeros(0), content)
         return cls(begun.features, np.sort(begun.distance(validation)), content)
 
-    def distance(self, features: np.ndarray) -> np.ndarray:
-        """How far images are from what is known, 0 to 2: float32[b, d] to float64[b]."""
+    def distance(self, features: Float[np.ndarray, "b d"]) -> Float64[np.ndarray, " b"]:
+        """How far images are from what is known, 0 to 2."""
         place = min(NEIGHBOUR, len(self.features)) - 1
         found = []
         for start in range(0, len(features), ROWS):
@@ -83,7 +84,7 @@ def read(folder: Path, content: str) -> Known:
     return Known(features, distances, content)
 
 
-def unit(features: np.ndarray) -> np.ndarray:
-    """Each row at length 1, float32; a row of zeros stays one."""
+def unit(features: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, "n d"]:
+    """Each row at length 1; a row of zeros stays one."""
     lengths = np.linalg.norm(features.astype(np.float32), axis=1, keepdims=True)
     return (features / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Float64, Int, Int64
 
 Z_95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
@@ -15,35 +16,34 @@ Z_95 = 1.959963984540054
 class Predictions:
     """What a model says of n examples, in their order."""
 
-    logits: np.ndarray
-    """float32[n, classes]"""
-    labels: np.ndarray
-    """int32[n]"""
+    logits: Float[np.ndarray, "n classes"]
+    """Float32 as a network gives them; float64 where they were divided by a temperature."""
+    labels: Int[np.ndarray, " n"]
 
     @cached_property
-    def predicted(self) -> np.ndarray:
-        """int64[n]: the class with the highest logit, the first of equals."""
+    def predicted(self) -> Int64[np.ndarray, " n"]:
+        """The class with the highest logit, the first of equals."""
         return self.logits.argmax(-1)
 
     @cached_property
-    def right(self) -> np.ndarray:
-        """bool[n]: whether the predicted class is the true one."""
+    def right(self) -> Bool[np.ndarray, " n"]:
+        """Whether the predicted class is the true one."""
         return self.predicted == self.labels
 
     @cached_property
-    def probabilities(self) -> np.ndarray:
-        """Softmax of the logits: float64[n, classes]."""
+    def probabilities(self) -> Float64[np.ndarray, "n classes"]:
+        """Softmax of the logits."""
         logits = self.logits.astype(np.float64)
         exponentials = np.exp(logits - logits.max(-1, keepdims=True))
         return exponentials / exponentials.sum(-1, keepdims=True)
 
-    def probability_of(self, classes: np.ndarray) -> np.ndarray:
-        """The probability of one class of each example: int[n] to float64[n]."""
+    def probability_of(self, classes: Int[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+        """The probability of one class of each example."""
         return self.probabilities[np.arange(len(classes)), classes]
 
 
-def losses(predictions: Predictions) -> np.ndarray:
-    """Cross-entropy of each example in nats: float64[n]."""
+def losses(predictions: Predictions) -> Float64[np.ndarray, " n"]:
+    """Cross-entropy of each example in nats."""
     logits = predictions.logits.astype(np.float64)
     shifted = logits - logits.max(-1, keepdims=True)
     return np.log(np.exp(shifted).sum(-1)) - shifted[np.arange(len(shifted)), predictions.labels]
@@ -70,8 +70,8 @@ def top_k_accuracy(predictions: Predictions, k: int) -> float:
     return float((((logits > own) | tied_before).sum(-1) < k).mean())
 
 
-def confusion_matrix(predictions: Predictions) -> np.ndarray:
-    """int64[classes, classes]: row is the true class, column the predicted one."""
+def confusion_matrix(predictions: Predictions) -> Int64[np.ndarray, "classes classes"]:
+    """How many examples of a class are taken for which: row is the true class, column the predicted one."""
     classes = predictions.logits.shape[1]
     matrix = np.zeros((classes, classes), np.int64)
     np.add.at(matrix, (predictions.labels, predictions.predicted), 1)
@@ -88,20 +88,20 @@ def wilson_interval(right: int, n: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Precision, recall and F1 of each class, float64[classes]; a share without a denominator is 0."""
+    """Precision, recall and F1 of each class; a share without a denominator is 0."""
 
-    precision: np.ndarray
-    recall: np.ndarray
-    f1: np.ndarray
-    support: np.ndarray
-    """int64[classes]: examples of the class."""
-    predicted: np.ndarray
-    """int64[classes]: examples that are taken for it."""
-    occurs: np.ndarray
-    """bool[classes]: whether the class is the true or the predicted one of any example."""
+    precision: Float64[np.ndarray, " classes"]
+    recall: Float64[np.ndarray, " classes"]
+    f1: Float64[np.ndarray, " classes"]
+    support: Int64[np.ndarray, " classes"]
+    """Examples of the class."""
+    predicted: Int64[np.ndarray, " classes"]
+    """Examples that are taken for it."""
+    occurs: Bool[np.ndarray, " classes"]
+    """Whether the class is the true or the predicted one of any example."""
 
     @classmethod
-    def of(cls, matrix: np.ndarray) -> "ClassScores":
+    def of(cls, matrix: Int64[np.ndarray, "classes classes"]) -> "ClassScores":
         """The scores that follow from a confusion matrix."""
         right, support, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
         return cls(
@@ -121,19 +121,19 @@ class ClassScores:
         """Means over the classes, weighted by their numbers of examples."""
         return self._means(self.support.astype(np.float64))
 
-    def _means(self, weights: np.ndarray) -> dict[str, float]:
+    def _means(self, weights: Float64[np.ndarray, " classes"]) -> dict[str, float]:
         shares = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
         return {name: float(np.average(values, weights=weights)) for name, values in shares.items()}
 
 
-def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float | None:
+def roc_auc(scores: Float64[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> float | None:
     """Area under the ROC curve: the chance that a positive example scores above a negative one, ties counting half.
 
     By the rank sum (Mann and Whitney, 1947; Hanley and McNeil, 1982).
 
     Args:
-        scores: float64[n]
-        positive: bool[n]
+        scores: higher for what is more probably positive.
+        positive: whether it is.
 
     Returns:
         None where there are no positive examples, or no others.

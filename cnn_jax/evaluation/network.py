@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float32, UInt8
 
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
@@ -16,8 +16,8 @@ from cnn_jax.runtime.compiling import jit
 class Network(Protocol):
     """Images of one size to probabilities."""
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray | jax.Array:
-        """Images uint8[b, s, s, 3] to float32[b, classes], for any b."""
+    def probabilities(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float32[np.ndarray | Array, "b classes"]:
+        """Of images of 0 to 255, for any number of them."""
 
     def compile(self) -> None:
         """Do what the first image would wait for."""
@@ -30,7 +30,7 @@ class LayeredNetwork:
     model: Model
     variables: Variables
 
-    def probabilities(self, images: np.ndarray) -> jax.Array:
+    def probabilities(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float32[Array, "b classes"]:
         return self._jitted(self.variables, images)
 
     def compile(self) -> None:
@@ -38,8 +38,8 @@ class LayeredNetwork:
         size = self.model.image_size
         self._jitted.lower(self.variables, np.zeros((1, size, size, 3), np.uint8)).compile()
 
-    def with_features(self, images: np.ndarray) -> jax.Array:
-        """Probabilities, and beside them what the classifier is given: float32[b, classes + d]."""
+    def with_features(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float32[Array, "b classes_d"]:
+        """Probabilities, and beside them what the classifier is given."""
         return self._with_features(self.variables, images)
 
     @cached_property
@@ -47,7 +47,7 @@ class LayeredNetwork:
         start = len(self.model.layers) - 1
         features, end = self.model.part(0, start), self.model.part(start)
 
-        def both(variables: Variables, images: jax.Array) -> jax.Array:
+        def both(variables: Variables, images: UInt8[Array, "b s s 3"]) -> Float32[Array, "b classes_d"]:
             given = features.outputs(variables, images)
             rows = given.reshape(len(images), -1).astype(jnp.float32)
             return jnp.concatenate([end.probabilities(variables, given), rows], axis=-1)

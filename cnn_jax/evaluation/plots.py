@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int, UInt8
 
 from cnn_jax.io.escaping import printable
 
@@ -20,8 +21,10 @@ def load() -> None:
     import matplotlib.figure  # noqa: F401
 
 
-def confusion_picture(matrix: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
-    """A confusion matrix, int[classes, classes] with the true class in the row, as a picture uint8[h, w, 3].
+def confusion_picture(
+    matrix: Int[np.ndarray, "classes classes"], classes: tuple[str, ...]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A confusion matrix, with the true class in the row, as a picture.
 
     Colours are shares of the row; the numbers are counts.
     """

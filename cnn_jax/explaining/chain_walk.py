@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float
 
 from cnn_jax.models.chain import layer_names
 from cnn_jax.models.layers import (
@@ -102,13 +103,13 @@ def stage(model: Model, name: str) -> list[str]:
     return [step for step in channels if channels[step] == channels[name]]
 
 
-def layer_outputs(model: Model, outputs: Mapping[str, np.ndarray]) -> list[LayerOutput]:
-    """The walk along the chain; `outputs` is [1, …] of every layer, for one image."""
+def layer_outputs(model: Model, outputs: Mapping[str, Float[np.ndarray, "1 ..."]]) -> list[LayerOutput]:
+    """The walk along the chain; `outputs` is of every layer, for one image."""
     summaries = summarise(model, lambda params: params, batch_size=1).layers
     return [_measured(summary, outputs[summary.name]) for summary in summaries]
 
 
-def _measured(summary: LayerSummary, output: np.ndarray) -> LayerOutput:
+def _measured(summary: LayerSummary, output: Float[np.ndarray, "1 ..."]) -> LayerOutput:
     return LayerOutput(summary, float(output.min()), float(output.max()), float((output == 0).mean()))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float, Float32, UInt8
 
 from cnn_jax import html
 from cnn_jax.errors import DataError
@@ -118,7 +119,9 @@ class Explainer:
             "walk": chain_walk.layer_outputs(self._model, outputs),
         }
 
-    def _stage(self, name: str, outputs: dict[str, np.ndarray], picture_folder: PictureFolder) -> dict[str, Any]:
+    def _stage(
+        self, name: str, outputs: dict[str, Float[np.ndarray, "1 ..."]], picture_folder: PictureFolder
+    ) -> dict[str, Any]:
         """One channel before and after each step of the stage that the layer belongs to."""
         steps = chain_walk.stage(self._model, self._tap(name))
         channel = feature_maps.most_contrast(outputs[steps[-1]][0])
@@ -135,7 +138,9 @@ class Explainer:
             pictures.append(picture_folder.add(label, feature_maps.enlarged(colours, LEAST_SIDE), caption))
         return {"layer": name, "channel": channel, "steps": pictures}
 
-    def _features(self, name: str, outputs: dict[str, np.ndarray], picture_folder: PictureFolder) -> Picture:
+    def _features(
+        self, name: str, outputs: dict[str, Float[np.ndarray, "1 ..."]], picture_folder: PictureFolder
+    ) -> Picture:
         output, seen = outputs[self._tap(name)][0], self._summaries[name].receptive_field
         channels = feature_maps.most_active(output, self.choices.channels)
         height, width, count = output.shape
@@ -146,7 +151,11 @@ class Explainer:
         return picture_folder.add(file_name(f"features-{name}"), feature_maps.feature_grid(output, channels), caption)
 
     def _classes(
-        self, pixels: np.ndarray, photo: np.ndarray, probabilities: np.ndarray, picture_folder: PictureFolder
+        self,
+        pixels: UInt8[np.ndarray, "s s 3"],
+        photo: UInt8[np.ndarray, "_ _ 3"],
+        probabilities: Float32[np.ndarray, " classes"],
+        picture_folder: PictureFolder,
     ) -> list[dict[str, Any]]:
         """The maps for each class, over `photo`."""
         chosen = self.choices.classes
@@ -167,8 +176,10 @@ class Explainer:
             for i, index in enumerate(chosen)
         ]
 
-    def _gradient_maps(self, pixels: np.ndarray, classes: Sequence[int]) -> dict[tuple[str, str], np.ndarray]:
-        """(layer, method) to maps float32[classes, h, w], in the order of the page."""
+    def _gradient_maps(
+        self, pixels: UInt8[np.ndarray, "s s 3"], classes: Sequence[int]
+    ) -> dict[tuple[str, str], Float32[np.ndarray, "classes _ _"]]:
+        """(layer, method) to maps, in the order of the page."""
         methods = [method for method in ("grad-cam", "grad-cam++") if method in self.choices.methods]
         if not methods:
             return {}
@@ -179,14 +190,22 @@ class Explainer:
         deepest_first = self.choices.layers[::-1]
         return {(layer, method): found[layer][places[method]] for layer in deepest_first for method in methods}
 
-    def _drops(self, pixels: np.ndarray, classes: Sequence[int]) -> np.ndarray | None:
+    def _drops(
+        self, pixels: UInt8[np.ndarray, "s s 3"], classes: Sequence[int]
+    ) -> Float32[np.ndarray, "classes s s"] | None:
         if "occlusion" not in self.choices.methods:
             return None
         model, variables = self.classifier.model, self.classifier.variables
         return saliency.occlusion(model, variables, pixels, classes, self.choices.patch, self.choices.stride)
 
     def _map(
-        self, method: str, layer: str, index: int, values: np.ndarray, photo: np.ndarray, picture_folder: PictureFolder
+        self,
+        method: str,
+        layer: str,
+        index: int,
+        values: Float32[np.ndarray, "h w"],
+        photo: UInt8[np.ndarray, "_ _ 3"],
+        picture_folder: PictureFolder,
     ) -> Picture:
         name, (height, width) = self.classifier.classes[index], values.shape
         says = f"bright places speak for {name}" if values.any() else f"nothing here speaks for {name}"
@@ -194,7 +213,13 @@ class Explainer:
         label = file_name(f"{method}-{index}-{name}-{layer}")
         return picture_folder.add(label, saliency.overlay(photo, values), caption)
 
-    def _occlusion(self, index: int, drops: np.ndarray, photo: np.ndarray, picture_folder: PictureFolder) -> Picture:
+    def _occlusion(
+        self,
+        index: int,
+        drops: Float32[np.ndarray, "s s"],
+        photo: UInt8[np.ndarray, "_ _ 3"],
+        picture_folder: PictureFolder,
+    ) -> Picture:
         name, patch, highest = self.classifier.classes[index], self.choices.patch, float(drops.max())
         says = "covering a bright place" if highest > 0 else "covering any place"
         fall = f"lowers the probability of {name} by up to {highest:.2g}" if highest > 0 else "does not lower it"

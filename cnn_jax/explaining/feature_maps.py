@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float, Float32, Float64, Int64, UInt8
 
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.layers import Conv
@@ -21,8 +22,8 @@ SIGNED, UNSIGNED = "RdBu_r", "viridis"
 """matplotlib's colour maps: red is above zero, blue below; from dark to bright."""
 
 
-def first_filters(model: Model, variables: Variables) -> tuple[str, np.ndarray] | None:
-    """The name of the first layer and its filters, float32[kh, kw, 3, n] in the order red, green, blue.
+def first_filters(model: Model, variables: Variables) -> tuple[str, Float32[np.ndarray, "kh kw 3 f"]] | None:
+    """The name of the first layer and its filters, in the order red, green, blue.
 
     None where the model does not begin with a convolution.
     """
@@ -37,14 +38,16 @@ def first_filters(model: Model, variables: Variables) -> tuple[str, np.ndarray] 
     return str(layer.name), kernel[:, :, ::-1] if model.normalisation == "caffe" else kernel  # caffe's is BGR
 
 
-def strongest_filters(kernel: np.ndarray, count: int) -> np.ndarray:
-    """The numbers of the `count` filters of float[kh, kw, c, n] with the largest norm, in ascending order."""
+def strongest_filters(kernel: Float[np.ndarray, "kh kw c f"], count: int) -> Int64[np.ndarray, " n"]:
+    """The numbers of the `count` filters with the largest norm, in ascending order."""
     norms = np.sqrt((kernel.astype(np.float64) ** 2).sum((0, 1, 2)))
     return np.sort(np.argsort(-norms, kind="stable")[:count])
 
 
-def filter_grid(kernel: np.ndarray, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
-    """These filters of float[kh, kw, 3, n] as colour pictures: mid-grey is a weight of 0; uint8[h, w, 3].
+def filter_grid(
+    kernel: Float[np.ndarray, "kh kw 3 f"], numbers: Sequence[int] | Int64[np.ndarray, " n"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """These filters as colour pictures: mid-grey is a weight of 0.
 
     Each is scaled to its own largest weight.
     """
@@ -55,23 +58,25 @@ def filter_grid(kernel: np.ndarray, numbers: Sequence[int] | np.ndarray) -> np.n
     return tile(tiles, SIDE // 2)
 
 
-def activity(output: np.ndarray) -> np.ndarray:
-    """How active each channel of float[h, w, c] is: the mean of what is above zero, float64[c]."""
+def activity(output: Float[np.ndarray, "h w c"]) -> Float64[np.ndarray, " c"]:
+    """How active each channel is: the mean of what is above zero."""
     return np.maximum(output, 0).mean((0, 1), dtype=np.float64)
 
 
-def most_active(output: np.ndarray, count: int) -> np.ndarray:
-    """The numbers of the `count` most active channels of float[h, w, c], the most active first."""
+def most_active(output: Float[np.ndarray, "h w c"], count: int) -> Int64[np.ndarray, " n"]:
+    """The numbers of the `count` most active channels, the most active first."""
     return np.argsort(-activity(output), kind="stable")[:count]
 
 
-def most_contrast(output: np.ndarray) -> int:
-    """The number of the channel of float[h, w, c] with the largest standard deviation."""
+def most_contrast(output: Float[np.ndarray, "h w c"]) -> int:
+    """The number of the channel with the largest standard deviation."""
     return int(output.std((0, 1), dtype=np.float64).argmax())
 
 
-def feature_grid(output: np.ndarray, channels: Sequence[int] | np.ndarray) -> np.ndarray:
-    """These channels of float[h, w, c] as tiles, each with its number and its largest value; uint8[h, w, 3].
+def feature_grid(
+    output: Float[np.ndarray, "h w c"], channels: Sequence[int] | Int64[np.ndarray, " n"]
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    """These channels as tiles, each with its number and its largest value.
 
     Each is scaled on its own, see `coloured`.
     """
@@ -83,8 +88,8 @@ def feature_grid(output: np.ndarray, channels: Sequence[int] | np.ndarray) -> np
     return tile(tiles, SIDE)
 
 
-def coloured(values: np.ndarray, signed: bool) -> np.ndarray:
-    """float[h, w] as colours, uint8[h, w, 3].
+def coloured(values: Float[np.ndarray, "h w"], signed: bool) -> UInt8[np.ndarray, "h w 3"]:
+    """Values as colours.
 
     Signed: white is 0, the fullest red or blue the largest absolute value. Else: dark is 0, bright the maximum.
     """
@@ -95,8 +100,8 @@ def coloured(values: np.ndarray, signed: bool) -> np.ndarray:
     return np.round(colours[..., :3] * 255).astype(np.uint8)
 
 
-def enlarged(pixels: np.ndarray, side: int) -> np.ndarray:
-    """uint8[h, w, 3] so that the longer side has `side` pixels: larger with sharp pixels, smaller by averaging."""
+def enlarged(pixels: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "oh ow 3"]:
+    """A picture so that the longer side has `side` pixels: larger with sharp pixels, smaller by averaging."""
     from PIL import Image
 
     height, width = pixels.shape[:2]
@@ -106,8 +111,8 @@ def enlarged(pixels: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize(size, method))
 
 
-def tile(tiles: Sequence[tuple[str, np.ndarray]], side: int) -> np.ndarray:
-    """Labels and pictures uint8[h, w, 3], enlarged to `side`, in about as many rows as columns: uint8[h, w, 3]."""
+def tile(tiles: Sequence[tuple[str, UInt8[np.ndarray, "_ _ 3"]]], side: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Labels and pictures, enlarged to `side`, in about as many rows as columns."""
     from PIL import Image, ImageDraw, ImageFont
 
     columns = math.ceil(math.sqrt(len(tiles)))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
 from cnn_jax import html
 from cnn_jax.io.writing import replacing
@@ -26,8 +27,8 @@ class PictureFolder:
 
     folder: Path
 
-    def add(self, name: str, pixels: np.ndarray, caption: str, *, exact: bool = False) -> Picture:
-        """Keep uint8[h, w, 3] as `name`.png; with `exact`, the page has it without the loss of a JPEG."""
+    def add(self, name: str, pixels: UInt8[np.ndarray, "h w 3"], caption: str, *, exact: bool = False) -> Picture:
+        """Keep a picture as `name`.png; with `exact`, the page has it without the loss of a JPEG."""
         from PIL import Image
 
         with replacing(self.folder / f"{name}.png") as temporary:

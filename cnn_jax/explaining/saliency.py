@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Float32, Int, Int32, UInt8
 
 from cnn_jax.config.validation import require
 from cnn_jax.errors import ConfigError
@@ -52,20 +53,24 @@ def check_layer(model: Model, name: str, field: str = "layer") -> str:
 
 
 def grad_cam(
-    model: Model, variables: Variables, images: np.ndarray, classes: np.ndarray, layer: str | None = None
-) -> np.ndarray:
+    model: Model,
+    variables: Variables,
+    images: UInt8[np.ndarray, "b s s 3"],
+    classes: Int[np.ndarray, " b"],
+    layer: str | None = None,
+) -> Float32[np.ndarray, "b h w"]:
     """Grad-CAM (Selvaraju et al., 2017, arXiv:1610.02391): where a layer sees what speaks for a class.
 
     The channels of the layer are summed, each with the mean derivative of the class's logit by that channel as its
     weight; what is negative is set to zero.
 
     Args:
-        images: uint8[b, s, s, 3].
-        classes: int[b], the class to explain on each image.
+        images: as the network takes them.
+        classes: the class to explain on each image.
         layer: a layer with rows and columns, inside of a residual block too; None is `default_layer`.
 
     Returns:
-        float32[b, h, w] in the resolution of the layer, at least 0. The maximum of each map is 1; a map without any
+        Maps in the resolution of the layer, at least 0. The maximum of each map is 1; a map without any
         evidence is all zero.
 
     Raises:
@@ -76,8 +81,12 @@ def grad_cam(
 
 
 def grad_cam_plus_plus(
-    model: Model, variables: Variables, images: np.ndarray, classes: np.ndarray, layer: str | None = None
-) -> np.ndarray:
+    model: Model,
+    variables: Variables,
+    images: UInt8[np.ndarray, "b s s 3"],
+    classes: Int[np.ndarray, " b"],
+    layer: str | None = None,
+) -> Float32[np.ndarray, "b h w"]:
     """Grad-CAM++ (Chattopadhyay et al., 2018, arXiv:1710.11063): several objects of a class weigh alike.
 
     As `grad_cam`, but the weight of a channel is a sum of its positive derivatives, each with the coefficient of
@@ -88,15 +97,19 @@ def grad_cam_plus_plus(
 
 
 def class_activation_maps(
-    model: Model, variables: Variables, images: np.ndarray, classes: np.ndarray, layers: Sequence[str]
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    model: Model,
+    variables: Variables,
+    images: UInt8[np.ndarray, "b s s 3"],
+    classes: Int[np.ndarray, " b"],
+    layers: Sequence[str],
+) -> dict[str, tuple[Float32[np.ndarray, "b _ _"], Float32[np.ndarray, "b _ _"]]]:
     """The maps of `grad_cam` and of `grad_cam_plus_plus` at several layers, with one pass through the network."""
     names = tuple(check_layer(model, name) for name in layers)
     maps = _mapping()(variables, images, np.asarray(classes, np.int32), model=model, layers=names)
     return {name: (_scaled(first), _scaled(second)) for name, (first, second) in maps.items()}
 
 
-def _scaled(maps: jax.Array) -> np.ndarray:
+def _scaled(maps: Float32[Array, "b h w"]) -> Float32[np.ndarray, "b h w"]:
     values = np.asarray(maps)
     highest = values.max((1, 2), keepdims=True)
     return values / np.where(highest > 0, highest, 1)
@@ -108,9 +121,16 @@ def _mapping() -> Any:
 
 
 def _maps(
-    variables: Variables, images: jax.Array, classes: jax.Array, *, model: Model, layers: tuple[str, ...]
-) -> dict[str, tuple[jax.Array, jax.Array]]:
-    def scores(offsets: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+    variables: Variables,
+    images: UInt8[Array, "b s s 3"],
+    classes: Int32[Array, " b"],
+    *,
+    model: Model,
+    layers: tuple[str, ...],
+) -> dict[str, tuple[Float32[Array, "b _ _"], Float32[Array, "b _ _"]]]:
+    def scores(
+        offsets: dict[str, Float[Array, "b ..."]],
+    ) -> tuple[Float32[Array, ""], dict[str, Float[Array, "b ..."]]]:
         """The sum of the images' scores, whose gradient is that of each image's own score."""
         logits, outputs = model.logits_with_offsets(variables, images, offsets)
         return jnp.take_along_axis(logits, classes[:, None], axis=1).sum(), outputs
@@ -128,8 +148,10 @@ def _maps(
     return maps
 
 
-def _plus_plus_weights(gradients: jax.Array, activations: jax.Array) -> jax.Array:
-    """The weights float32[b, c] of the channels.
+def _plus_plus_weights(
+    gradients: Float32[Array, "b h w c"], activations: Float32[Array, "b h w c"]
+) -> Float32[Array, "b c"]:
+    """The weights of the channels.
 
     The coefficient g^2 / (2 g^2 + sum(A) g^3) of the paper is 1 / (2 + sum(A) g), and counts where g > 0. exp(logit),
     a factor of all weights, goes out with the scaling. The paper has rectified activations: others count as such.
@@ -140,20 +162,25 @@ def _plus_plus_weights(gradients: jax.Array, activations: jax.Array) -> jax.Arra
 
 
 def occlusion(
-    model: Model, variables: Variables, image: np.ndarray, classes: Sequence[int], patch: int, stride: int
-) -> np.ndarray:
+    model: Model,
+    variables: Variables,
+    image: UInt8[np.ndarray, "s s 3"],
+    classes: Sequence[int],
+    patch: int,
+    stride: int,
+) -> Float32[np.ndarray, "classes s s"]:
     """Occlusion sensitivity (Zeiler and Fergus, 2013, arXiv:1311.2901): what the network misses where it is covered.
 
     A grey square is moved over the image; needs no gradients.
 
     Args:
-        image: uint8[s, s, 3].
-        classes: the k classes whose probabilities are looked at.
+        image: as the network takes it.
+        classes: those whose probabilities are looked at.
         patch: rows and columns of the square.
         stride: pixels between its places; the last row and column of places end with the image.
 
     Returns:
-        float32[k, s, s]: by how much the probability falls, as a mean over the places of the square that cover the
+        For each of them, by how much the probability falls, as a mean over the places of the square that cover the
         pixel (0 where none does, with a stride larger than the patch). Negative where it rises.
 
     Raises:
@@ -176,9 +203,13 @@ def occlusion(
 
 
 def _probabilities_without(
-    model: Model, variables: Variables, image: np.ndarray, places: np.ndarray, patch: int
-) -> np.ndarray:
-    """The probabilities with the square at each of the places, int32[n, 2]: float32[n, classes]."""
+    model: Model,
+    variables: Variables,
+    image: UInt8[np.ndarray, "s s 3"],
+    places: Int32[np.ndarray, "n 2"],
+    patch: int,
+) -> Float32[np.ndarray, "n classes"]:
+    """The probabilities with the square at each of the places, row and column."""
     missing = -len(places) % OCCLUDED_BATCH  # so that there is one program
     batches = np.pad(places, ((0, missing), (0, 0))).reshape(-1, OCCLUDED_BATCH, 2)
     found = [_occlusion()(variables, image, batch, model=model, patch=patch) for batch in batches]
@@ -190,22 +221,21 @@ def _occlusion() -> Any:
     return jit(_occluded, static_argnames=("model", "patch"))
 
 
-def _occluded(variables: Variables, image: jax.Array, places: jax.Array, *, model: Model, patch: int) -> jax.Array:
+def _occluded(
+    variables: Variables, image: UInt8[Array, "s s 3"], places: Int32[Array, "b 2"], *, model: Model, patch: int
+) -> Float32[Array, "b classes"]:
     pixels = jnp.arange(len(image))
     rows, columns = ((pixels >= place[:, None]) & (pixels < place[:, None] + patch) for place in places.T)
     square = rows[:, :, None, None] & columns[:, None, :, None]
     return model.probabilities(variables, jnp.where(square, jnp.uint8(GREY), image))
 
 
-def overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
+def overlay(image: UInt8[np.ndarray, "s s 3"], saliency: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "s s 3"]:
     """A map in colours over a photograph, which shows through in grey: bright is much, dark is nothing.
 
     Args:
-        image: uint8[s, s, 3].
-        saliency: float[h, w] from 0 to 1, of any resolution; values outside are clipped. Scaled up bilinearly.
-
-    Returns:
-        uint8[s, s, 3].
+        image: the photograph.
+        saliency: from 0 to 1, of any resolution; values outside are clipped. Scaled up bilinearly.
     """
     from matplotlib import colormaps
     from PIL import Image

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, UInt8
 
 from cnn_jax.data.sources import Split
 from cnn_jax.data.sources.images import ResizedImages
@@ -55,8 +56,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
 class Reference:
     """Images, and what the run says of them."""
 
-    pixels: np.ndarray
-    """uint8[n, s, s, 3]"""
+    pixels: UInt8[np.ndarray, "n s s 3"]
     predictions: Predictions
     """Of the run, in float32."""
     split: str | None
@@ -119,7 +119,7 @@ def check(name: FormatName, path: Path, reference: Reference, done: Callable[[in
     return record
 
 
-def _accuracy(right: np.ndarray, expected: np.ndarray) -> dict[str, Any]:
+def _accuracy(right: Bool[np.ndarray, " n"], expected: Bool[np.ndarray, " n"]) -> dict[str, Any]:
     both = compare(right, expected)
     return {
         "accuracy": int(right.sum()) / len(right),
@@ -128,7 +128,7 @@ def _accuracy(right: np.ndarray, expected: np.ndarray) -> dict[str, Any]:
     }
 
 
-def milliseconds(network: Network, images: np.ndarray) -> float:
+def milliseconds(network: Network, images: UInt8[np.ndarray, "n s s 3"]) -> float:
     """The median time of an image, one at a time."""
     taken = []
     for number in range(WARM_UP + TIMED):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 import cnn_jax
 from cnn_jax.errors import RunFailed
@@ -30,13 +31,13 @@ def convert(
     variables: Variables,
     description: Description,
     folder: Path,
-    calibration: np.ndarray | None,
+    calibration: UInt8[np.ndarray, "n s s 3"] | None,
     say: Callable[[str], None],
 ) -> dict[FormatName, Path]:
     """Write the network in each format into an empty folder; returns what was written, in the order of `names`.
 
     Args:
-        calibration: images uint8[n, s, s, 3] on which the ranges of litert-int8 are measured.
+        calibration: images on which the ranges of litert-int8 are measured.
         say: is told which format is being made.
 
     Raises:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
 from cnn_jax.errors import EXIT_FAILED, RunError, UserError
 from cnn_jax.exporting import checking, conversion, losses, record
@@ -89,7 +90,7 @@ def _convert(
     reporter: Reporter,
 ) -> Targets:
     """Write the files into a temporary folder."""
-    calibration: np.ndarray | None = None
+    calibration: UInt8[np.ndarray, "n s s 3"] | None = None
     if "litert-int8" in names:
         assert images is not None, "which `_images` raises for"
         calibration = images.to_calibrate(choices.calibration_images)
@@ -119,7 +120,7 @@ def _check(
     return found
 
 
-def _losses(run: TrainedRun, files: Targets, images: np.ndarray) -> list[Row]:
+def _losses(run: TrainedRun, files: Targets, images: UInt8[np.ndarray, "n s s 3"]) -> list[Row]:
     """The layers that lose most in int8; the file in float32 is made where it was not asked for."""
     with tempfile.TemporaryDirectory(prefix="cnn_jax-") as folder:
         if "litert" not in files:

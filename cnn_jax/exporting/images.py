@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import UInt8
 
 from cnn_jax.data import sources
 from cnn_jax.data.sources import Dataset, Split
@@ -43,8 +44,8 @@ class RunImages:
         name = measured_on(self.dataset, self.run)
         return name, self._drawn(name, count)
 
-    def to_calibrate(self, count: int) -> np.ndarray:
-        """At most `count` images that the run was trained on, and none that it is measured on: uint8[n, s, s, 3]."""
+    def to_calibrate(self, count: int) -> UInt8[np.ndarray, "n s s 3"]:
+        """At most `count` images that the run was trained on, and none that it is measured on."""
         if TRAIN not in self.dataset.splits:
             raise ConfigError(f"--format=litert-int8 measures ranges on training images: {self.dataset.name} has none")
         images = self._drawn(TRAIN, count).images

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32, UInt8
 
 from cnn_jax.errors import WeightsError
 from cnn_jax.weights.keras_library import import_keras
@@ -21,8 +22,8 @@ class KerasNetwork:
     def __str__(self) -> str:
         return str(self.path)
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Images uint8[b, s, s, 3] to float32[b, classes]."""
+    def probabilities(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float32[np.ndarray, "b classes"]:
+        """Of images of 0 to 255."""
         import jax.numpy as jnp
 
         from cnn_jax.models.normalisation import grey

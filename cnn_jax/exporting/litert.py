@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32, UInt8
 
 from cnn_jax.errors import WeightsError
 from cnn_jax.exporting.description import KEY, Description
@@ -75,15 +76,15 @@ class LiteRTNetwork:
             )
         return shape[1], given[1]
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Images uint8[b, s, s, 3] to float32[b, classes]."""
+    def probabilities(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float32[np.ndarray, "b classes"]:
+        """Of images of 0 to 255."""
         found = list(self._pool.map(self._one, images)) if len(images) > 1 else [self._one(image) for image in images]
         return np.stack(found) if found else np.zeros((0, self.classes), np.float32)
 
     def compile(self) -> None:
         """There is nothing to wait for."""
 
-    def _one(self, image: np.ndarray) -> np.ndarray:
+    def _one(self, image: UInt8[np.ndarray, "s s 3"]) -> Float32[np.ndarray, " classes"]:
         interpreter = self._taken()
         try:
             interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, UInt8
 
 from cnn_jax.exporting.litert import layer_of
 
@@ -25,13 +26,13 @@ class Loss:
     """That share, less the largest one among its inputs."""
 
 
-def by_layer(exact: Path, rounded: Path, images: np.ndarray) -> list[Loss]:
+def by_layer(exact: Path, rounded: Path, images: UInt8[np.ndarray, "n s s 3"]) -> list[Loss]:
     """The layers whose outputs have more error than their inputs, the largest addition first.
 
     Args:
         exact: the file in float32.
         rounded: the file in int8 of the same network; the converter gives its tensors the same names.
-        images: uint8[n, s, s, 3]; the first `IMAGES` are run.
+        images: the first `IMAGES` of them are run.
     """
     first, second = _Tensors(exact), _Tensors(rounded)
     names = [name for name in first.made if name in second.made and "/" in name]  # those of layers
@@ -75,13 +76,13 @@ class _Tensors:
                 self.made[names[output]] = [names[i] for i in operation.inputs if i >= 0]
         self._details: dict[str, Any] = {d["name"]: d for d in self._interpreter.get_tensor_details()}
 
-    def run(self, image: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
-        """The tensors of these names for one image, as float64."""
+    def run(self, image: UInt8[np.ndarray, "s s 3"], names: list[str]) -> dict[str, Float64[np.ndarray, "..."]]:
+        """The tensors of these names for one image."""
         self._interpreter.set_tensor(self._interpreter.get_input_details()[0]["index"], image[None])
         self._interpreter.invoke()
         return {name: self._value(self._details[name]) for name in names}
 
-    def _value(self, detail: dict[str, Any]) -> np.ndarray:
+    def _value(self, detail: dict[str, Any]) -> Float64[np.ndarray, "..."]:
         value = self._interpreter.get_tensor(detail["index"]).astype(np.float64)
         scale, zero = detail["quantization"]
         return (value - zero) * scale if scale else value

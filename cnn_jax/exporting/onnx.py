@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32, UInt8
 
 from cnn_jax.errors import WeightsError
 from cnn_jax.exporting.description import KEY, Description
@@ -40,8 +41,8 @@ class OnnxNetwork:
     def __str__(self) -> str:
         return str(self.path)
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Images uint8[b, s, s, 3] to float32[b, classes]."""
+    def probabilities(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float32[np.ndarray, "b classes"]:
+        """Of images of 0 to 255."""
         if not len(images):
             return np.zeros((0, self.classes), np.float32)
         return self._session.run(None, {self._input: images})[0]

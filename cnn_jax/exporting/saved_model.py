@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32, UInt8
 
 from cnn_jax.errors import WeightsError
 from cnn_jax.exporting.description import Description
@@ -142,8 +143,8 @@ class SavedModelNetwork:
     def __str__(self) -> str:
         return str(self.path)
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Images uint8[b, s, s, 3] to float32[b, classes]."""
+    def probabilities(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float32[np.ndarray, "b classes"]:
+        """Of images of 0 to 255."""
         from cnn_jax.io.tensorflow import tf
 
         (found,) = self._function(**{self._input: tf().constant(images)}).values()

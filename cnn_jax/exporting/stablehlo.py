@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export
+from jaxtyping import Array, Float32, UInt8
 
 from cnn_jax.errors import WeightsError
 from cnn_jax.models.chain import Variables
@@ -62,8 +63,8 @@ class StableHloNetwork:
     def __str__(self) -> str:
         return str(self.path)
 
-    def probabilities(self, images: np.ndarray) -> jax.Array:
-        """Images uint8[b, s, s, 3] to float32[b, classes]."""
+    def probabilities(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float32[Array, "b classes"]:
+        """Of images of 0 to 255."""
         return self._call(images)
 
     def compile(self) -> None:

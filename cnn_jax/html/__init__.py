@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 TEMPLATES = Path(__file__).parent / "templates"
 QUALITY = 80
@@ -58,8 +59,8 @@ def script(name: str) -> Script:
     return Script(markupsafe.Markup(text), f"'sha256-{digest}'")  # noqa: S704  (a file of this package)
 
 
-def photograph(pixels: np.ndarray, longest_side: int | None = None) -> str:
-    """uint8[h, w, 3] as the address of an embedded JPEG, scaled down to `longest_side` pixels."""
+def photograph(pixels: UInt8[np.ndarray, "h w 3"], longest_side: int | None = None) -> str:
+    """The address of an embedded JPEG, scaled down to `longest_side` pixels."""
     from PIL import Image
 
     image = Image.fromarray(pixels)
@@ -68,8 +69,8 @@ def photograph(pixels: np.ndarray, longest_side: int | None = None) -> str:
     return _embedded(image, "jpeg", quality=QUALITY, optimize=True)
 
 
-def drawing(pixels: np.ndarray) -> str:
-    """uint8[h, w, 3] as the address of an embedded PNG, without loss."""
+def drawing(pixels: UInt8[np.ndarray, "h w 3"]) -> str:
+    """The address of an embedded PNG, without loss."""
     from PIL import Image
 
     return _embedded(Image.fromarray(pixels), "png", optimize=True)

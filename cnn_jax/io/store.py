@@ -19,6 +19,7 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
+from jaxtyping import Int64, Shaped, UInt8, UInt32
 
 from cnn_jax.io.writing import is_leftover, write_atomically
 
@@ -34,7 +35,7 @@ FOOTER = struct.Struct("<8sQQI")
 MARK = b"cnn_jax\x01"
 SUFFIX = ".rows"
 
-Work = Callable[[np.ndarray], list[int]]
+Work = Callable[[Int64[np.ndarray, " m"]], list[int]]
 """Of some indices, the ones that are bad."""
 
 ABANDONED_SECONDS = 3600.0
@@ -52,24 +53,25 @@ class Piece:
 
     path: Path
     names: list[bytes]
-    checksums: np.ndarray
-    """uint32[n]"""
-    rows: np.ndarray
-    """uint8[n, bytes of a row], read from the file as it is used."""
+    checksums: UInt32[np.ndarray, " n"]
+    rows: UInt8[np.ndarray, "n row_bytes"]
+    """Read from the file as it is used."""
 
 
 class Rows:
     """Rows on disk, in an order of their own: what an array gives for `rows[indices]`, without holding them."""
 
-    def __init__(self, pieces: list[Piece], places: np.ndarray, row: tuple[int, ...], dtype: np.dtype) -> None:
-        """`places` int64[n, 2]: the piece and the row in it."""
+    def __init__(
+        self, pieces: list[Piece], places: Int64[np.ndarray, "n 2"], row: tuple[int, ...], dtype: np.dtype
+    ) -> None:
+        """`places`: the piece and the row in it."""
         self._pieces, self._places, self._row, self.dtype = pieces, places, row, dtype
         self.shape = (len(places), *row)
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+    def __getitem__(self, indices: Int64[np.ndarray, " m"]) -> Shaped[np.ndarray, "m ..."]:
         found = [self._pieces[piece].rows[row] for piece, row in self._places[indices]]
         return np.stack(found).view(self.dtype).reshape(-1, *self._row)
 
@@ -82,15 +84,15 @@ class RowStore:
         self._folder, self._row, self._dtype, self._megabytes = folder, row, dtype, megabytes
         self._bytes = int(np.prod(row)) * dtype.itemsize
 
-    def read(self, names: np.ndarray, into: np.ndarray) -> np.ndarray:
-        """Copy the rows of these names, uint8[n, 32], to their places in `into`; returns which are missing: int64[m].
+    def read(self, names: UInt8[np.ndarray, "n 32"], into: Shaped[np.ndarray, "n ..."]) -> Int64[np.ndarray, " m"]:
+        """Copy the rows of these names to their places in `into`; returns which are missing.
 
         A row whose checksum is wrong is one that is missing.
         """
         pieces, places = self._find(names)
         target = into.reshape(len(names), math.prod(self._row)).view(np.uint8)  # of no rows, too
 
-        def load(part: np.ndarray) -> list[int]:
+        def load(part: Int64[np.ndarray, " m"]) -> list[int]:
             missing = []
             for index in part:
                 piece, row = places[index]
@@ -101,11 +103,11 @@ class RowStore:
 
         return np.union1d(np.flatnonzero(places[:, 0] < 0), self._each(places, load))
 
-    def rows(self, names: np.ndarray) -> tuple[Rows, np.ndarray]:
+    def rows(self, names: UInt8[np.ndarray, "n 32"]) -> tuple[Rows, Int64[np.ndarray, " m"]]:
         """The rows of these names, read as they are used, and which are missing."""
         pieces, places = self._find(names)
 
-        def check(part: np.ndarray) -> list[int]:
+        def check(part: Int64[np.ndarray, " m"]) -> list[int]:
             return [
                 int(index)
                 for index in part
@@ -116,7 +118,7 @@ class RowStore:
         bad = np.union1d(np.flatnonzero(places[:, 0] < 0), self._each(places, check))
         return Rows(pieces, places, self._row, self._dtype), bad
 
-    def has(self, names: np.ndarray) -> bool:
+    def has(self, names: UInt8[np.ndarray, "n 32"]) -> bool:
         """Whether there is a row of each of these names, whole or not."""
         return bool((self._find(names)[1][:, 0] >= 0).all())
 
@@ -124,8 +126,8 @@ class RowStore:
         """A context manager that takes new rows."""
         return Adding(self._folder, self._bytes, self._megabytes)
 
-    def _find(self, names: np.ndarray) -> tuple[list[Piece], np.ndarray]:
-        """The pieces, and of each name the newest piece and the row in it, int64[n, 2]; -1 where there is none."""
+    def _find(self, names: UInt8[np.ndarray, "n 32"]) -> tuple[list[Piece], Int64[np.ndarray, "n 2"]]:
+        """The pieces, and of each name the newest piece and the row in it; -1 where there is none."""
         pieces = [piece for path in _by_age(self._folder) for piece in _open(path, self._bytes)]
         known = {name: (i, row) for i, piece in enumerate(pieces) for row, name in enumerate(piece.names)}
         found = [known.get(name.tobytes(), (-1, -1)) for name in names]
@@ -135,7 +137,7 @@ class RowStore:
                 os.utime(pieces[i].path)  # what was used last goes last
         return pieces, places
 
-    def _each(self, places: np.ndarray, work: Work) -> np.ndarray:
+    def _each(self, places: Int64[np.ndarray, "n 2"], work: Work) -> Int64[np.ndarray, " m"]:
         """What `work` says of the rows that are there, on all cores: checksums and copies let go of Python's lock."""
         there = np.flatnonzero(places[:, 0] >= 0)
         cores = os.cpu_count() or 1
@@ -164,8 +166,8 @@ class Adding:
         """What the disk said, in words; empty where all went well."""
         return "" if self.error is None else self.error.strerror or str(self.error)
 
-    def add(self, names: np.ndarray, rows: np.ndarray) -> None:
-        """`names` uint8[n, 32], `rows` [n, …]."""
+    def add(self, names: UInt8[np.ndarray, "n 32"], rows: Shaped[np.ndarray, "n ..."]) -> None:
+        """A row for each name."""
         if not len(names) or self._megabytes <= 0 or self.error is not None:
             return
         for name, row in zip(names, np.ascontiguousarray(rows).reshape(len(rows), -1).view(np.uint8), strict=True):

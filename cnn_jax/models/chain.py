@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax
+from jaxtyping import Array, Float
 
 from cnn_jax.config.validation import near
 from cnn_jax.errors import ConfigError
@@ -37,16 +37,16 @@ class Chain(nn.Module):
 
     def __call__(
         self,
-        images: jax.Array,
+        images: Float[Array, "b ..."],
         train: bool = False,
         inference_layers: Collection[str] = (),
         taps: Collection[str] = (),
-        offsets: Mapping[str, jax.Array] | None = None,
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        offsets: Mapping[str, Float[Array, "b ..."]] | None = None,
+    ) -> tuple[Float[Array, "b ..."], dict[str, Float[Array, "b ..."]]]:
         """Run the chain.
 
         Args:
-            images: float[b, h, w, c], already normalised.
+            images: already normalised; for a part of a network, what the layers before it put out.
             train: run as in training; needs `mutable=["batch_stats"]` and a `dropout` key.
             inference_layers: names of the layers that run as in inference all the same (the frozen ones).
             taps: names of the layers whose outputs are wanted.

@@ -8,13 +8,14 @@ import math
 import zlib
 
 import numpy as np
+from jaxtyping import Float32
 
 CONSTANTS = {"bias": 0.0, "scale": 1.0, "mean": 0.0, "var": 1.0, "slope": 0.0}
 """Keras' defaults of what is not drawn at random."""
 
 
-def initial_value(path: str, shape: tuple[int, ...], seed: int, depthwise: bool) -> np.ndarray:
-    """The first value of a leaf, float32[shape]; a function of its path `collection/layer/leaf` and the seed alone.
+def initial_value(path: str, shape: tuple[int, ...], seed: int, depthwise: bool) -> Float32[np.ndarray, "..."]:
+    """The first value of a leaf of this shape; a function of its path `collection/layer/leaf` and the seed alone.
 
     Kernels are drawn from Keras' default, Glorot uniform (Glorot and Bengio, 2010): +-sqrt(6 / (fan in + fan out)),
     where a fan counts each position of the kernel. A depthwise kernel [kh, kw, 1, c] has the fans of Keras'

@@ -1,14 +1,14 @@
 """The layers that models are made of: Flax modules named after the Keras layers whose weights they take.
 
 Every layer is called with `train`: whether it runs as in training (batch statistics, dropout) or as in inference.
-Layers without such a difference ignore it. Images are float[b, h, w, c] throughout.
+Layers without such a difference ignore it.
 """
 
 from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from cnn_jax.models.ops.activations import RECTIFIERS, ActivationKind, activate
 from cnn_jax.models.ops.batch_norm import batch_norm_inference, batch_norm_training, inference_factor
@@ -38,14 +38,14 @@ class Layer(nn.Module, kw_only=True):  # type: ignore[call-arg]
         """Whether it depends on chance in training."""
         return False
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b *size c"], train: bool) -> Float[Array, "b ..."]:
         raise NotImplementedError
 
 
 class Conv(Layer):
     """Convolution; parameters `kernel` float[kh, kw, in, features] and, with `use_bias`, `bias` float[features].
 
-    Where a batch normalisation follows, the chain may pass its `factor`, float[features], for the kernel. With
+    Where a batch normalisation follows, the chain may pass its `factor` for the kernel. With
     `groups`, each of so many equal parts of the input's channels gives an equal part of the output's, and `in` is the
     size of such a part. `dilation` is the step between the inputs that neighbouring weights meet.
     """
@@ -66,12 +66,14 @@ class Conv(Layer):
         """Whether a factor of the output can go into the kernel."""
         return not self.use_bias and self.activation is None
 
-    def channels(self, x: jax.Array) -> int:
+    def channels(self, x: Float[Array, "b h w c"]) -> int:
         """Of the output."""
         return self.features
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool, factor: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "b h w c"], train: bool, factor: Float[Array, " f"] | None = None
+    ) -> Float[Array, "b oh ow f"]:
         kernel = self.param("kernel", SHAPE_ONLY, (*self.kernel_size, x.shape[-1] // self.groups, self.features))
         kernel = kernel if factor is None else kernel * factor
         kernel = fake_quantize_kernel(kernel) if self.rounds_kernel else kernel
@@ -99,12 +101,14 @@ class DepthwiseConv(Layer):
         """Whether a factor of the output can go into the kernel."""
         return not self.use_bias and self.activation is None
 
-    def channels(self, x: jax.Array) -> int:
+    def channels(self, x: Float[Array, "b h w c"]) -> int:
         """Of the output."""
         return x.shape[-1] * self.multiplier
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool, factor: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "b h w c"], train: bool, factor: Float[Array, " f"] | None = None
+    ) -> Float[Array, "b oh ow f"]:
         channels = self.channels(x)
         kernel = self.param("kernel", SHAPE_ONLY, (*self.kernel_size, 1, channels))
         kernel = kernel if factor is None else kernel * factor
@@ -132,7 +136,7 @@ class BatchNorm(Layer):
     use_bias: bool = True
 
     @nn.compact
-    def _leaves(self, channels: int) -> tuple[jax.Array, jax.Array, nn.Variable, nn.Variable]:
+    def _leaves(self, channels: int) -> tuple[Float[Array, " c"], Float[Array, " c"], nn.Variable, nn.Variable]:
         scale, bias = jnp.ones(channels), jnp.zeros(channels)
         if self.use_scale:
             scale = self.param("scale", SHAPE_ONLY, (channels,))
@@ -142,8 +146,8 @@ class BatchNorm(Layer):
         return scale, bias, mean, var
 
     def __call__(
-        self, x: jax.Array, train: bool, activation: Rectifier | None = None, folded: bool = False
-    ) -> jax.Array:
+        self, x: Float[Array, "b *size c"], train: bool, activation: Rectifier | None = None, folded: bool = False
+    ) -> Float[Array, "b *size c"]:
         scale, bias, mean, var = self._leaves(x.shape[-1])
         if not train:
             return batch_norm_inference(x, scale, bias, mean.value, var.value, self.epsilon, activation, folded)
@@ -154,8 +158,8 @@ class BatchNorm(Layer):
             var.value = self.momentum * var.value + (1 - self.momentum) * batch_var
         return y.reshape(x.shape)
 
-    def factor(self, channels: int) -> jax.Array:
-        """What inference multiplies each channel by: float[channels]."""
+    def factor(self, channels: int) -> Float[Array, " c"]:
+        """What inference multiplies each channel by."""
         scale, _, _, var = self._leaves(channels)
         return inference_factor(scale, var.value, self.epsilon)
 
@@ -170,21 +174,21 @@ class Activation(Layer):
         """It, where a batch normalisation before it can take it over."""
         return next((kind for kind in RECTIFIERS if kind == self.kind), None)
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "*shape"], train: bool) -> Float[Array, "*shape"]:
         return activate(x, self.kind)
 
 
 class Merge(Layer):
     """One array of those that it names as its `inputs`, whose axes of size 1 count as often as they have to."""
 
-    def __call__(self, x: jax.Array, train: bool, *others: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "b ..."], train: bool, *others: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
         raise NotImplementedError
 
 
 class Add(Merge):
     """The sum: a residual connection is `Add(inputs=("the layer before", "an earlier one"))`."""
 
-    def __call__(self, x: jax.Array, train: bool, *others: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "b ..."], train: bool, *others: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
         return sum(others, start=x)
 
 
@@ -193,7 +197,7 @@ class ZeroPad(Layer):
 
     pads: Literal["SAME"] | Pads = ((0, 1), (0, 1))
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b oh ow c"]:
         return jnp.pad(x, ((0, 0), *explicit_pads(x.shape[1:3], (3, 3), (2, 2), self.pads), (0, 0)))
 
 
@@ -208,19 +212,19 @@ class Pool(Layer):
 class MaxPool(Pool):
     """The maximum of each window."""
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b oh ow c"]:
         return max_pool(x, self.pool_size, self.strides, self.padding)
 
 
 class AveragePool(Pool):
     """The mean of each window; what is padded does not count."""
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b oh ow c"]:
         return nn.avg_pool(x, self.pool_size, self.strides, self.padding, count_include_pad=False)
 
 
 class GlobalPool(Layer):
-    """One value of all rows and columns: float[b, c], or float[b, 1, 1, c] with `keep_size`."""
+    """One value of all rows and columns; with `keep_size`, they stay as axes of size 1."""
 
     keep_size: bool = False
 
@@ -228,21 +232,21 @@ class GlobalPool(Layer):
 class GlobalMaxPool(GlobalPool):
     """The maximum."""
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b ... c"]:
         return x.max(axis=(1, 2), keepdims=self.keep_size)
 
 
 class GlobalAveragePool(GlobalPool):
     """The mean."""
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b ... c"]:
         return x.mean(axis=(1, 2), keepdims=self.keep_size)
 
 
 class Flatten(Layer):
     """Each example as one vector, in the order row, column, channel."""
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b ..."], train: bool) -> Float[Array, "b d"]:
         return x.reshape(x.shape[0], -1)
 
 
@@ -256,7 +260,7 @@ class Dense(Layer):
     """As for `Conv`."""
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b *size c"], train: bool) -> Float[Array, "b *size f"]:
         kernel = self.param("kernel", SHAPE_ONLY, (x.shape[-1], self.features))
         y = x @ (fake_quantize_kernel(kernel) if self.rounds_kernel else kernel).astype(x.dtype)
         if self.use_bias:
@@ -275,5 +279,5 @@ class Dropout(Layer):
         return self.rate > 0
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "*shape"], train: bool) -> Float[Array, "*shape"]:
         return nn.Dropout(self.rate, deterministic=not train)(x)

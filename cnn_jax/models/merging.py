@@ -2,8 +2,8 @@
 
 import functools
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from cnn_jax.models.layers import Merge
 
@@ -11,14 +11,14 @@ from cnn_jax.models.layers import Merge
 class Multiply(Merge):
     """The product: a squeeze-and-excitation block multiplies maps [b, h, w, c] by factors [b, 1, 1, c]."""
 
-    def __call__(self, x: jax.Array, train: bool, *others: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "b ..."], train: bool, *others: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
         return functools.reduce(jnp.multiply, others, x)
 
 
 class Subtract(Merge):
     """The first without the second."""
 
-    def __call__(self, x: jax.Array, train: bool, *others: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "b ..."], train: bool, *others: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
         (other,) = others
         return x - other
 
@@ -26,21 +26,21 @@ class Subtract(Merge):
 class Average(Merge):
     """The mean."""
 
-    def __call__(self, x: jax.Array, train: bool, *others: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "b ..."], train: bool, *others: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
         return sum(others, start=x) / (1 + len(others))
 
 
 class Maximum(Merge):
     """The largest."""
 
-    def __call__(self, x: jax.Array, train: bool, *others: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "b ..."], train: bool, *others: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
         return functools.reduce(jnp.maximum, others, x)
 
 
 class Minimum(Merge):
     """The smallest."""
 
-    def __call__(self, x: jax.Array, train: bool, *others: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "b ..."], train: bool, *others: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
         return functools.reduce(jnp.minimum, others, x)
 
 
@@ -49,7 +49,7 @@ class Concatenate(Merge):
 
     axis: int = -1
 
-    def __call__(self, x: jax.Array, train: bool, *others: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "b ..."], train: bool, *others: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
         return jnp.concatenate([x, *others], self.axis)
 
 
@@ -58,6 +58,6 @@ class ScaledAdd(Merge):
 
     scale: float
 
-    def __call__(self, x: jax.Array, train: bool, *others: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "b ..."], train: bool, *others: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
         (other,) = others
         return x + other * self.scale

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32, Key, Num
 
 from cnn_jax.models.chain import Chain, Variables, cut_before, depthwise_layers, layer_index, layer_names
 from cnn_jax.models.head import HEAD
@@ -22,6 +23,9 @@ PRODUCTS = {"float32": "highest", "tensorfloat32": "high", "bfloat16": "default"
 """What `jax.default_matmul_precision` is told; left alone, GPUs round the factors of float32 products to TF32."""
 
 IMAGENET_CLASSES = 1000
+
+Inputs = Num[Array, "b ..."]
+"""Images uint8[b, s, s, 3], or what the layers before a `part` put out."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ class Model:
         """
         return cut_before(self.layers, index, self.preceding)
 
-    def outputs(self, variables: Variables, inputs: jax.Array, as_from_images: bool = False) -> jax.Array:
+    def outputs(self, variables: Variables, inputs: Inputs, as_from_images: bool = False) -> Float[Array, "b ..."]:
         """Inference: the output of the last layer, of `dtype`.
 
         Args:
@@ -135,26 +139,28 @@ class Model:
         size = self.image_size if as_from_images else None
         return in_parts(lambda part: self._apply(variables, self.prepare(part))[0], inputs, size)
 
-    def logits(self, variables: Variables, inputs: jax.Array) -> jax.Array:
-        """Inference: uint8[b, s, s, 3] (or what `part` takes) to float32[b, classes]."""
+    def logits(self, variables: Variables, inputs: Inputs) -> Float32[Array, "b classes"]:
+        """Inference: before the softmax."""
         return self.outputs(variables, inputs).astype(jnp.float32)
 
-    def probabilities(self, variables: Variables, inputs: jax.Array) -> jax.Array:
+    def probabilities(self, variables: Variables, inputs: Inputs) -> Float32[Array, "b classes"]:
         """Inference: the softmax of `logits`."""
         return jax.nn.softmax(self.logits(variables, inputs), axis=-1)
 
-    def features(self, variables: Variables, inputs: jax.Array) -> jax.Array:
-        """Inference: what the classifier is given, as rows: float32[b, d]."""
+    def features(self, variables: Variables, inputs: Inputs) -> Float32[Array, "b d"]:
+        """Inference: what the classifier is given, as rows."""
         start = self.part(0, len(self.layers) - 1)
         return start.outputs(variables, inputs).reshape(len(inputs), -1).astype(jnp.float32)
 
-    def activations(self, variables: Variables, inputs: jax.Array, names: Collection[str]) -> dict[str, jax.Array]:
+    def activations(
+        self, variables: Variables, inputs: Inputs, names: Collection[str]
+    ) -> dict[str, Float[Array, "b ..."]]:
         """Inference: the outputs of the layers called `names`."""
         return self._apply(variables, self.prepare(inputs), taps=names)[1]
 
     def logits_with_offsets(
-        self, variables: Variables, inputs: jax.Array, offsets: Mapping[str, jax.Array]
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        self, variables: Variables, inputs: Inputs, offsets: Mapping[str, Float[Array, "b ..."]]
+    ) -> tuple[Float32[Array, "b classes"], dict[str, Float[Array, "b ..."]]]:
         """Inference: the logits, and the outputs of the layers that `offsets` names, each after its offset was added.
 
         At offsets of zero, the derivatives by them are those by the outputs.
@@ -163,8 +169,8 @@ class Model:
         return x.astype(jnp.float32), outputs
 
     def train_logits(
-        self, variables: Variables, inputs: jax.Array, dropout_key: jax.Array, inference_layers: Collection[str]
-    ) -> tuple[jax.Array, dict[str, Any]]:
+        self, variables: Variables, inputs: Inputs, dropout_key: Key[Array, ""], inference_layers: Collection[str]
+    ) -> tuple[Float32[Array, "b classes"], dict[str, Any]]:
         """As `logits` but in training mode, except for `inference_layers`; also the new batch statistics."""
         (logits, _), updates = self._apply(
             variables,
@@ -176,7 +182,7 @@ class Model:
         )
         return logits.astype(jnp.float32), {**variables["batch_stats"], **updates.get("batch_stats", {})}
 
-    def prepare(self, inputs: jax.Array) -> jax.Array:
+    def prepare(self, inputs: Inputs) -> Float[Array, "b ..."]:
         """Images normalised in float32, then everything in the dtype of the computation."""
         if self.normalisation is not None:
             if self.takes_grey:

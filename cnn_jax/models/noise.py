@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from cnn_jax.models.layers import Layer
 
@@ -22,7 +23,7 @@ class SpatialDropout(Noise):
     """In training, zeroes whole channels of an example, and scales the others by 1 / (1 - rate)."""
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "*shape"], train: bool) -> Float[Array, "*shape"]:
         return nn.Dropout(self.rate, broadcast_dims=tuple(range(1, x.ndim - 1)), deterministic=not train)(x)
 
 
@@ -30,14 +31,14 @@ class ExampleDropout(Noise):
     """In training, zeroes whole examples, and scales the others by 1 / (1 - rate): stochastic depth."""
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "*shape"], train: bool) -> Float[Array, "*shape"]:
         return nn.Dropout(self.rate, broadcast_dims=tuple(range(1, x.ndim)), deterministic=not train)(x)
 
 
 class GaussianNoise(Noise):
     """In training, adds normal noise of the deviation `rate`."""
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "*shape"], train: bool) -> Float[Array, "*shape"]:
         if not train or not self.rate:
             return x
         return x + self.rate * jax.random.normal(self.make_rng("dropout"), x.shape, x.dtype)
@@ -46,7 +47,7 @@ class GaussianNoise(Noise):
 class GaussianDropout(Noise):
     """In training, multiplies by normal noise around 1 of the deviation sqrt(rate / (1 - rate))."""
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "*shape"], train: bool) -> Float[Array, "*shape"]:
         if not train or not self.rate:
             return x
         deviation = jnp.sqrt(self.rate / (1 - self.rate)).astype(x.dtype)

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float32, Num, UInt8
 
 Normalisation = Literal["tf", "caffe", "torch", "unit", "none"]
 
@@ -16,8 +16,8 @@ IMAGENET_DEVIATIONS = (0.229, 0.224, 0.225)
 """Of red, green and blue from 0 to 1, over ImageNet's training images, as DenseNet was trained in Torch."""
 
 
-def normalise(images: jax.Array, mode: Normalisation) -> jax.Array:
-    """uint8[b, h, w, 3] as float32 in the range and order of channels that the weights expect.
+def normalise(images: Num[Array, "b h w c"], mode: Normalisation) -> Float32[Array, "b h w c"]:
+    """Values of 0 to 255 in the range and order of channels that the weights expect.
 
     The modes are Keras' (`keras.applications.imagenet_utils`): "tf", of the MobileNets, is x / 127.5 - 1; "caffe", of
     the VGGs, subtracts the means of ImageNet from BGR; "torch", of DenseNet, divides by 255, and subtracts means and
@@ -35,7 +35,7 @@ def normalise(images: jax.Array, mode: Normalisation) -> jax.Array:
     return images / 127.5 - 1
 
 
-def grey(images: jax.Array) -> jax.Array:
-    """uint8[b, h, w, 3] as uint8[b, h, w, 1]: the luma of ITU-R 601, rounded as Pillow does for Keras' `load_img`."""
+def grey(images: Num[Array, "b h w 3"]) -> UInt8[Array, "b h w 1"]:
+    """The luma of ITU-R 601, rounded as Pillow does for Keras' `load_img`."""
     weights = jnp.array([19595, 38470, 7471], jnp.int32)  # 0.299, 0.587 and 0.114 of 2**16
     return ((images.astype(jnp.int32) * weights).sum(-1, keepdims=True) + 2**15 >> 16).astype(jnp.uint8)

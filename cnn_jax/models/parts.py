@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import jax
 from jax import lax
+from jaxtyping import Array, Float, Num
 
 PIXELS = 224 * 224
 """Of the images that a core works on at once."""
@@ -30,7 +31,11 @@ def part_size(shape: tuple[int, ...], image_size: int | None = None) -> int:
     return fitting if 2 * fitting > wanted else shape[0]
 
 
-def in_parts(function: Callable[[jax.Array], jax.Array], inputs: jax.Array, image_size: int | None = None) -> jax.Array:
+def in_parts(
+    function: Callable[[Num[Array, "b ..."]], Float[Array, "b ..."]],
+    inputs: Num[Array, "b ..."],
+    image_size: int | None = None,
+) -> Float[Array, "b ..."]:
     """`function(inputs)`, for a function that treats the examples one by one; `image_size` as for `part_size`."""
     size = part_size(inputs.shape, image_size)
     if size == inputs.shape[0]:

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from cnn_jax.models.chain import Variables, sources
 from cnn_jax.models.layers import (
@@ -46,7 +46,7 @@ class FakeQuantize(Layer):
     active: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "*shape"], train: bool) -> Float[Array, "*shape"]:
         low, high = (self.variable("batch_stats", name, jnp.zeros, ()) for name in ("low", "high"))
         if not self.active:
             return x

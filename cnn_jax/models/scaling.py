@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 from cnn_jax.models.layers import SHAPE_ONLY, Layer
 from cnn_jax.models.ops.rectifier import rectify
@@ -18,7 +19,7 @@ class Rescale(Layer):
     scale: tuple[float, ...] = (1.0,)
     offset: tuple[float, ...] = (0.0,)
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b *size c"], train: bool) -> Float[Array, "b *size c"]:
         return x * jnp.array(self.scale, x.dtype) + jnp.array(self.offset, x.dtype)
 
 
@@ -33,7 +34,7 @@ class Normalise(Layer):
     by_channel: bool = True
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b *size c"], train: bool) -> Float[Array, "b *size c"]:
         shape = (x.shape[-1],) if self.by_channel else ()
         if self.mean is None or self.var is None:
             mean, var = (self.variable("batch_stats", name, jnp.zeros, shape).value for name in ("mean", "var"))
@@ -50,7 +51,7 @@ class LayerNorm(Layer):
     use_bias: bool = True
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b *size c"], train: bool) -> Float[Array, "b *size c"]:
         values = x.astype(jnp.float32)
         mean, var = values.mean(-1, keepdims=True), values.var(-1, keepdims=True)
         y = (values - mean) * lax.rsqrt(var + self.epsilon)
@@ -65,7 +66,7 @@ class ChannelScale(Layer):
     """Each channel by a factor that trains, `scale` float[c]: ConvNeXt's LayerScale."""
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b *size c"], train: bool) -> Float[Array, "b *size c"]:
         return x * self.param("scale", SHAPE_ONLY, x.shape[-1:]).astype(x.dtype)
 
 
@@ -76,7 +77,7 @@ class BoundedRelu(Layer):
     slope: float = 0.0
     threshold: float = 0.0
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b *size c"], train: bool) -> Float[Array, "b *size c"]:
         below = self.slope * (x - self.threshold)
         y = jnp.where(x > self.threshold if self.threshold else x > 0, x, below)
         return y if self.highest is None else jnp.minimum(y, self.highest)
@@ -88,7 +89,7 @@ class ParametricRelu(Layer):
     shared: tuple[int, ...] = ()
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b *size c"], train: bool) -> Float[Array, "b *size c"]:
         shape = tuple(1 if axis in self.shared else size for axis, size in enumerate(x.shape[1:], start=1))
         slope = self.param("slope", SHAPE_ONLY, shape).astype(x.dtype)
         return rectify(x, "relu") - slope * rectify(-x, "relu")
@@ -99,5 +100,5 @@ class Elu(Layer):
 
     factor: float = 1.0
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b *size c"], train: bool) -> Float[Array, "b *size c"]:
         return jax.nn.elu(x, self.factor)

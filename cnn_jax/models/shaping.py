@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from cnn_jax.models.layers import Layer
 from cnn_jax.models.ops.shifts import Pads
@@ -12,7 +13,7 @@ class Crop(Layer):
 
     sides: Pads
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b oh ow c"]:
         (top, bottom), (left, right) = self.sides
         return x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
 
@@ -23,7 +24,7 @@ class Upsample(Layer):
     size: tuple[int, int] = (2, 2)
     bilinear: bool = False
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b oh ow c"]:
         rows, columns = self.size
         if self.bilinear:
             shape = (len(x), x.shape[1] * rows, x.shape[2] * columns, x.shape[3])
@@ -36,7 +37,7 @@ class Reshape(Layer):
 
     shape: tuple[int, ...]
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b ..."], train: bool) -> Float[Array, "b ..."]:
         return x.reshape(len(x), *self.shape)
 
 
@@ -45,5 +46,5 @@ class Permute(Layer):
 
     axes: tuple[int, ...]
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b ..."], train: bool) -> Float[Array, "b ..."]:
         return x.transpose(0, *self.axes)

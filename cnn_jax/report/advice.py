@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
 from cnn_jax.config import Config, DataConfig
 from cnn_jax.evaluation.metrics import Predictions
@@ -48,12 +49,14 @@ def advice(
     return found[:MOST_LINES]
 
 
-def _losses(metrics: Sequence[dict[str, Any]], split: str) -> np.ndarray:
+def _losses(metrics: Sequence[dict[str, Any]], split: str) -> Float64[np.ndarray, " epochs"]:
     """By epoch."""
     return np.asarray([line["loss"] for line in metrics if line.get("split") == split and "loss" in line], np.float64)
 
 
-def _still_falls(config: Config, train: np.ndarray, validation: np.ndarray) -> list[str]:
+def _still_falls(
+    config: Config, train: Float64[np.ndarray, " epochs"], validation: Float64[np.ndarray, " _"]
+) -> list[str]:
     if config.train.head_epochs or len(validation) < FEWEST_EPOCHS:  # the curve of two phases is no one curve
         return []
     for losses in (train, validation):
@@ -67,7 +70,9 @@ def _still_falls(config: Config, train: np.ndarray, validation: np.ndarray) -> l
     ]
 
 
-def _parted(config: DataConfig, train: np.ndarray, validation: np.ndarray) -> list[str]:
+def _parted(
+    config: DataConfig, train: Float64[np.ndarray, " epochs"], validation: Float64[np.ndarray, " _"]
+) -> list[str]:
     if len(validation) < FEWEST_EPOCHS:
         return []
     best = int(validation.argmin())

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float32, Int, UInt8
 
 from cnn_jax.data.sources import Split
 from cnn_jax.explaining.saliency import grad_cam, overlay
@@ -74,7 +75,9 @@ def _look(run: TrainedRun, examples: Split, describer: Describer, indices: Seque
     ]
 
 
-def _heat(run: TrainedRun, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def _heat(
+    run: TrainedRun, images: UInt8[np.ndarray, "n s s 3"], classes: Int[np.ndarray, " n"]
+) -> Float32[np.ndarray, "n h w"]:
     """Grad-CAM of any number of images, always so many at a time that there is one program."""
     missing = -len(images) % BATCH
     filled = np.concatenate([images, np.repeat(images[:1], missing, 0)])

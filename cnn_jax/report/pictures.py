@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import UInt8
 
 from cnn_jax import html
 from cnn_jax.data.preprocess import Resize
@@ -26,15 +27,15 @@ class Picture:
     """Whether it has so few pixels that they are to be seen."""
 
 
-def picture(pixels: np.ndarray, longest_side: int) -> Picture:
-    """uint8[h, w, 3] as a picture, scaled down to `longest_side` pixels."""
+def picture(pixels: UInt8[np.ndarray, "h w 3"], longest_side: int) -> Picture:
+    """An embedded picture, scaled down to `longest_side` pixels."""
     if max(pixels.shape[:2]) < SMALL:
         return Picture(html.drawing(pixels), True)
     return Picture(html.photograph(pixels, longest_side), False)
 
 
-def load(examples: Split, indices: Sequence[int], resize: Resize) -> Generator[np.ndarray, None, None]:
-    """The images at these places of the split, in this order, each uint8[s, s, 3].
+def load(examples: Split, indices: Sequence[int], resize: Resize) -> Generator[UInt8[np.ndarray, "s s 3"], None, None]:
+    """The images at these places of the split, in this order.
 
     Close it, to stop the threads that read.
 
@@ -42,7 +43,7 @@ def load(examples: Split, indices: Sequence[int], resize: Resize) -> Generator[n
         DataError: an image can no longer be read.
     """
 
-    def load_one(index: int) -> np.ndarray:
+    def load_one(index: int) -> UInt8[np.ndarray, "s s 3"]:
         try:
             return resize.array(examples.images.array(index))
         except DataError as error:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import jax
 from jax.experimental.xla_metadata import set_xla_metadata
+from jaxtyping import Array, Shaped
 
 T = TypeVar("T")
 
@@ -82,7 +83,7 @@ def computed_once(function: Callable[..., jax.Array]) -> Callable[..., jax.Array
     return apart
 
 
-def materialized(array: jax.Array) -> jax.Array:
+def materialized(array: Shaped[Array, "*shape"]) -> Shaped[Array, "*shape"]:
     """The same array, which XLA writes to memory once for all who read it, in place of computing it anew for each.
 
     On accelerators a barrier does that.

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32, UInt8
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -133,10 +134,14 @@ class Application:
         self.answered += 1
         return Response(png, media_type="image/png")
 
-    async def _probabilities(self, network: Network, prepared: Sequence[np.ndarray]) -> np.ndarray:
+    async def _probabilities(
+        self, network: Network, prepared: Sequence[UInt8[np.ndarray, "_ _ 3"]]
+    ) -> Float32[np.ndarray, " classes"]:
         return await self._batchers[network.name](self._prepared_for(network, prepared))
 
-    def _prepared_for(self, network: Network, prepared: Sequence[np.ndarray]) -> np.ndarray:
+    def _prepared_for(
+        self, network: Network, prepared: Sequence[UInt8[np.ndarray, "_ _ 3"]]
+    ) -> UInt8[np.ndarray, "s s 3"]:
         return prepared[self._recipes.index(network.recipe)]
 
     async def _on_device(self, function: Any, *arguments: Any) -> Any:
@@ -156,13 +161,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _result(network: Network, probabilities: np.ndarray, count: int) -> dict[str, Any]:
+def _result(network: Network, probabilities: Float32[np.ndarray, " classes"], count: int) -> dict[str, Any]:
     names = network.classifier.classes
     best = [{"class": names[index], "probability": share} for index, share in top(probabilities, count)]
     return {"model": network.name, **best[0], "classes": best}
 
 
-def _overlay(network: Network, pixels: np.ndarray, index: int) -> bytes:
+def _overlay(network: Network, pixels: UInt8[np.ndarray, "s s 3"], index: int) -> bytes:
     from PIL import Image
 
     file = io.BytesIO()

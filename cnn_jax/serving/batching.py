@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 import numpy as np
+from jaxtyping import Float32, UInt8
 
 SIZES = (1, 4, 16)
 """Pictures in a run. Each size is a program, which takes seconds to compile before the server is ready."""
@@ -17,7 +18,7 @@ class Batcher:
 
     def __init__(
         self,
-        run: Callable[[np.ndarray], np.ndarray],
+        run: Callable[[UInt8[np.ndarray, "b s s 3"]], Float32[np.ndarray, "b classes"]],
         device: Executor,
         coming: Callable[[], bool],
         sizes: Sequence[int] = SIZES,
@@ -26,18 +27,18 @@ class Batcher:
         """Nothing runs before `work`.
 
         Args:
-            run: uint8[b, s, s, 3] to float32[b, classes], for each b of `sizes`.
+            run: images to probabilities, for each b of `sizes`.
             device: where `run` is called; networks that share one run in turn.
             coming: whether more pictures are on their way, so that it pays to wait.
         """
         self._run, self._device, self._coming = run, device, coming
         self._sizes, self._wait_seconds = sorted(sizes), wait_seconds
-        self._waiting: list[tuple[np.ndarray, asyncio.Future[np.ndarray]]] = []
+        self._waiting: list[tuple[UInt8[np.ndarray, "s s 3"], asyncio.Future[Float32[np.ndarray, " classes"]]]] = []
         self._arrived = asyncio.Event()
 
-    async def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8[s, s, 3] to float32[classes]."""
-        future: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
+    async def __call__(self, pixels: UInt8[np.ndarray, "s s 3"]) -> Float32[np.ndarray, " classes"]:
+        """Its probabilities."""
+        future: asyncio.Future[Float32[np.ndarray, " classes"]] = asyncio.get_running_loop().create_future()
         self._waiting.append((pixels, future))
         self._arrived.set()
         return await future

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from jaxtyping import UInt8
 
 from cnn_jax.config.data import Background
 from cnn_jax.data import pillow
@@ -82,7 +83,7 @@ def decode(encoded: bytes, recipes: Sequence[Recipe], most_pixels: int) -> bytes
     """
     if encoded.startswith(b"\xff\xd8") and encoded.count(b"\xff\xda") > MOST_SCANS:
         raise DataError(f"it is a JPEG of more than {MOST_SCANS} scans: save it anew")
-    seen: dict[Background, np.ndarray] = {}
+    seen: dict[Background, UInt8[np.ndarray, "h w 3"]] = {}
     try:
         for recipe in recipes:
             if recipe.background not in seen:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import UInt8
 
 from cnn_jax.errors import DataError
 from cnn_jax.serving.decoder import ERROR, HEAD, PICTURE, READY, Recipe, settings
@@ -41,8 +42,8 @@ class Decoders:
             task.cancel()
         await asyncio.gather(*(process.end() for process in self._all))
 
-    async def decode(self, encoded: bytes) -> list[np.ndarray]:
-        """A picture as each recipe has it, uint8[s, s, 3].
+    async def decode(self, encoded: bytes) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+        """A picture as each recipe has it.
 
         Raises:
             DataError: why it cannot be read.

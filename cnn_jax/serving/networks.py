@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import UInt8
 
 from cnn_jax.evaluation.classifier import Classifier
 from cnn_jax.evaluation.network import LayeredNetwork
@@ -44,8 +45,8 @@ class Network:
         for program in [beside(self.overlay, pixels, 0), *programs]:
             program.result()
 
-    def overlay(self, pixels: np.ndarray, index: int) -> np.ndarray:
-        """Grad-CAM for the class of that index over the picture, as the network sees it; both uint8[s, s, 3]."""
+    def overlay(self, pixels: UInt8[np.ndarray, "s s 3"], index: int) -> UInt8[np.ndarray, "_ _ 3"]:
+        """Grad-CAM for the class of that index over the picture, as the network sees it."""
         model, variables = self.classifier.model, self.classifier.variables
         (found,) = saliency.grad_cam(model, variables, pixels[None], np.asarray([index]))
         return saliency.overlay(feature_maps.enlarged(pixels, max(len(pixels), LEAST_SIDE)), found)

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float32, Int
 
 from cnn_jax.data.stream import Batch
 from cnn_jax.errors import RunFailed
@@ -254,7 +255,7 @@ class Epochs:
 
 
 @jax.jit  # one program: operation by operation, each would be compiled on its own
-def _rate(schedule: Schedule, step: int) -> jax.Array:
+def _rate(schedule: Schedule, step: Int[Array, ""]) -> Float32[Array, ""]:
     return schedule(step)
 
 

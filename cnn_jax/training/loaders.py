@@ -6,6 +6,7 @@ from functools import partial
 
 import jax
 import numpy as np
+from jaxtyping import Int32, Shaped
 
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.array_batches import evaluation_rows, training_batches, training_rows
@@ -137,8 +138,8 @@ def _of_features(job: Job, phase: Phase, layers: int, kept: Features, taught: Ta
 
 def _resident(
     job: Job,
-    rows: Sequence[np.ndarray | Rows],
-    labels: np.ndarray,
+    rows: Sequence[Shaped[np.ndarray, "_ ..."] | Rows],
+    labels: Int32[np.ndarray, " n"],
     features: bool,
     taught: Taught,
     reporter: Reporter,

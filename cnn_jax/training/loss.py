@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float32, Int, Int32
 
 from cnn_jax.data.mixing import Mixed
 from cnn_jax.errors import ConfigError
@@ -15,25 +16,25 @@ EFFECTIVE_BETA = 0.999
 
 
 def losses(
-    logits: jax.Array,
-    labels: jax.Array,
+    logits: Float32[Array, "b classes"],
+    labels: Int32[Array, " b"],
     smoothing: float,
-    class_weights: jax.Array | None,
+    class_weights: Float32[Array, " classes"] | None,
     focal_gamma: float | None = None,
-) -> jax.Array:
+) -> Float32[Array, " b"]:
     """Cross-entropy of each example in nats, as Keras' loss with `label_smoothing` and `fit` with `class_weight`.
 
     Args:
-        logits: float32[b, classes].
-        labels: int32[b].
+        logits: of the network.
+        labels: the right classes.
         smoothing: share of the target that is spread over all classes, the right one included.
-        class_weights: float32[classes], factors by the right class.
+        class_weights: factors by the right class.
         focal_gamma: of the focal loss (Lin et al., "Focal Loss for Dense Object Detection", 2017): the term of each
             class is multiplied by (1 - its probability) ** gamma, as in Keras' CategoricalFocalCrossentropy with alpha
             1. None: cross-entropy.
 
     Returns:
-        float32[b]. Their plain mean is the loss: weights are not divided by their sum.
+        The losses. Their plain mean is the loss: weights are not divided by their sum.
     """
     if focal_gamma is None and not smoothing:
         result = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
@@ -49,13 +50,13 @@ def losses(
 
 
 def mixed_losses(
-    logits: jax.Array,
+    logits: Float32[Array, "b classes"],
     batch: Mixed,
     smoothing: float,
-    class_weights: jax.Array | None,
+    class_weights: Float32[Array, " classes"] | None,
     focal_gamma: float | None = None,
-) -> jax.Array:
-    """`losses` against targets that may be shared by two classes; float32[b].
+) -> Float32[Array, " b"]:
+    """`losses` against targets that may be shared by two classes.
 
     Both losses are linear in the target, so it is the loss of each label times its share, as Keras' of the soft target.
     A class weight counts in the share of its class.
@@ -67,24 +68,22 @@ def mixed_losses(
     return batch.shares * first + (1 - batch.shares) * second
 
 
-def distillation_losses(logits: jax.Array, teacher: jax.Array, temperature: float) -> jax.Array:
-    """How far the network is from its teacher: temperature² times the KL divergence KL(teacher, network); float32[b].
+def distillation_losses(
+    logits: Float32[Array, "b classes"], teacher: Float32[Array, "b classes"], temperature: float
+) -> Float32[Array, " b"]:
+    """How far the network is from its teacher: temperature² times the KL divergence KL(teacher, network).
 
     Both are taken at the temperature. Its square keeps the size of the gradient alike whatever the temperature is
     (Hinton et al., 2015, §2).
-
-    Args:
-        logits: float32[b, classes].
-        teacher: the same of the teacher.
     """
     log_targets, log_shares = jax.nn.log_softmax(teacher / temperature), jax.nn.log_softmax(logits / temperature)
     return temperature**2 * (jnp.exp(log_targets) * (log_targets - log_shares)).sum(-1)
 
 
 def resolve_class_weights(
-    setting: Literal["balanced", "effective"] | tuple[float, ...] | None, labels: np.ndarray, classes: int
-) -> jax.Array | None:
-    """`train.class_weights` as float32[classes].
+    setting: Literal["balanced", "effective"] | tuple[float, ...] | None, labels: Int[np.ndarray, " n"], classes: int
+) -> Float32[Array, " classes"] | None:
+    """`train.class_weights` as an array.
 
     `balanced` is n / (classes * images of the class), as scikit-learn's. `effective` divides by the effective number
     (1 - beta ** images) / (1 - beta) in its place, scaled to a mean of 1.

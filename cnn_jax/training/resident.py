@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float32, Int, Int32, Int64, Shaped
 
 from cnn_jax.data.stream import pass_order, steps_per_pass
 from cnn_jax.runtime.compiling import jit
@@ -28,6 +29,9 @@ MOST_STEPS = 64
 
 CALL_SECONDS = 0.25
 """What a call should take: signals are heeded between calls, and the progress bar moves."""
+
+Reports = dict[str, Float32[Array, " steps"]]
+"""The reports of several steps, with room for `MOST_STEPS`; the rest is NaN."""
 
 FEATURE_BYTES = 2**28
 """On CPU, kept features up to this size are treated so as well. Larger ones have longer steps, which gain nothing."""
@@ -58,9 +62,9 @@ class Ran:
     first: int
     """Counted from 1 over the run."""
     steps: int
-    reports: Report
-    """float32[] of one step, or float32[n] of several, with more at the end than there were steps."""
-    indices: Callable[[int], np.ndarray]
+    reports: Report | Reports
+    """Of one step, or of several."""
+    indices: Callable[[int], Int64[np.ndarray, " b"]]
     """The examples of one of them."""
 
 
@@ -99,21 +103,21 @@ class Resident:
 
     def __init__(
         self,
-        views: Sequence[np.ndarray],
-        labels: np.ndarray,
+        views: Sequence[Shaped[np.ndarray, "n ..."]],
+        labels: Int[np.ndarray, " n"],
         batch_size: int,
         seed: int,
         mesh: Mesh,
         taught: Taught | None = None,
     ) -> None:
-        """`views` are arrays [n, …] of the same n examples; the passes over the data take them in turn."""
+        """`views` are arrays of the same examples; the passes over the data take them in turn."""
         self._taught = taught or Taught()
         self._mesh, self._batch_size, self._seed, self._examples = mesh, batch_size, seed, len(labels)
         self._rows = views, labels
-        self._order: tuple[int, jax.Array] | None = None
+        self._order: tuple[int, Int32[Array, " m"]] | None = None
 
     @cached_property
-    def _placed(self) -> tuple[list[jax.Array], jax.Array]:
+    def _placed(self) -> tuple[list[Shaped[Array, "m ..."]], Int32[Array, " n"]]:
         """Views and labels on the devices, from the first call on: a search for the learning rate makes none."""
         views, labels = self._rows
         return [self._divided(view) for view in views], self._mesh.replicate(labels.astype(np.int32))
@@ -124,11 +128,11 @@ class Resident:
         rows, variables = self._taught.rows, self._taught.variables
         return [self._divided(rows)] if rows is not None else [] if variables is None else [variables]
 
-    def _divided(self, rows: np.ndarray) -> jax.Array:
+    def _divided(self, rows: Shaped[np.ndarray, "n ..."]) -> Shaped[Array, "m ..."]:
         """The rows, filled up with the first one where they do not divide over the devices."""
         missing = -len(rows) % self._mesh.devices
 
-        def part(index: Any) -> np.ndarray:
+        def part(index: Any) -> Shaped[np.ndarray, "part ..."]:
             begin, end, _ = index[0].indices(len(rows) + missing)
             return rows[np.where(np.arange(begin, end) < len(rows), np.arange(begin, end), 0)]
 
@@ -146,30 +150,29 @@ class Resident:
         arguments = views[number % len(views)], labels, self._order[1], np.int32(first), np.int32(count), *self._given
         return Call(step + 1, count, arguments)
 
-    def indices(self, step: int) -> np.ndarray:
-        """The examples of a step, counted from 1: int64[b]."""
+    def indices(self, step: int) -> Int64[np.ndarray, " b"]:
+        """The examples of a step, counted from 1."""
         number, place = divmod(step - 1, steps_per_pass(self._examples, self._batch_size))
         order = pass_order(self._examples, self._batch_size, self._seed, number)
         return order[place * self._batch_size : (place + 1) * self._batch_size]
 
     def steps(self, step: TrainStep) -> Any:
-        """The jitted function (state, *arguments of a `Call`) to (state, reports float32[`MOST_STEPS`] each).
+        """The jitted function (state, *arguments of a `Call`) to (state, reports).
 
-        The state is donated. A loop of as many passes as the call has steps, so that one program serves all calls;
-        reports after its last step are NaN.
+        The state is donated. A loop of as many passes as the call has steps, so that one program serves all calls.
         """
         mesh, size, by_row = self._mesh, self._batch_size, self._taught.rows is not None
 
         def run(
             state: TrainState,
-            rows: jax.Array,
-            labels: jax.Array,
-            order: jax.Array,
-            first: jax.Array,
-            count: jax.Array,
+            rows: Shaped[Array, "m ..."],
+            labels: Int32[Array, " n"],
+            order: Int32[Array, " places"],
+            first: Int32[Array, ""],
+            count: Int32[Array, ""],
             *taught: Any,
-        ) -> tuple[TrainState, Report]:
-            def one(place: jax.Array, carry: tuple[TrainState, Report]) -> tuple[TrainState, Report]:
+        ) -> tuple[TrainState, Reports]:
+            def one(place: Int32[Array, ""], carry: tuple[TrainState, Reports]) -> tuple[TrainState, Reports]:
                 state, reports = carry
                 chosen = jax.lax.dynamic_slice_in_dim(order, (first + place) * size, size)
                 of_batch = [_gathered(mesh)(taught[0], chosen)] if by_row else taught
@@ -189,12 +192,12 @@ class Resident:
         )
 
 
-def _sharded(mesh: Mesh, array: jax.Array) -> jax.Array:
+def _sharded(mesh: Mesh, array: Int32[Array, " b"]) -> Int32[Array, " b"]:
     return jax.lax.with_sharding_constraint(array, mesh.sharded)
 
 
-def _gathered(mesh: Mesh) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """The function (rows [n, …] divided over the devices, int32[b]) to the rows of a batch, divided in its order.
+def _gathered(mesh: Mesh) -> Callable[[Shaped[Array, "m ..."], Int32[Array, " b"]], Shaped[Array, "b ..."]]:
+    """The function (rows divided over the devices, the places of some) to the rows of a batch, divided in its order.
 
     Each device gives what it has of the whole batch and zeros for the rest; the sum of all is exact. Left to the
     compiler, every device would collect all rows first.
@@ -202,7 +205,7 @@ def _gathered(mesh: Mesh) -> Callable[[jax.Array, jax.Array], jax.Array]:
     if mesh.devices == 1:
         return lambda rows, chosen: rows.at[chosen].get(mode="promise_in_bounds")
 
-    def mine(rows: jax.Array, chosen: jax.Array) -> jax.Array:
+    def mine(rows: Shaped[Array, "m ..."], chosen: Int32[Array, " b"]) -> Shaped[Array, "part ..."]:
         place = chosen - jax.lax.axis_index("data") * len(rows)
         here = ((place >= 0) & (place < len(rows))).reshape(-1, *(1,) * (rows.ndim - 1))
         found = jnp.where(here, rows[jnp.clip(place, 0, len(rows) - 1)], jnp.zeros((), rows.dtype))

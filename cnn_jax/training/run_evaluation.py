@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import numpy as np
+from jaxtyping import Array, Float32, Int32, Int64, UInt8
 
 from cnn_jax.data import sources, splits
 from cnn_jax.data.sources import Dataset, Split
@@ -119,7 +119,12 @@ def remember(run: TrainedRun, examples: Split, predictions: Predictions, reporte
     _add(kept, kept.read()[1], predictions.logits, reporter)
 
 
-def _add(kept: KeptPredictions, missing: np.ndarray, logits: np.ndarray, reporter: Reporter) -> None:
+def _add(
+    kept: KeptPredictions,
+    missing: Int64[np.ndarray, " m"],
+    logits: Float32[np.ndarray, "n classes"],
+    reporter: Reporter,
+) -> None:
     reason = kept.add(missing, logits[missing])
     if reason:
         reporter.line(f"           what the network says is not kept for the next evaluation: {reason}")
@@ -185,7 +190,7 @@ def _split(dataset: Dataset, name: str) -> Split:
     return dataset.splits[name]
 
 
-def _labels_in(other: TrainedRun, classes: tuple[str, ...], examples: Split) -> np.ndarray:
+def _labels_in(other: TrainedRun, classes: tuple[str, ...], examples: Split) -> Int32[np.ndarray, " classes"]:
     """For each label in `classes` the one of the same name in the other run, -1 where there are no examples of it.
 
     Raises:
@@ -201,8 +206,10 @@ def _labels_in(other: TrainedRun, classes: tuple[str, ...], examples: Split) -> 
     return np.asarray([position.get(name, -1) for name in classes], np.int32)
 
 
-def _run(run: TrainedRun, examples: Split, reporter: Reporter, what: str, settings: Settings) -> np.ndarray:
-    """The logits, or log-probabilities, of a run on all devices: float32[n, classes].
+def _run(
+    run: TrainedRun, examples: Split, reporter: Reporter, what: str, settings: Settings
+) -> Float32[np.ndarray, "n classes"]:
+    """The logits, or log-probabilities, of a run on all devices.
 
     Raises:
         DataError: an image cannot be read; the message names the file.
@@ -213,7 +220,7 @@ def _run(run: TrainedRun, examples: Split, reporter: Reporter, what: str, settin
 
     parts = evaluation_batches(examples, run.resize, batch_size, mesh.process, mesh.processes)
 
-    def logits(images: np.ndarray) -> jax.Array:
+    def logits(images: UInt8[np.ndarray, "part s s 3"]) -> Float32[Array, "b classes"]:
         return step(variables, mesh.put_batch(images))
 
     with reporter.bar(what, len(examples), "images") as bar:

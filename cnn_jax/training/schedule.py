@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Int32
 
 from cnn_jax.config import OptimizerConfig
 
@@ -38,7 +39,7 @@ class Schedule:
         rising = (done + 1) / jnp.maximum(self.warmup, 1)
         return self.peak * jnp.where(done < self.warmup, rising, self._share(done - self.warmup))
 
-    def _share(self, done: jax.Array) -> Any:
+    def _share(self, done: Int32[Array, "..."]) -> Any:
         """Of the peak, after so many steps since the warm-up."""
         part, last = jnp.clip(done / self.steps, 0, 1), self.final_fraction
         match self.kind:

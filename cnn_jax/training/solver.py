@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Num
 
 from cnn_jax.runtime.compiling import jit
 from cnn_jax.training.loss import losses
@@ -36,10 +37,8 @@ PATIENCE = 30
 class Classifier(NamedTuple):
     """The weights of the last layer."""
 
-    kernel: Any
-    """float32[features, classes]"""
-    bias: Any
-    """float32[classes]"""
+    kernel: Float32[Array | np.ndarray, "d classes"]
+    bias: Float32[Array | np.ndarray, " classes"]
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,8 @@ class Trial:
     """A strength that was tried."""
 
     l2: float
-    losses: np.ndarray
-    """float32[held out], of those images, without the L2 term."""
+    losses: Float32[np.ndarray, " m"]
+    """Of the held-out images, without the L2 term."""
     point: Classifier
     """The optimum over the others, for features less their mean."""
     iterations: int
@@ -81,14 +80,13 @@ class _Search(NamedTuple):
 
     point: Classifier
     state: optax.OptState
-    steepest: jax.Array
-    """float32[]: the largest entry of the gradient."""
-    lowest: jax.Array
-    """float32[]: the lowest objective so far."""
-    since: jax.Array
-    """int32[]: iterations without a lower one."""
-    iterations: jax.Array
-    """int32[]"""
+    steepest: Float32[Array, ""]
+    """The largest entry of the gradient."""
+    lowest: Float32[Array, ""]
+    """The lowest objective so far."""
+    since: Int32[Array, ""]
+    """Iterations without a lower one."""
+    iterations: Int32[Array, ""]
 
 
 class Problem:
@@ -96,20 +94,20 @@ class Problem:
 
     def __init__(
         self,
-        features: np.ndarray,
-        labels: np.ndarray,
+        features: Float[np.ndarray, "n d"],
+        labels: Int[np.ndarray, " n"],
         classes: int,
         mesh: Mesh,
         smoothing: float = 0.0,
-        class_weights: jax.Array | None = None,
+        class_weights: Float32[Array, " classes"] | None = None,
     ) -> None:
         """Put them there.
 
         Args:
-            features: float[n, features].
-            labels: int[n].
+            features: of the training images.
+            labels: their classes.
             smoothing: share of the target that is spread over all classes.
-            class_weights: float32[classes], factors of the losses; not divided by their sum.
+            class_weights: factors of the losses; not divided by their sum.
         """
         self._mesh, self._labels = mesh, labels
         # the optimum's kernel is the same with the mean taken away, since the bias is free; the search is shorter
@@ -119,19 +117,29 @@ class Problem:
         self._variance = mesh.replicate(centred.var(axis=0, dtype=np.float64).astype(np.float32))
         self._shape = features.shape[1], classes
 
-        def each(point: Classifier, rows: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        def each(
+            point: Classifier, rows: tuple[Float32[Array, "n d"], Int32[Array, " n"]]
+        ) -> tuple[Float32[Array, " n"], Bool[Array, " n"]]:
             """The loss of each row, and whether it is right."""
             features, labels = rows
             logits = jnp.dot(features, point.kernel, precision=jax.lax.Precision.HIGHEST) + point.bias
             return losses(logits, labels, smoothing, class_weights), logits.argmax(-1) == labels
 
-        def objective(point: Classifier, rows: Any, mask: jax.Array, l2: jax.Array) -> jax.Array:
+        def objective(
+            point: Classifier, rows: Any, mask: Float32[Array, " n"], l2: Float32[Array, ""]
+        ) -> Float32[Array, ""]:
             return (mask * each(point, rows)[0]).sum() / mask.sum() + l2 / 2 * (point.kernel**2).sum()
 
-        def measure(point: Classifier, rows: Any, mask: jax.Array, l2: jax.Array) -> Any:
+        def measure(point: Classifier, rows: Any, mask: Float32[Array, " n"], l2: Float32[Array, ""]) -> Any:
             return *each(point, rows), optax.tree.norm(jax.grad(objective)(point, rows, mask, l2))
 
-        def search(point: Classifier, variance: jax.Array, rows: Any, mask: jax.Array, l2: jax.Array) -> Any:
+        def search(
+            point: Classifier,
+            variance: Float32[Array, " d"],
+            rows: Any,
+            mask: Float32[Array, " n"],
+            l2: Float32[Array, ""],
+        ) -> Any:
             scale = jnp.sqrt(variance + l2)[:, None]  # with features of one size, far fewer iterations
             start = point._replace(kernel=point.kernel * scale)
             found, count = _search(lambda at: objective(at._replace(kernel=at.kernel / scale), rows, mask, l2), start)
@@ -139,28 +147,30 @@ class Problem:
 
         self._measure, self._search = (jit(function, out_shardings=mesh.replicated) for function in (measure, search))
 
-    def _put(self, rows: np.ndarray) -> jax.Array:
+    def _put(self, rows: Num[np.ndarray, "n ..."]) -> Num[Array, "m ..."]:
         """The rows, filled up with zeros where they do not divide over the devices."""
         missing = -len(rows) % self._mesh.devices
         filled = np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)]) if missing else rows
         return jax.make_array_from_callback(filled.shape, self._mesh.sharded, lambda index: filled[index])
 
-    def _of(self, chosen: np.ndarray, l2: float) -> tuple[Any, jax.Array, np.float32]:
+    def _of(self, chosen: Bool[np.ndarray, " n"], l2: float) -> tuple[Any, Float32[Array, " m"], np.float32]:
         return self._rows, self._put(chosen.astype(np.float32)), np.float32(l2)
 
-    def optimum(self, l2: float, chosen: np.ndarray, start: Classifier | None = None) -> tuple[Classifier, int]:
+    def optimum(
+        self, l2: float, chosen: Bool[np.ndarray, " n"], start: Classifier | None = None
+    ) -> tuple[Classifier, int]:
         """The optimum over the `chosen` rows, for features less their mean, and how many iterations it took.
 
         Args:
-            chosen: bool[n].
+            chosen: whether a row counts.
             start: a point near it; None is all zeros.
         """
         zeros = Classifier(np.zeros(self._shape, np.float32), np.zeros(self._shape[1:], np.float32))
         point, iterations = self._search(self._mesh.replicate(start or zeros), self._variance, *self._of(chosen, l2))
         return point, int(iterations)
 
-    def losses(self, point: Classifier, chosen: np.ndarray) -> np.ndarray:
-        """Of the `chosen` rows, bool[n], without an L2 term: float32[chosen]."""
+    def losses(self, point: Classifier, chosen: Bool[np.ndarray, " n"]) -> Float32[np.ndarray, " m"]:
+        """Of the `chosen` rows, without an L2 term."""
         return np.asarray(self._measure(point, *self._of(chosen, 0.0))[0])[: len(chosen)][chosen]
 
     def solution(self, l2: float, start: Classifier | None = None, iterations: int = 0) -> Solution:
@@ -175,11 +185,13 @@ class Problem:
         return Solution(found, l2, iterations + count, count < ITERATIONS, loss, accuracy, float(norm))
 
 
-def _search(objective: Callable[[Classifier], jax.Array], start: Classifier) -> tuple[Classifier, jax.Array]:
+def _search(
+    objective: Callable[[Classifier], Float32[Array, ""]], start: Classifier
+) -> tuple[Classifier, Int32[Array, ""]]:
     """The point where an objective is lowest, and the number of iterations."""
     optimizer, value_and_grad = optax.lbfgs(), optax.value_and_grad_from_state(objective)
 
-    def goes_on(search: _Search) -> jax.Array:
+    def goes_on(search: _Search) -> Bool[Array, ""]:
         return (search.steepest > TOLERANCE) & (search.since < PATIENCE) & (search.iterations < ITERATIONS)
 
     def step(search: _Search) -> _Search:
@@ -203,8 +215,8 @@ def strength_of(c: float, images: int, classes: int) -> float:
     return (2 if classes == 2 else 1) / (c * images)
 
 
-def held_out(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Which training images decide how strong the L2 term is: a fifth of each class, drawn by the seed; bool[n]."""
+def held_out(labels: Int[np.ndarray, " n"], seed: int) -> Bool[np.ndarray, " n"]:
+    """Which training images decide how strong the L2 term is: a fifth of each class, drawn by the seed."""
     chosen, random = np.zeros(len(labels), bool), np.random.default_rng([seed, HELD_OUT])
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))
@@ -212,8 +224,8 @@ def held_out(labels: np.ndarray, seed: int) -> np.ndarray:
     return chosen
 
 
-def strengths(problem: Problem, out: np.ndarray) -> Iterator[Trial]:
-    """Solve without the images of `out`, bool[n], from the strongest L2 term to ever weaker ones."""
+def strengths(problem: Problem, out: Bool[np.ndarray, " n"]) -> Iterator[Trial]:
+    """Solve without the images of `out`, from the strongest L2 term to ever weaker ones."""
     point, tried = None, list[Trial]()
     for l2 in STRENGTHS:
         point, iterations = problem.optimum(l2, ~out, point)

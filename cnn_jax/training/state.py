@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float32, Int32, UInt32
 
 from cnn_jax.models.chain import Variables
 from cnn_jax.training.freezing import Freezing, merge
@@ -17,16 +18,14 @@ from cnn_jax.training.schedule import Schedule
 class Totals:
     """Sums over the training steps of the epoch so far."""
 
-    loss: jax.Array
-    """float32[], over examples"""
-    correct: jax.Array
-    """int32[]"""
-    count: jax.Array
-    """int32[]: examples"""
-    gradient_norm: jax.Array
-    """float32[], over steps"""
-    steps: jax.Array
-    """int32[]"""
+    loss: Float32[Array, ""]
+    """Over examples."""
+    correct: Int32[Array, ""]
+    count: Int32[Array, ""]
+    """Examples."""
+    gradient_norm: Float32[Array, ""]
+    """Over steps."""
+    steps: Int32[Array, ""]
 
     @classmethod
     def zero(cls) -> "Totals":
@@ -48,8 +47,8 @@ class Totals:
 class Settings:
     """What differs between runs that share a compiled step."""
 
-    key: jax.Array
-    """uint32[2]: of all random numbers of the steps, by the seed of the run."""
+    key: UInt32[Array, "2"]
+    """Of all random numbers of the steps, by the seed of the run."""
     schedule: Schedule | None
     """Of the phase; None for an optimizer that takes none."""
 
@@ -64,8 +63,8 @@ class Settings:
 class TrainState:
     """Everything that a training step reads and writes; random numbers and data follow from seed and `step`."""
 
-    step: jax.Array
-    """int32[]: steps done."""
+    step: Int32[Array, ""]
+    """Steps done."""
     params: Variables
     """All parameters, frozen ones included: {layer: {leaf: float32}}."""
     batch_stats: Variables

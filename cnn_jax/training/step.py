@@ -7,22 +7,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float32, Int32, Key, UInt8
 
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.augment.device import augment_batch, example_keys
 from cnn_jax.data.mixing import Mixed, mix
 from cnn_jax.models.chain import Variables
-from cnn_jax.models.model import Model
+from cnn_jax.models.model import Inputs, Model
 from cnn_jax.runtime.compiling import jit
 from cnn_jax.training.freezing import Freezing, Layers, merge
 from cnn_jax.training.loss import distillation_losses, mixed_losses
 from cnn_jax.training.run.mesh import Mesh
 from cnn_jax.training.state import Totals, TrainState, moving
 
-Report = dict[str, jax.Array]
-"""`loss`, the mean over the batch, and `gradient_norm`, over the trainable parameters: float32[] each."""
+Report = dict[str, Float32[Array, ""]]
+"""`loss`, the mean over the batch, and `gradient_norm`, over the trainable parameters."""
 TrainStep = Callable[..., tuple[TrainState, Report]]
-Predict = Callable[[Variables, jax.Array], jax.Array]
+Predict = Callable[[Variables, Inputs], Float32[Array, "b classes"]]
 
 MIXING = 0x6D6978
 """Tells the random numbers of mixing from those of dropout, whose keys count the microbatches from 0."""
@@ -36,8 +37,10 @@ class Augmentation:
     steps_per_pass: int
     """Over the training images."""
 
-    def __call__(self, key: jax.Array, step: jax.Array, images: jax.Array) -> jax.Array:
-        """uint8[b, s, s, 3], changed; `key` is the run's, `step` is int32[], counted from 0 over the run."""
+    def __call__(
+        self, key: Key[Array, ""], step: Int32[Array, ""], images: UInt8[Array, "b s s 3"]
+    ) -> UInt8[Array, "b s s 3"]:
+        """The images, changed; `key` is the run's, `step` is counted from 0 over the run."""
         place = step % self.steps_per_pass * len(images) + jnp.arange(len(images))
         return augment_batch(images, example_keys(key, step // self.steps_per_pass, place), self.config)
 
@@ -54,8 +57,8 @@ class Distillation:
     order: tuple[int, ...] = ()
     """For each class, its place among the classes of a teacher inside the step."""
 
-    def logits(self, taught: Any, images: jax.Array) -> jax.Array:
-        """The teacher's logits of images [b, s, s, 3], resized to what it takes; `taught` as the step takes it."""
+    def logits(self, taught: Any, images: Inputs) -> Float32[Array, "b classes"]:
+        """The teacher's logits of images, resized to what it takes; `taught` as the step takes it."""
         if self.teacher is None:
             return taught
         size = self.teacher.image_size
@@ -72,8 +75,7 @@ class StepOptions:
     label_smoothing: float = 0.0
     focal_gamma: float | None = None
     """Of the focal loss; None: cross-entropy."""
-    class_weights: jax.Array | None = None
-    """float32[classes]"""
+    class_weights: Float32[Array, " classes"] | None = None
     microbatches: int = 1
     """Parts that the batch is run in, one after the other."""
     ema_decay: float | None = None
@@ -109,7 +111,7 @@ def train_step(
     freezing: Freezing,
     options: StepOptions = StepOptions(),
 ) -> TrainStep:
-    """The function (state, inputs, labels int32[b]) to (next state, report); with a teacher, it takes one more.
+    """The function (state, inputs, labels) to (next state, report); with a teacher, it takes one more.
 
     That is the teacher's logits float32[b, classes], or where it runs inside the step, its variables.
 
@@ -125,8 +127,8 @@ def train_step(
     distillation = options.distillation
 
     def part_gradients(
-        state: TrainState, batch_stats: Layers, batch: Mixed, key: jax.Array, taught: Any
-    ) -> tuple[Layers, Layers, jax.Array, jax.Array]:
+        state: TrainState, batch_stats: Layers, batch: Mixed, key: Key[Array, ""], taught: Any
+    ) -> tuple[Layers, Layers, Float32[Array, ""], Int32[Array, ""]]:
         """Gradients, new statistics, the sum of the losses, and how many are right, of one part of the batch."""
         trainable, frozen = freezing.split(state.params)
         variables = {"params": state.params, "batch_stats": batch_stats}
@@ -134,7 +136,7 @@ def train_step(
 
         teacher = None if distillation is None else distillation.logits(taught, batch.images)
 
-        def mean_loss(trainable: Layers) -> tuple[jax.Array, tuple[jax.Array, Layers]]:
+        def mean_loss(trainable: Layers) -> tuple[Float32[Array, ""], tuple[Float32[Array, "b classes"], Layers]]:
             variables = {"params": merge(frozen, trainable), "batch_stats": batch_stats}
             logits, moved = rest.train_logits(variables, inputs, key, freezing.inference_layers)
             values = mixed_losses(logits, batch, options.label_smoothing, options.class_weights, options.focal_gamma)
@@ -148,8 +150,8 @@ def train_step(
         return gradients, moved, loss * batch.labels.size, right
 
     def batch_gradients(
-        state: TrainState, inputs: jax.Array, labels: jax.Array, taught: Any
-    ) -> tuple[Layers, Layers, jax.Array, jax.Array]:
+        state: TrainState, inputs: Inputs, labels: Int32[Array, " b"], taught: Any
+    ) -> tuple[Layers, Layers, Float32[Array, ""], Int32[Array, ""]]:
         """The same of the whole batch: the mean of the parts' gradients."""
         of_run, parts = jax.random.wrap_key_data(state.settings.key), options.microbatches
         key = jax.random.fold_in(of_run, state.step)
@@ -160,7 +162,7 @@ def train_step(
             return part_gradients(state, state.batch_stats, batch, key, taught)
         rows = None if distillation is None or distillation.teacher else taught  # logits are divided as the images are
 
-        def one_part(batch_stats: Layers, part: tuple[tuple[Mixed, Any], jax.Array]) -> tuple[Layers, Any]:
+        def one_part(batch_stats: Layers, part: tuple[tuple[Mixed, Any], Key[Array, ""]]) -> tuple[Layers, Any]:
             (batch, its_rows), key = part
             of_part = taught if its_rows is None else its_rows
             gradients, moved, *sums = part_gradients(state, batch_stats, batch, key, of_part)
@@ -173,7 +175,9 @@ def train_step(
         )
         return jax.tree.map(lambda g: g.mean(0), gradients), moved, loss.sum(), right.sum(dtype=jnp.int32)
 
-    def step(state: TrainState, inputs: jax.Array, labels: jax.Array, taught: Any = None) -> tuple[TrainState, Report]:
+    def step(
+        state: TrainState, inputs: Inputs, labels: Int32[Array, " b"], taught: Any = None
+    ) -> tuple[TrainState, Report]:
         trainable, _ = freezing.split(state.params)
         with model.products():
             gradients, batch_stats, loss, right = batch_gradients(state, inputs, labels, taught)

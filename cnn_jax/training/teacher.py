@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from cnn_jax.config import Config, DataConfig, TrainConfig
 from cnn_jax.data.sources import Split
@@ -63,8 +64,8 @@ class Teacher:
 
     def logits(
         self, examples: Split, mesh: Mesh, batch_size: int, reporter: Reporter, stopped: Callable[[], bool]
-    ) -> np.ndarray | None:
-        """What it says of each example: float32[n, classes]; None where `stopped` says that nobody waits for it.
+    ) -> Float32[np.ndarray, "n classes"] | None:
+        """What it says of each example; None where `stopped` says that nobody waits for it.
 
         Kept in the cache folder, as what `evaluate` computes.
 
@@ -101,8 +102,7 @@ class Teacher:
 class Taught:
     """What the steps of a phase are given of a teacher: its logits of every training image, or the teacher itself."""
 
-    rows: np.ndarray | None = None
-    """float32[n, classes]"""
+    rows: Float32[np.ndarray, "n classes"] | None = None
     variables: Variables | None = None
     """On all devices."""
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.layers import (
@@ -49,8 +50,8 @@ def keras_name(layer: Layer) -> str:
     return str(layer.name).replace("/", "_")
 
 
-def stored(layer: Layer, variables: Variables) -> dict[str, np.ndarray]:
-    """Its arrays, float32, by Keras' names and in Keras' order and shape; {} for a layer without any."""
+def stored(layer: Layer, variables: Variables) -> dict[str, Float32[np.ndarray, "..."]]:
+    """Its arrays by Keras' names and in Keras' order and shape; {} for a layer without any."""
     arrays = {}
     for collection, leaf, name in _WEIGHTS.get(type(layer), ()):
         leaves = variables[collection].get(layer.name, {})

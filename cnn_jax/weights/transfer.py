@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Num
 
 from cnn_jax.errors import WeightsError
 from cnn_jax.models.chain import Variables
@@ -11,7 +12,7 @@ from cnn_jax.weights.readers.leaves import Leaves
 from cnn_jax.weights.recognition import recognised
 
 Paths = tuple[str, ...]
-Flat = dict[str, np.ndarray]
+Flat = dict[str, Num[np.ndarray, "..."]]
 """{"collection/layer/leaf": array}"""
 
 
@@ -138,7 +139,7 @@ def _is_dense(given: Flat, layer: str) -> bool:
     )
 
 
-def _as_dense(array: np.ndarray) -> np.ndarray:
+def _as_dense(array: Num[np.ndarray, "..."]) -> Num[np.ndarray, "..."]:
     """The kernel of a 1x1 convolution, [1, 1, in, out], as that of a dense layer; other arrays as they are."""
     return array[0, 0] if array.ndim == 4 and array.shape[:2] == (1, 1) else array
 
@@ -156,7 +157,7 @@ def _layer(path: str) -> str:
     return path.split("/")[1]
 
 
-def _describe(array: np.ndarray) -> str:
+def _describe(array: Num[np.ndarray, "..."]) -> str:
     return f"{np.dtype(array.dtype).name}{list(array.shape)}"
 
 

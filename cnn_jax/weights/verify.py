@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Float64, UInt8
 
 from cnn_jax.errors import WeightsError
 from cnn_jax.models.chain import layer_names
@@ -70,8 +71,8 @@ class Certificate:
         return next((d for d in self.differences if not d.within(tolerance)), None)
 
 
-def certify(pretrained: Pretrained, images: np.ndarray) -> Certificate:
-    """Run both networks on uint8[n, s, s, 3].
+def certify(pretrained: Pretrained, images: UInt8[np.ndarray, "n s s 3"]) -> Certificate:
+    """Run both networks on images.
 
     Keras reads the file with its own code, and normalises with its own `preprocess_input`. Of a file that describes its
     layers, the results are probabilities, and layers inside of models inside are not compared one by one.
@@ -107,8 +108,8 @@ def certify(pretrained: Pretrained, images: np.ndarray) -> Certificate:
     )
 
 
-def made_up_images(count: int, size: int) -> np.ndarray:
-    """uint8[count, size, size, 3] that reach what photographs rarely do: noise, ramps, and flat black and white."""
+def made_up_images(count: int, size: int) -> UInt8[np.ndarray, "n s s 3"]:
+    """Images that reach what photographs rarely do: noise, ramps, and flat black and white."""
     rng = np.random.default_rng(0)
     ramp = np.linspace(0, 255, size)
     kinds = [
@@ -132,7 +133,7 @@ class _Port:
         probable = pretrained.config.name == "keras" and pretrained.has_top
         self._result = jit(lambda v, x: (model.probabilities if probable else model.outputs)(v, x))
 
-    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def outputs(self, images: UInt8[np.ndarray, "b s s 3"]) -> dict[str, Float[np.ndarray, "b ..."]]:
         with jax.default_matmul_precision("highest"):
             inputs, tapped = self._inputs(images), self._tapped(self._variables, images)
             result = self._result(self._variables, images)
@@ -165,7 +166,7 @@ class _Reference:
         self._preprocess = getattr(keras.applications, module).preprocess_input
         self.version = keras.__version__
 
-    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def outputs(self, images: UInt8[np.ndarray, "b s s 3"]) -> dict[str, Float[np.ndarray, "b ..."]]:
         inputs = self._preprocess(images.astype(np.float32))
         outputs = self._model(inputs, training=False)
         return {
@@ -195,7 +196,7 @@ class _WholeModel:
         self._network, self._is_classifier = pretrained.model, pretrained.has_top
         self.version = keras.__version__
 
-    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def outputs(self, images: UInt8[np.ndarray, "b s s 3"]) -> dict[str, Float[np.ndarray, "b ..."]]:
         """As `_Port.outputs`. What the file does not say, how to scale images, is done as there."""
         inputs = np.asarray(self._network.prepare(jnp.asarray(images)))
         outputs = self._model(inputs, training=False)
@@ -205,8 +206,8 @@ class _WholeModel:
         return {INPUTS: inputs, **{name: np.asarray(outputs[name]) for name in self._names}, RESULT: result}
 
 
-def _as_probabilities(values: np.ndarray) -> np.ndarray:
-    """What Keras' network gives, float64[n, k], as probabilities of classes: it may end with logits, or one value."""
+def _as_probabilities(values: Float64[np.ndarray, "b _"]) -> Float64[np.ndarray, "b classes"]:
+    """What Keras' network gives, as probabilities of classes: it may end with logits, or one value."""
     unit = bool(((values >= 0) & (values <= 1)).all())
     if values.shape[1] == 1:
         second = values if unit else 1 / (1 + np.exp(-values))
@@ -218,7 +219,9 @@ def _as_probabilities(values: np.ndarray) -> np.ndarray:
 
 
 def _differences(
-    expected: dict[str, np.ndarray], found: dict[str, np.ndarray], rectifiers: Collection[str]
+    expected: dict[str, Float[np.ndarray, "b ..."]],
+    found: dict[str, Float[np.ndarray, "b ..."]],
+    rectifiers: Collection[str],
 ) -> Iterator[Difference]:
     """Keras' outputs against the port's, in Keras' order.
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
 from cnn_jax.io.files import as_path, cache_folder, stamps
 from cnn_jax.io.writing import is_remote, write_atomically
@@ -22,8 +23,8 @@ Known = dict[str, tuple[tuple[int, int], bytes]]
 """Size and time, and SHA-256 of the content, by name."""
 
 
-def hashes_of_files(folder: str, names: Sequence[str]) -> np.ndarray:
-    """A SHA-256 for each file below the folder: uint8[n, 32].
+def hashes_of_files(folder: str, names: Sequence[str]) -> UInt8[np.ndarray, "n 32"]:
+    """A SHA-256 for each file below the folder.
 
     Of its content; on gs://, of its name, size and time. A file that cannot be read has one that no file ever has.
     """
@@ -63,8 +64,8 @@ def sha256(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-def as_array(hashes: Sequence[bytes]) -> np.ndarray:
-    """uint8[n, 32]"""
+def as_array(hashes: Sequence[bytes]) -> UInt8[np.ndarray, "n 32"]:
+    """A row each."""
     return np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32)
 
 

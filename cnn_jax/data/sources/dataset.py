@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Int32, Int64
 
 from cnn_jax.data.sources.images import Images
 from cnn_jax.data.sources.names import Names
@@ -32,14 +33,13 @@ class Split:
 
     ids: Sequence[str]
     """Names that stay the same from run to run: paths below the data set's folder, or numbers."""
-    labels: np.ndarray
-    """int32[n]"""
+    labels: Int32[np.ndarray, " n"]
     images: Images
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, indices: Sequence[int] | np.ndarray) -> "Split":
+    def take(self, indices: Sequence[int] | Int64[np.ndarray, " m"]) -> "Split":
         """Only these examples, in this order."""
         chosen = np.asarray(indices, np.int64)
         ids = self.ids.take(chosen) if isinstance(self.ids, Names) else tuple(self.ids[i] for i in chosen)

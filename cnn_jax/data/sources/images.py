@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+from jaxtyping import Int64, UInt8
 
 from cnn_jax.config.data import Background
 from cnn_jax.data import pillow
@@ -24,14 +25,14 @@ class Images(Protocol):
     def load(self, index: Any) -> Any:
         """int64[] to uint8[h, w, 3] or uint8[h, w, 1]; raises OpError for an image that cannot be read."""
 
-    def array(self, index: int) -> np.ndarray:
+    def array(self, index: int) -> UInt8[np.ndarray, "h w c"]:
         """The same pixels without TensorFlow; raises DataError, with the reason, for an image that cannot be read."""
 
-    def take(self, indices: np.ndarray) -> "Images":
+    def take(self, indices: Int64[np.ndarray, " m"]) -> "Images":
         """Only these, in this order."""
 
-    def hashes(self) -> np.ndarray:
-        """Of what each image is made of, uint8[n, 32]: the same hash, the same pixels. Nothing is decoded for it."""
+    def hashes(self) -> UInt8[np.ndarray, "n 32"]:
+        """Of what each image is made of: the same hash, the same pixels. Nothing is decoded for it."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class FileImages:
         path = tf().strings.substr(block, tf().gather(starts, index), tf().gather(lengths, index))
         return decode(tf().io.read_file(tf().strings.join([prefix, path])), self.background)
 
-    def array(self, index: int) -> np.ndarray:
+    def array(self, index: int) -> UInt8[np.ndarray, "h w c"]:
         path = os.path.join(self.folder, self.paths[index])
         try:
             encoded = as_path(path).read_bytes()
@@ -66,33 +67,33 @@ class FileImages:
         parts = (os.fsencode(prefix), self.paths.block, self.paths.starts, self.paths.lengths)
         return tuple(outside_of_graph(part) for part in parts)
 
-    def take(self, indices: np.ndarray) -> "FileImages":
+    def take(self, indices: Int64[np.ndarray, " m"]) -> "FileImages":
         return FileImages(self.paths.take(indices), self.folder, self.background)
 
-    def hashes(self) -> np.ndarray:
+    def hashes(self) -> UInt8[np.ndarray, "n 32"]:
         return _over(self.background, hashes_of_files(self.folder, self.paths))
 
 
 @dataclass(frozen=True)
 class ArrayImages:
-    """Images in memory, uint8[n, h, w, channels]."""
+    """Images in memory."""
 
-    pixels: np.ndarray
+    pixels: UInt8[np.ndarray, "n h w c"]
 
     def load(self, index: Any) -> Any:
         return tf().gather(self._tensor, index)
 
-    def array(self, index: int) -> np.ndarray:
+    def array(self, index: int) -> UInt8[np.ndarray, "h w c"]:
         return self.pixels[index]
 
     @cached_property
     def _tensor(self) -> Any:
         return outside_of_graph(self.pixels)
 
-    def take(self, indices: np.ndarray) -> "ArrayImages":
+    def take(self, indices: Int64[np.ndarray, " m"]) -> "ArrayImages":
         return ArrayImages(self.pixels[indices])
 
-    def hashes(self) -> np.ndarray:
+    def hashes(self) -> UInt8[np.ndarray, "n 32"]:
         shape = repr(self.pixels.shape[1:]).encode()
         return as_array([sha256(shape + np.ascontiguousarray(image).tobytes()) for image in self.pixels])
 
@@ -103,10 +104,10 @@ class ResizedImages(ArrayImages):
 
     source: Images
 
-    def take(self, indices: np.ndarray) -> "ResizedImages":
+    def take(self, indices: Int64[np.ndarray, " m"]) -> "ResizedImages":
         return ResizedImages(self.pixels[indices], self.source.take(indices))
 
-    def hashes(self) -> np.ndarray:
+    def hashes(self) -> UInt8[np.ndarray, "n 32"]:
         return self.source.hashes()
 
 
@@ -115,7 +116,7 @@ class EncodedImages:
     """Encoded images from a random-access source: `read(i)` gives the bytes of the i-th file."""
 
     read: Callable[[int], bytes]
-    indices: np.ndarray
+    indices: Int64[np.ndarray, " n"]
     name: str
     """Of the data set, its version and split: prepared data sets do not change."""
     background: Background
@@ -125,24 +126,24 @@ class EncodedImages:
         content = tf().numpy_function(lambda i: self.read(int(i)), [position], tf().string)
         return decode(content, self.background)
 
-    def array(self, index: int) -> np.ndarray:
+    def array(self, index: int) -> UInt8[np.ndarray, "h w c"]:
         return pillow.decode(self.read(int(self.indices[index])), self.background)
 
-    def take(self, indices: np.ndarray) -> "EncodedImages":
+    def take(self, indices: Int64[np.ndarray, " m"]) -> "EncodedImages":
         return EncodedImages(self.read, self.indices[indices], self.name, self.background)
 
-    def hashes(self) -> np.ndarray:
+    def hashes(self) -> UInt8[np.ndarray, "n 32"]:
         named = as_array([sha256(repr((self.name, index)).encode()) for index in self.indices.tolist()])
         return _over(self.background, named)
 
 
 @dataclass(frozen=True)
 class DrawnImages:
-    """Images that `draw(i)` makes when they are asked for, uint8[size, size, 3]: a pure function of the number."""
+    """Images that `draw(i)` makes when they are asked for: a pure function of the number."""
 
-    draw: Callable[[int], np.ndarray]
+    draw: Callable[[int], UInt8[np.ndarray, "s s 3"]]
     size: int
-    indices: np.ndarray
+    indices: Int64[np.ndarray, " n"]
     name: str
     """Of the picture book: changes with all that `draw` depends on besides the number."""
 
@@ -151,18 +152,18 @@ class DrawnImages:
         drawn = tf().numpy_function(lambda i: self.draw(int(i)), [position], tf().uint8, stateful=False)
         return tf().ensure_shape(drawn, (self.size, self.size, 3))
 
-    def array(self, index: int) -> np.ndarray:
+    def array(self, index: int) -> UInt8[np.ndarray, "h w c"]:
         return self.draw(int(self.indices[index]))
 
-    def take(self, indices: np.ndarray) -> "DrawnImages":
+    def take(self, indices: Int64[np.ndarray, " m"]) -> "DrawnImages":
         return DrawnImages(self.draw, self.size, self.indices[indices], self.name)
 
-    def hashes(self) -> np.ndarray:
+    def hashes(self) -> UInt8[np.ndarray, "n 32"]:
         return as_array([sha256(repr((self.name, self.size, index)).encode()) for index in self.indices.tolist()])
 
 
-def _over(background: Background, hashes: np.ndarray) -> np.ndarray:
-    """The hashes of the same files for this background, uint8[n, 32]: others for each."""
+def _over(background: Background, hashes: UInt8[np.ndarray, "n 32"]) -> UInt8[np.ndarray, "n 32"]:
+    """The hashes of the same files for this background: others for each."""
     return hashes ^ np.frombuffer(sha256(background.encode()), np.uint8)
 
 

@@ -5,6 +5,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float64, Num
 
 from cnn_jax.data.sources import shapes
 from cnn_jax.data.sources.dataset import UNSPLIT, Dataset, Split
@@ -21,8 +22,8 @@ def open_digits() -> Dataset:
     return Dataset("digits", tuple(map(str, range(10))), {UNSPLIT: split})
 
 
-def _digits() -> tuple[np.ndarray, np.ndarray]:
-    """Values of 0 to 16, float64[n, 64], and labels: from scikit-learn's file, since its import takes half a second."""
+def _digits() -> tuple[Float64[np.ndarray, "n 64"], Num[np.ndarray, " n"]]:
+    """Values of 0 to 16, and labels: from scikit-learn's file, since its import takes half a second."""
     found = importlib.util.find_spec("sklearn")
     for folder in (found and found.submodule_search_locations) or ():
         path = Path(folder) / "datasets" / "data" / "digits.csv.gz"

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
 import numpy as np
+from jaxtyping import Int64
 
 
 class Names(Sequence[str]):
@@ -13,8 +14,8 @@ class Names(Sequence[str]):
     A name takes its own length and 16 bytes; a tuple of `str` takes 57 bytes a name on top of its length.
     """
 
-    def __init__(self, block: bytes, starts: np.ndarray, lengths: np.ndarray) -> None:
-        """Each name is `lengths[i]` bytes of UTF-8 from `starts[i]` on; both int64[n]."""
+    def __init__(self, block: bytes, starts: Int64[np.ndarray, " n"], lengths: Int64[np.ndarray, " n"]) -> None:
+        """Each name is `lengths[i]` bytes of UTF-8 from `starts[i]` on."""
         self.block, self.starts, self.lengths = block, starts, lengths
 
     @classmethod
@@ -28,7 +29,7 @@ class Names(Sequence[str]):
         lengths = np.asarray(counts, np.int64)
         return cls(bytes(block), np.cumsum(lengths) - lengths, lengths)
 
-    def take(self, indices: np.ndarray) -> "Names":
+    def take(self, indices: Int64[np.ndarray, " m"]) -> "Names":
         """Only these, in this order."""
         return Names(self.block, self.starts[indices], self.lengths[indices])
 

@@ -5,6 +5,7 @@ are brighter than what is behind them makes them learnable by a small network fr
 """
 
 import numpy as np
+from jaxtyping import Float64, UInt8
 
 CLASSES = ("circle", "cross", "ring", "square", "star", "triangle")
 """In alphabetical order; picture `i` shows class `i % 6`."""
@@ -16,8 +17,8 @@ DARK, DIM, BRIGHT = (0.0, 100.0), (0.0, 150.0), (200.0, 255.0)
 """Ranges, of 255: all channels of the background, all channels of the clutter, the highest channel of a shape."""
 
 
-def draw(size: int, seed: int, number: int) -> np.ndarray:
-    """Picture `number`, uint8[size, size, 3]: a shape of class `number % 6`, all else of it random."""
+def draw(size: int, seed: int, number: int) -> UInt8[np.ndarray, "s s 3"]:
+    """Picture `number`: a shape of class `number % 6`, all else of it random."""
     rng = np.random.default_rng((seed, number))
     axis = (np.arange(size) + 0.5) / size * 2 - 1
     x, y = np.meshgrid(axis, axis)  # both from -1 to 1
@@ -32,8 +33,10 @@ def draw(size: int, seed: int, number: int) -> np.ndarray:
     return np.clip(np.round(picture + noise), 0, 255).astype(np.uint8)
 
 
-def _background(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A gradient from one colour to another, with bars and dots: float[size, size, 3]."""
+def _background(
+    rng: np.random.Generator, x: Float64[np.ndarray, "s s"], y: Float64[np.ndarray, "s s"]
+) -> Float64[np.ndarray, "s s 3"]:
+    """A gradient from one colour to another, with bars and dots."""
     turn = rng.uniform(0, 2 * np.pi)
     share = ((x * np.cos(turn) + y * np.sin(turn)) / np.sqrt(8) + 0.5)[..., None]
     picture = share * rng.uniform(*DARK, 3) + (1 - share) * rng.uniform(*DARK, 3)
@@ -47,35 +50,37 @@ def _background(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.nd
     return picture
 
 
-def _bright_colour(rng: np.random.Generator) -> np.ndarray:
-    """Any hue: float[3]."""
+def _bright_colour(rng: np.random.Generator) -> Float64[np.ndarray, "3"]:
+    """Any hue."""
     colour = rng.uniform(0, 1, 3)
     return colour / colour.max() * rng.uniform(*BRIGHT)
 
 
-def _paint(picture: np.ndarray, distance: np.ndarray, colour: np.ndarray) -> np.ndarray:
+def _paint(
+    picture: Float64[np.ndarray, "s s 3"], distance: Float64[np.ndarray, "s s"], colour: Float64[np.ndarray, "3"]
+) -> Float64[np.ndarray, "s s 3"]:
     """Colour where the signed distance to an edge is negative, with an edge one pixel wide."""
     share = np.clip(0.5 - distance * len(distance) / 2, 0, 1)[..., None]
     return picture * (1 - share) + colour * share
 
 
-def _square(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _square(u: Float64[np.ndarray, "s s"], v: Float64[np.ndarray, "s s"]) -> Float64[np.ndarray, "s s"]:
     return np.maximum(np.abs(u), np.abs(v)) - 0.75
 
 
-def _cross(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _cross(u: Float64[np.ndarray, "s s"], v: Float64[np.ndarray, "s s"]) -> Float64[np.ndarray, "s s"]:
     upright = np.maximum(np.abs(u) - 0.28, np.abs(v) - 0.95)
     lying = np.maximum(np.abs(u) - 0.95, np.abs(v) - 0.28)
     return np.minimum(upright, lying)
 
 
-def _triangle(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _triangle(u: Float64[np.ndarray, "s s"], v: Float64[np.ndarray, "s s"]) -> Float64[np.ndarray, "s s"]:
     """The largest distance beyond the three sides, each half a radius from the centre."""
     angles = np.arange(3) * 2 * np.pi / 3
     return np.max([u * np.cos(a) + v * np.sin(a) for a in angles], axis=0) - 0.5
 
 
-def _star(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _star(u: Float64[np.ndarray, "s s"], v: Float64[np.ndarray, "s s"]) -> Float64[np.ndarray, "s s"]:
     """Five points: in a tenth of the turn, the side from a point of radius 1 to a notch of radius 0.42."""
     turn, radius = np.arctan2(v, u), np.hypot(u, v)
     tenth = np.abs((turn + np.pi / 5) % (2 * np.pi / 5) - np.pi / 5)  # 0 at a point, pi / 5 at a notch

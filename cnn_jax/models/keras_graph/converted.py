@@ -5,16 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from jaxtyping import Num
 
 from cnn_jax.models.layers import Layer
 
 
-def as_stored(array: np.ndarray) -> np.ndarray:
+def as_stored(array: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
     """An array that is kept here as in Keras."""
     return array
 
 
-def as_depthwise(array: np.ndarray) -> np.ndarray:
+def as_depthwise(array: Num[np.ndarray, "..."]) -> Num[np.ndarray, "..."]:
     """Keras' [kh, kw, c, m] as [kh, kw, 1, c * m]."""
     return array.reshape(*array.shape[:2], 1, -1) if array.ndim == 4 else array
 
@@ -29,7 +30,7 @@ class Slot:
     collection: str = "params"
     leaf: str = ""
     """Empty: it counts something, and is not needed."""
-    change: Callable[[np.ndarray], np.ndarray] = as_stored
+    change: Callable[[Num[np.ndarray, "..."]], Num[np.ndarray, "..."]] = as_stored
 
 
 @dataclass(frozen=True)

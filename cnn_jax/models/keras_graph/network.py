@@ -7,6 +7,7 @@ from typing import Literal
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError, WeightsError
@@ -269,11 +270,11 @@ def _two_classes(network: Network, classifier: int | None) -> Network:
     return replace(network, layers=layers, places=places, result="probabilities")
 
 
-def _behind_zeros(array: np.ndarray) -> np.ndarray:
+def _behind_zeros(array: Float[np.ndarray, "*size 1"]) -> Float[np.ndarray, "*size 2"]:
     return np.concatenate([np.zeros_like(array), array], axis=-1)
 
 
-def _as_dense(array: np.ndarray) -> np.ndarray:
+def _as_dense(array: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     return array[0, 0] if array.ndim == 4 and array.shape[:2] == (1, 1) else array
 
 

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from cnn_jax.models.ops.rectifier import Rectifier, rectify
 
@@ -32,12 +33,12 @@ ActivationKind = (
 RECTIFIERS: tuple[Rectifier, ...] = get_args(Rectifier)
 
 
-def _hard_sigmoid(x: jax.Array) -> jax.Array:
+def _hard_sigmoid(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """As Keras 3 has it; Keras 2 had clip(0.2 x + 0.5, 0, 1)."""
     return rectify(x + 3, "relu6") / 6
 
 
-_FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+_FUNCTIONS: dict[str, Callable[[Float[Array, "..."]], Float[Array, "..."]]] = {
     "elu": jax.nn.elu,
     "exponential": jnp.exp,
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
@@ -55,7 +56,7 @@ _FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
-def activate(x: jax.Array, kind: ActivationKind | None) -> jax.Array:
+def activate(x: Float[Array, "*shape"], kind: ActivationKind | None) -> Float[Array, "*shape"]:
     """The function of that name, of each value; `softmax` over the last axis. None: as it is."""
     if kind is None or kind in RECTIFIERS:
         return rectify(x, kind)

@@ -9,6 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Float32
 
 from cnn_jax.models.ops.rectifier import Rectifier, passes, rectify
 from cnn_jax.models.ops.sums import sums_by_row
@@ -16,22 +17,22 @@ from cnn_jax.models.ops.sums import sums_by_row
 _AXES = (0, 1, 2)
 
 
-def inference_factor(scale: jax.Array, var: jax.Array, epsilon: float) -> jax.Array:
-    """What inference multiplies each channel by: float32[c]."""
+def inference_factor(scale: Float32[Array, " c"], var: Float32[Array, " c"], epsilon: float) -> Float32[Array, " c"]:
+    """What inference multiplies each channel by."""
     return scale * lax.rsqrt(var + epsilon)
 
 
 def batch_norm_inference(
-    x: jax.Array,
-    scale: jax.Array,
-    bias: jax.Array,
-    mean: jax.Array,
-    var: jax.Array,
+    x: Float[Array, "b *size c"],
+    scale: Float32[Array, " c"],
+    bias: Float32[Array, " c"],
+    mean: Float32[Array, " c"],
+    var: Float32[Array, " c"],
     epsilon: float,
     rectifier: Rectifier | None,
     folded: bool = False,
-) -> jax.Array:
-    """Normalise float[b, h, w, c] with the moving statistics, then rectify; computed in float32, returned as given.
+) -> Float[Array, "b *size c"]:
+    """Normalise with the moving statistics, then rectify; computed in float32, returned as given.
 
     Args:
         folded: the kernel that made `x` is multiplied by the `inference_factor` already.
@@ -42,16 +43,21 @@ def batch_norm_inference(
 
 
 def batch_norm_training(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, reference: jax.Array, epsilon: float, rectifier: Rectifier | None
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalise float[b, h, w, c] with its own statistics, then rectify.
+    x: Float[Array, "b h w c"],
+    scale: Float32[Array, " c"],
+    bias: Float32[Array, " c"],
+    reference: Float32[Array, " c"],
+    epsilon: float,
+    rectifier: Rectifier | None,
+) -> tuple[Float[Array, "b h w c"], Float32[Array, " c"], Float32[Array, " c"]]:
+    """Normalise with its own statistics, then rectify.
 
     Args:
-        reference: float32[c], any value near the mean (the moving mean): the variance is computed around it in one
+        reference: any value near the mean (the moving mean): the variance is computed around it in one
             pass, and is then as exact as the two-pass formula once the reference is within a few deviations.
 
     Returns:
-        The result in the dtype of `x`, and the mean and the biased variance, float32[c], without a gradient.
+        The result in the dtype of `x`, and the mean and the biased variance without a gradient.
     """
     return _training(x, scale, bias, lax.stop_gradient(reference), epsilon, rectifier)
 

@@ -6,26 +6,25 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 from cnn_jax.models.ops.shifts import Pads, accumulation_dtype, explicit_pads, output_size, pad, taps
 from cnn_jax.models.ops.winograd import pays, winograd_conv
 from cnn_jax.runtime.compiling import computed_once
-
-Array = jax.Array | jax.ShapeDtypeStruct
 
 FEW_TERMS = 32
 """Products in an output (kernel rows x columns x input channels) up to which the sum over taps is used on CPU."""
 
 
 def conv(
-    images: jax.Array,
-    kernel: jax.Array,
+    images: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw in f"],
     strides: tuple[int, int],
     padding: str | Pads,
     dilation: tuple[int, int] = (1, 1),
     groups: int = 1,
-) -> jax.Array:
-    """Convolve float[b, h, w, c] with float[kh, kw, c / groups, f] to float[b, oh, ow, f].
+) -> Float[Array, "b oh ow f"]:
+    """Convolve; the kernel takes c / groups channels.
 
     - A 1x1 convolution is one matrix product over the flattened pixels. On XLA:CPU its kernel gradient, a contraction
       over one axis in place of three, is 2 to 3 times faster; on accelerators it is the same work.
@@ -47,8 +46,8 @@ def conv(
 
 
 def has_fast_form(
-    images: Array,
-    kernel: Array,
+    images: Float[Array | jax.ShapeDtypeStruct, "b h w c"],
+    kernel: Float[Array | jax.ShapeDtypeStruct, "kh kw in f"],
     strides: tuple[int, int],
     padding: str | Pads,
     dilation: tuple[int, int] = (1, 1),
@@ -72,13 +71,13 @@ def _pads(
 
 
 def plain_conv(
-    images: jax.Array,
-    kernel: jax.Array,
+    images: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw in f"],
     strides: tuple[int, int],
     pads: Pads,
     dilation: tuple[int, int] = (1, 1),
     groups: int = 1,
-) -> jax.Array:
+) -> Float[Array, "b oh ow f"]:
     """XLA's own convolution, and the reference for the tests."""
     return lax.conv_general_dilated(
         images,
@@ -91,7 +90,9 @@ def plain_conv(
     )
 
 
-def shifted_thin_conv(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
+def shifted_thin_conv(
+    images: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c f"], strides: tuple[int, int], pads: Pads
+) -> Float[Array, "b oh ow f"]:
     """The sum over taps and input channels of the shifted channel times its row of weights."""
     dtype = accumulation_dtype(images)
     padded = pad(images, pads)
@@ -105,7 +106,9 @@ def shifted_thin_conv(images: jax.Array, kernel: jax.Array, strides: tuple[int, 
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _thin_conv(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
+def _thin_conv(
+    images: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c f"], strides: tuple[int, int], pads: Pads
+) -> Float[Array, "b oh ow f"]:
     return lax.platform_dependent(
         images,
         kernel,
@@ -127,7 +130,9 @@ _thin_conv.defvjp(_thin_conv_forward, _thin_conv_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _fast_conv(images: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
+def _fast_conv(
+    images: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c f"], pads: Pads
+) -> Float[Array, "b oh ow f"]:
     return lax.platform_dependent(
         images,
         kernel,

@@ -12,6 +12,7 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 from cnn_jax.models.ops.shifts import Pads, accumulation_dtype, explicit_pads, output_size, pad, taps
 from cnn_jax.models.ops.sums import sums_by_row
@@ -20,32 +21,39 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
 def depthwise_conv(
-    images: jax.Array, kernel: jax.Array, strides: tuple[int, int] = (1, 1), padding: str | Pads = "SAME"
-) -> jax.Array:
+    images: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw in f"],
+    strides: tuple[int, int] = (1, 1),
+    padding: str | Pads = "SAME",
+) -> Float[Array, "b oh ow c"]:
     """Convolve each channel with its own filter.
 
     Args:
-        images: float[b, h, w, c].
-        kernel: float[kh, kw, 1, c], the layout of a grouped convolution with one output channel a group.
+        images: of any size.
+        kernel: [kh, kw, 1, c], the layout of a grouped convolution with one output channel a group.
         strides: rows and columns between neighbouring outputs.
         padding: "SAME" or "VALID" as TensorFlow defines them, or explicit pads.
 
     Returns:
-        float[b, oh, ow, c], in the dtype of `images`; sums are accumulated in float32 or wider.
+        In the dtype of `images`; sums are accumulated in float32 or wider.
     """
     if kernel.shape[2:] != (1, images.shape[-1]):
         raise ValueError(f"kernel of shape {kernel.shape} does not fit {images.shape[-1]} channels: [kh, kw, 1, c]")
     return _depthwise(images, kernel, tuple(strides), explicit_pads(images.shape[1:3], kernel.shape, strides, padding))
 
 
-def grouped_conv(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
+def grouped_conv(
+    images: Float[Array, "b h w c"], kernel: Float[Array, "kh kw 1 c"], strides: tuple[int, int], pads: Pads
+) -> Float[Array, "b oh ow c"]:
     """The plain form, and the reference for the tests: one convolution with as many groups as channels."""
     return lax.conv_general_dilated(
         images, kernel, strides, pads, dimension_numbers=_DIMENSIONS, feature_group_count=images.shape[-1]
     )
 
 
-def shifted_conv(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
+def shifted_conv(
+    images: Float[Array, "b h w c"], kernel: Float[Array, "kh kw 1 c"], strides: tuple[int, int], pads: Pads
+) -> Float[Array, "b oh ow c"]:
     """The sum over the taps of the shifted input times the tap's weight."""
     dtype = accumulation_dtype(images)
     padded = pad(images, pads)
@@ -56,7 +64,9 @@ def shifted_conv(images: jax.Array, kernel: jax.Array, strides: tuple[int, int],
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _depthwise(images: jax.Array, kernel: jax.Array, strides: tuple[int, int], pads: Pads) -> jax.Array:
+def _depthwise(
+    images: Float[Array, "b h w c"], kernel: Float[Array, "kh kw 1 c"], strides: tuple[int, int], pads: Pads
+) -> Float[Array, "b oh ow c"]:
     return lax.platform_dependent(
         images,
         kernel,
@@ -82,15 +92,23 @@ _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
 def grouped_gradients(
-    images: jax.Array, kernel: jax.Array, grad: jax.Array, strides: tuple[int, int], pads: Pads
-) -> tuple[jax.Array, jax.Array]:
+    images: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw 1 c"],
+    grad: Float[Array, "b oh ow c"],
+    strides: tuple[int, int],
+    pads: Pads,
+) -> tuple[Float[Array, "b h w c"], Float[Array, "kh kw 1 c"]]:
     """By the images and by the kernel, as XLA derives them from `grouped_conv`."""
     return jax.vjp(lambda x, k: grouped_conv(x, k, strides, pads), images, kernel)[1](grad)
 
 
 def shifted_gradients(
-    images: jax.Array, kernel: jax.Array, grad: jax.Array, strides: tuple[int, int], pads: Pads
-) -> tuple[jax.Array, jax.Array]:
+    images: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw 1 c"],
+    grad: Float[Array, "b oh ow c"],
+    strides: tuple[int, int],
+    pads: Pads,
+) -> tuple[Float[Array, "b h w c"], Float[Array, "kh kw 1 c"]]:
     """The same as sums of shifted products."""
     by_images = _shifted_input_gradient(images, kernel, grad, strides, pads)
     return by_images, _shifted_kernel_gradient(images, kernel, grad, strides, pads)

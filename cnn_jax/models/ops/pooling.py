@@ -11,25 +11,30 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Num
 
 MOST_COMPARED = 64
 """Inputs of a window up to which they are compared one by one."""
 
 
-def max_pool(x: jax.Array, pool_size: tuple[int, int], strides: tuple[int, int], padding: str) -> jax.Array:
-    """The maximum of each window of float[b, h, w, c]; the gradient goes to the first maximum of a window, by rows."""
+def max_pool(
+    x: Float[Array, "b h w c"], pool_size: tuple[int, int], strides: tuple[int, int], padding: str
+) -> Float[Array, "b oh ow c"]:
+    """The maximum of each window; the gradient goes to the first maximum of a window, by rows."""
     if pool_size != strides or padding != "VALID" or math.prod(pool_size) > MOST_COMPARED:
         return plain_max_pool(x, pool_size, strides, padding)
     return _max_pool(x, pool_size)
 
 
-def plain_max_pool(x: jax.Array, pool_size: tuple[int, int], strides: tuple[int, int], padding: str) -> jax.Array:
+def plain_max_pool(
+    x: Float[Array, "b h w c"], pool_size: tuple[int, int], strides: tuple[int, int], padding: str
+) -> Float[Array, "b oh ow c"]:
     """XLA's own form, and the reference for the tests."""
     return nn.max_pool(x, pool_size, strides, padding)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _max_pool(x: jax.Array, pool_size: tuple[int, int]) -> jax.Array:
+def _max_pool(x: Float[Array, "b h w c"], pool_size: tuple[int, int]) -> Float[Array, "b oh ow c"]:
     return plain_max_pool(x, pool_size, pool_size, "VALID")
 
 
@@ -51,8 +56,10 @@ def _backward(pool_size, x, grad):
 _max_pool.defvjp(_forward, _backward)
 
 
-def compared_gradient(x: jax.Array, grad: jax.Array, pool_size: tuple[int, int]) -> jax.Array:
-    """The gradient by `x`, float[b, h, w, c], of its pooling: each input asks whether it is the first maximum.
+def compared_gradient(
+    x: Float[Array, "b h w c"], grad: Float[Array, "b oh ow c"], pool_size: tuple[int, int]
+) -> Float[Array, "b h w c"]:
+    """The gradient by `x` of its pooling: each input asks whether it is the first maximum.
 
     The inputs of a window are held against each other, not against the pooled value: XLA may compute `x` anew for
     either, and then they need not be equal to the last bit.
@@ -70,6 +77,6 @@ def compared_gradient(x: jax.Array, grad: jax.Array, pool_size: tuple[int, int])
     return jnp.pad(gradient, rest)
 
 
-def _spread(values: jax.Array) -> jax.Array:
-    """[b, h, w, c] to [b, h, 1, w, 1, c], to be compared with all places of a window."""
+def _spread(values: Num[Array, "b h w c"]) -> Num[Array, "b h 1 w 1 c"]:
+    """To be compared with all places of a window."""
     return values[:, :, None, :, None, :]

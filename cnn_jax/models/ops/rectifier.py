@@ -5,20 +5,21 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 Rectifier = Literal["relu", "relu6"]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def rectify(x: jax.Array, rectifier: Rectifier | None) -> jax.Array:
+def rectify(x: Float[Array, "*shape"], rectifier: Rectifier | None) -> Float[Array, "*shape"]:
     """`max(x, 0)` ("relu"), `min(max(x, 0), 6)` ("relu6") or `x` (None)."""
     if rectifier is None:
         return x
     return jnp.maximum(x, 0) if rectifier == "relu" else jnp.clip(x, 0, 6)
 
 
-def passes(x: jax.Array, rectifier: Rectifier | None) -> jax.Array:
-    """Where the gradient goes through, bool[...]: between the bends, not at them."""
+def passes(x: Float[Array, "*shape"], rectifier: Rectifier | None) -> Bool[Array, "*shape"]:
+    """Where the gradient goes through: between the bends, not at them."""
     if rectifier is None:
         return jnp.ones_like(x, bool)
     return x > 0 if rectifier == "relu" else (x > 0) & (x < 6)

@@ -10,13 +10,16 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Int
 
 
-def sums_by_row(terms: Callable[[jax.Array], Sequence[jax.Array]], rows: int) -> list[jax.Array]:
-    """The sum of each of the terms over all rows, columns and images: float[c] each.
+def sums_by_row(
+    terms: Callable[[Int[Array, ""]], Sequence[Float[Array, "b w c"]]], rows: int
+) -> list[Float[Array, " c"]]:
+    """The sum of each of the terms over all rows, columns and images.
 
     Args:
-        terms: the number of a row, int32[], to its terms, float[b, w, c] each.
+        terms: the number of a row to its terms.
         rows: how many there are.
 
     The sums keep the axis of the batch until the end, so that devices that share a batch meet once.
@@ -25,7 +28,7 @@ def sums_by_row(terms: Callable[[jax.Array], Sequence[jax.Array]], rows: int) ->
     zeros = [jnp.zeros((term.shape[0], 1, term.shape[2]), term.dtype) for term in like]
     ones = [jnp.ones((term.shape[0], 1, term.shape[1]), term.dtype) for term in like]
 
-    def add_row(row: jax.Array, sums: Sequence[jax.Array]) -> list[jax.Array]:
+    def add_row(row: Int[Array, ""], sums: Sequence[Float[Array, "b 1 c"]]) -> list[Float[Array, "b 1 c"]]:
         values = lax.optimization_barrier(list(terms(row)))  # fused into their sums, they would be scalar loops again
         return [total + one @ value for total, one, value in zip(sums, ones, values, strict=True)]
 

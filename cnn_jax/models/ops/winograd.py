@@ -12,9 +12,9 @@ largest output, where the direct form's was 1e-6, and that of F(4x4, 3x3), along
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
-import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Float32
 
 from cnn_jax.models.ops.shifts import Pads
 
@@ -49,8 +49,10 @@ def pays(images: Sequence[int], kernel: Sequence[int], pads: Pads, dtype: jnp.dt
     )
 
 
-def winograd_conv(images: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
-    """Convolve float32[b, h, w, c] with float32[3, 3, c, f], stride 1, to float32[b, oh, ow, f]."""
+def winograd_conv(
+    images: Float32[Array, "b h w c"], kernel: Float32[Array, "3 3 c f"], pads: Pads
+) -> Float32[Array, "b oh ow f"]:
+    """Convolve with stride 1."""
     rows, (left, right) = pads
     columns = images.shape[2] + left + right - 2
     blocks = -(-columns // OUTPUTS)
@@ -67,12 +69,14 @@ def winograd_conv(images: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array
     return outputs.reshape(*outputs.shape[:2], blocks * OUTPUTS, -1)[:, :, :columns]
 
 
-def _combined(table: Iterable[Sequence[int | Fraction]], arrays: Sequence[jax.Array]) -> list[jax.Array]:
+def _combined(
+    table: Iterable[Sequence[int | Fraction]], arrays: Sequence[Float[Array, "*shape"]]
+) -> list[Float[Array, "*shape"]]:
     """For each row of the table the sum of the arrays times its numbers; zeros and ones cost nothing."""
     return [_sum([a if n == 1 else a * float(n) for n, a in zip(row, arrays, strict=True) if n]) for row in table]
 
 
-def _sum(terms: Sequence[jax.Array]) -> jax.Array:
+def _sum(terms: Sequence[Float[Array, "*shape"]]) -> Float[Array, "*shape"]:
     total = terms[0]
     for term in terms[1:]:
         total += term

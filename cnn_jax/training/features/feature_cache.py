@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jaxlib
 import numpy as np
+from jaxtyping import Float, Int64, UInt8
 
 from cnn_jax.config import Config
 from cnn_jax.data.array_batches import evaluation_rows
@@ -63,10 +64,9 @@ class Plan:
 class Features:
     """The features of every image."""
 
-    training: list[np.ndarray | Rows]
-    """A view each: float[n, …]"""
-    validation: np.ndarray | Rows
-    """float[n, …]"""
+    training: list[Float[np.ndarray, "n ..."] | Rows]
+    """A view each."""
+    validation: Float[np.ndarray, "m ..."] | Rows
 
 
 def plan(
@@ -199,7 +199,7 @@ class FeatureCache:
         begun = time.perf_counter()
         training, validation = zip(splits, read, strict=True)
         jobs = [(training, view) for view in self._views] + [(validation, None)]
-        found: list[np.ndarray | Rows] = []
+        found: list[Float[np.ndarray, "_ ..."] | Rows] = []
         with reporter.bar("features", sum(len(split) for (split, _), _ in jobs), "images") as bar:
             for (split, source), view in jobs:
                 rows = self._of_split(split, source, view, lambda n: bar.advance(n, items=n), stopped)
@@ -231,9 +231,9 @@ class FeatureCache:
         view: View | None,
         progress: Callable[[int], None],
         stopped: Callable[[], bool],
-    ) -> "np.ndarray | Rows | None":
+    ) -> Float[np.ndarray, "n ..."] | Rows | None:
         names, store = self._hashes(split, view), self._store(self._plan.layers, view)
-        kept: np.ndarray | None = None
+        kept: Float[np.ndarray, "n ..."] | None = None
         found: Rows | None = None
         if self._plan.in_memory:
             kept = np.empty((len(split), *self._plan.shape), numpy_dtype(self._plan.dtype))
@@ -256,11 +256,11 @@ class FeatureCache:
     def _compute(
         self,
         split: Split,
-        names: np.ndarray,
-        missing: np.ndarray,
+        names: UInt8[np.ndarray, "n 32"],
+        missing: Int64[np.ndarray, " m"],
         view: View | None,
         store: RowStore,
-        kept: np.ndarray | None,
+        kept: Float[np.ndarray, "n ..."] | None,
         progress: Callable[[int], None],
         stopped: Callable[[], bool],
     ) -> bool:
@@ -294,7 +294,9 @@ class FeatureCache:
         except OSError as error:
             raise RunError(f"the folder {folder()} cannot be used for features: {error.strerror}. {_MEND}") from error
 
-    def _rows(self, split: Split, names: np.ndarray, view: View | None) -> Iterable[np.ndarray]:
+    def _rows(
+        self, split: Split, names: UInt8[np.ndarray, "n 32"], view: View | None
+    ) -> Iterable[Float[np.ndarray, "b ..."]]:
         """The features in the order of the split, batch by batch, from the images or from those of fewer layers."""
         size, mesh = self._config.data.eval_batch_size, self._mesh
         first, before = self._source(names, view)
@@ -318,7 +320,7 @@ class FeatureCache:
             out_shardings=mesh.replicated,
         )
 
-    def _source(self, names: np.ndarray, view: View | None) -> tuple[int, Rows | None]:
+    def _source(self, names: UInt8[np.ndarray, "n 32"], view: View | None) -> tuple[int, Rows | None]:
         """Whole features of fewer layers for all of these images, and of how many; (0, None) without any.
 
         Only where features hold all digits of what the layers put out, so that going on from them changes nothing.
@@ -333,7 +335,7 @@ class FeatureCache:
                     return layers, rows
         return 0, None
 
-    def _hashes(self, split: Split, view: View | None) -> np.ndarray:
+    def _hashes(self, split: Split, view: View | None) -> UInt8[np.ndarray, "n 32"]:
         """What the features of each image are found by; augmented ones depend on the place of the image too."""
         found = split.images.hashes()
         if view is None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jaxtyping import Float32, Int64
 
 from cnn_jax.data.sources import Split
 from cnn_jax.io.files import cache_folder
@@ -33,8 +34,8 @@ class KeptPredictions:
         self._hashes = examples.images.hashes()
         self._store = RowStore(folder() / key, (self._classes,), np.dtype(np.float32), MEGABYTES)
 
-    def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Logits float32[n, classes] in the order of the examples, and which are missing: int64[m].
+    def read(self) -> tuple[Float32[np.ndarray, "n classes"], Int64[np.ndarray, " m"]]:
+        """Logits in the order of the examples, and which are missing.
 
         Of several processes all miss the same ones.
         """
@@ -44,7 +45,7 @@ class KeptPredictions:
             missing = np.arange(len(logits))
         return logits, missing
 
-    def add(self, indices: np.ndarray, logits: np.ndarray) -> str:
+    def add(self, indices: Int64[np.ndarray, " m"], logits: Float32[np.ndarray, "m classes"]) -> str:
         """Keep the logits of these examples; the reason where the disk does not take them, else an empty text."""
         with self._store.adding() as adding:
             adding.add(self._hashes[indices], logits)

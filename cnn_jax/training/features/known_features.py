@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-import jax
 import numpy as np
+from jaxtyping import Array, Float32, UInt8
 
 from cnn_jax.data import sources, splits
 from cnn_jax.data.sources import Split
@@ -37,8 +37,8 @@ def compute(run: TrainedRun, reporter: Reporter) -> Known:
     return Known.of(known, _features(run, validation, "validation", reporter), digest(run.variables))
 
 
-def _features(run: TrainedRun, examples: Split, name: str, reporter: Reporter) -> np.ndarray:
-    """What the classifier is given of each image: float32[n, d]."""
+def _features(run: TrainedRun, examples: Split, name: str, reporter: Reporter) -> Float32[np.ndarray, "n d"]:
+    """What the classifier is given of each image."""
     mesh, size, found = Mesh.create(), run.config.data.eval_batch_size, []
     mesh.check_batch_size(size, "data.batch_size")
     step = jit(
@@ -48,7 +48,7 @@ def _features(run: TrainedRun, examples: Split, name: str, reporter: Reporter) -
     )
     variables = mesh.replicate(run.variables)
 
-    def features(images: np.ndarray) -> jax.Array:
+    def features(images: UInt8[np.ndarray, "part s s 3"]) -> Float32[Array, "b d"]:
         return step(variables, mesh.put_batch(images))
 
     parts = mesh.with_all_labels(evaluation_batches(examples, run.resize, size, mesh.process, mesh.processes))

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -71,7 +72,7 @@ class MetricsLog:
         """Whether `images` go anywhere."""
         return bool(self._trackers)
 
-    def images(self, name: str, step: int, images: np.ndarray) -> None:
+    def images(self, name: str, step: int, images: UInt8[np.ndarray, "n h w 3"]) -> None:
         """Show pictures: uint8[n, h, w, 3]."""
         for tracker in self._trackers:
             tracker.images(step, name, images)

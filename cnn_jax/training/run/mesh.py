@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import Array, Shaped
 
 from cnn_jax.data.stream import Batch
 from cnn_jax.errors import ConfigError
@@ -56,7 +57,7 @@ class Mesh:
                 + ", ".join(sizes)
             )
 
-    def put_batch(self, array: np.ndarray) -> jax.Array:
+    def put_batch(self, array: Shaped[np.ndarray, "part ..."]) -> Shaped[Array, "b ..."]:
         """This process' part of a batch, as a part of the global array."""
         return jax.make_array_from_process_local_data(self.sharded, array)
 

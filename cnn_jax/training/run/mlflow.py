@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from cnn_jax.training.run.tracker import PROJECT, Beginning
 
@@ -45,7 +46,7 @@ class MLflow:
         metrics = [Metric(name, float(value), now, step) for name, value in values.items()]
         self._client.log_batch(self._id, metrics=metrics)
 
-    def images(self, step: int, name: str, images: np.ndarray) -> None:
+    def images(self, step: int, name: str, images: UInt8[np.ndarray, "n h w 3"]) -> None:
         for number, image in enumerate(images):
             self._client.log_image(self._id, image, key=f"{name.replace('/', '.')}.{number}", step=step)
 

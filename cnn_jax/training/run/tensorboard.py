@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -48,7 +49,7 @@ class EventsFile:
         ]
         self._append(Event(wall_time=time.time(), step=step, summary=Summary(value=found)))
 
-    def images(self, step: int, name: str, images: np.ndarray) -> None:
+    def images(self, step: int, name: str, images: UInt8[np.ndarray, "n h w 3"]) -> None:
         height, width = images.shape[1:3]
         texts = [str(width).encode(), str(height).encode(), *map(_png, images)]
         shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(texts))])
@@ -68,7 +69,7 @@ class EventsFile:
         append(self._path, record.getvalue())
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def _png(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
     encoded = io.BytesIO()
     Image.fromarray(pixels).save(encoded, "PNG")
     return encoded.getvalue()

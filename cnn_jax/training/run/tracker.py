@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from jaxtyping import UInt8
 
 PROJECT = "cnn_jax"
 """What the runs are gathered under, unless the variables of the library say otherwise."""
@@ -31,8 +32,8 @@ class Tracker(Protocol):
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Numbers by the names of their curves."""
 
-    def images(self, step: int, name: str, images: np.ndarray) -> None:
-        """Pictures side by side: uint8[n, h, w, 3]."""
+    def images(self, step: int, name: str, images: UInt8[np.ndarray, "n h w 3"]) -> None:
+        """Pictures side by side."""
 
     def artifact(self, path: Path) -> None:
         """Keep a copy of a file of the run directory, which may have been kept before."""

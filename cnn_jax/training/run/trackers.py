@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from jaxtyping import UInt8
 
 from cnn_jax.config import Config, flags
 from cnn_jax.errors import ConfigError
@@ -37,7 +38,7 @@ class Guarded:
     def scalars(self, step: int, values: dict[str, float]) -> None:
         self._try(lambda: self._tracker.scalars(step, values), None)
 
-    def images(self, step: int, name: str, images: np.ndarray) -> None:
+    def images(self, step: int, name: str, images: UInt8[np.ndarray, "n h w 3"]) -> None:
         self._try(lambda: self._tracker.images(step, name, images), None)
 
     def artifact(self, path: Path) -> None:

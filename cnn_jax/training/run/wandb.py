@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from cnn_jax.io.files import cache_folder
 from cnn_jax.io.writing import is_remote
@@ -33,7 +34,7 @@ class WandB:
     def scalars(self, step: int, values: dict[str, float]) -> None:
         self._run.log(values, step=step)
 
-    def images(self, step: int, name: str, images: np.ndarray) -> None:
+    def images(self, step: int, name: str, images: UInt8[np.ndarray, "n h w 3"]) -> None:
         import wandb
 
         self._run.log({name: [wandb.Image(image) for image in images]}, step=step)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+from jaxtyping import Float
 
 from cnn_jax.errors import WeightsError
 
@@ -141,7 +142,7 @@ class Array:
         """Where the file describes it: the same for all names of an array."""
         return self._objects.offset
 
-    def values(self) -> np.ndarray:
+    def values(self) -> Float[np.ndarray, "..."]:
         """The values.
 
         Raises:

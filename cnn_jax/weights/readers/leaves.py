@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from cnn_jax.errors import WeightsError
 from cnn_jax.weights.readers.hdf5 import Array, Group
 
-Leaves = dict[str, dict[str, dict[str, np.ndarray]]]
+Leaves = dict[str, dict[str, dict[str, Float[np.ndarray, "..."]]]]
 """{"params" or "batch_stats": {layer: {leaf: array}}}"""
 
 RULES = {
@@ -46,7 +47,7 @@ class LeafCollector:
         weight: str,
         rule: tuple[str, str],
         item: Group | Array,
-        change: Callable[[np.ndarray], np.ndarray] = lambda array: array,
+        change: Callable[[Float[np.ndarray, "..."]], Float[np.ndarray, "..."]] = lambda array: array,
     ) -> None:
         """Take the array of the file's `weight`, changed, as the leaf of `rule` in `layer`.
 

@@ -10,6 +10,7 @@ device has resized images alone. A crop of those would lack the detail that it z
 from typing import Literal
 
 import jax
+from jaxtyping import Array, Key, UInt8
 
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.augment.chance import Stage
@@ -25,16 +26,15 @@ __all__ = ["Side", "augment_batch", "example_keys", "obstacle", "side"]
 Side = Literal["host", "device"]
 
 
-def augment_batch(images: jax.Array, keys: jax.Array, config: AugmentConfig) -> jax.Array:
+def augment_batch(
+    images: UInt8[Array, "b h w 3"], keys: Key[Array, " b"], config: AugmentConfig
+) -> UInt8[Array, "b h w 3"]:
     """Change each image at random, as a pure function of the image, its key and `config`.
 
     Args:
-        images: uint8[b, h, w, 3].
-        keys: key[b], of `chance.example_keys`.
+        images: of a batch.
+        keys: those of `chance.example_keys`.
         config: what may change; with everything off the result is `images` itself.
-
-    Returns:
-        uint8[b, h, w, 3].
     """
     if config.reads_originals:
         raise ValueError(obstacle(config, "gpu"))
@@ -44,8 +44,8 @@ def augment_batch(images: jax.Array, keys: jax.Array, config: AugmentConfig) -> 
     return jax.vmap(lambda image, key: change(image, draw(key, shape, config), config))(images, keys)
 
 
-def change(image: jax.Array, draws: Draws, config: AugmentConfig) -> jax.Array:
-    """uint8[h, w, 3]: an image, changed as its random numbers say."""
+def change(image: UInt8[Array, "h w 3"], draws: Draws, config: AugmentConfig) -> UInt8[Array, "h w 3"]:
+    """An image, changed as its random numbers say."""
     if Stage.GEOMETRY in draws:
         image = move(image, draws[Stage.GEOMETRY], config)
     if Stage.KERAS_COLOUR in draws:

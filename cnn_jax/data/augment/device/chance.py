@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float32, Int, Int32, Key, UInt8
 
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.augment.chance import Stage
@@ -12,26 +13,26 @@ from cnn_jax.data.augment.windows import WINDOW_DRAWS
 AUGMENTATION = 0x617567
 """Tells these keys from those of dropout and mixing, which follow from the same seed."""
 
-Draws = dict[Stage, jax.Array]
-"""The random numbers of one image: float32[n] in [0, 1) for each stage that is on, and uint8[h, w, 3] for the noise."""
+Draws = dict[Stage, Float32[Array, " draws"] | UInt8[Array, "h w 3"]]
+"""The random numbers of one image: in [0, 1) for each stage that is on, and bytes for the noise."""
 
 
-def example_keys(key: jax.Array, number: jax.Array | int, places: jax.Array) -> jax.Array:
-    """key[b]: of the examples at some places of a pass over the data.
+def example_keys(key: Key[Array, ""], number: Int[Array, ""] | int, places: Int32[Array, " b"]) -> Key[Array, " b"]:
+    """Keys of the examples at some places of a pass over the data.
 
     A place is one visit. The example itself would not do, since a pass may show it twice, and each visit has changes of
     its own.
 
     Args:
-        key: key[], of the run.
-        number: of the pass, int32[].
-        places: int32[b].
+        key: of the run.
+        number: of the pass.
+        places: counted from 0 over the pass.
     """
     of_pass = jax.random.fold_in(jax.random.fold_in(key, AUGMENTATION), number)
     return jax.vmap(lambda place: jax.random.fold_in(of_pass, place))(places)
 
 
-def draw(key: jax.Array, shape: tuple[int, int], config: AugmentConfig) -> Draws:
+def draw(key: Key[Array, ""], shape: tuple[int, int], config: AugmentConfig) -> Draws:
     """What one image of this height and width takes."""
     counts = {}
     if config.resamples or config.horizontal_flip or config.vertical_flip:
@@ -51,5 +52,5 @@ def draw(key: jax.Array, shape: tuple[int, int], config: AugmentConfig) -> Draws
     return draws
 
 
-def _stage_key(key: jax.Array, stage: Stage) -> jax.Array:
+def _stage_key(key: Key[Array, ""], stage: Stage) -> Key[Array, ""]:
     return jax.random.fold_in(key, stage)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float32, UInt8
 
 from cnn_jax.config import AugmentConfig, ColourJitterConfig
 from cnn_jax.data.augment.chance import between
@@ -11,8 +11,10 @@ from cnn_jax.data.augment.colour import adjusted, jitter_parameters
 from cnn_jax.data.augment.device.pixels import mean_grey, to_uint8
 
 
-def shift_channels_and_brighten(image: jax.Array, draws: jax.Array, config: AugmentConfig) -> jax.Array:
-    """uint8[h, w, 3], after channel shift and brightness by float32[KERAS_DRAWS]."""
+def shift_channels_and_brighten(
+    image: UInt8[Array, "h w 3"], draws: Float32[Array, " draws"], config: AugmentConfig
+) -> UInt8[Array, "h w 3"]:
+    """The image after channel shift and brightness by `KERAS_DRAWS` random numbers."""
     pixels = image.astype(jnp.float32)
     if config.channel_shift:
         added = between(draws[0], -config.channel_shift, config.channel_shift)
@@ -23,8 +25,10 @@ def shift_channels_and_brighten(image: jax.Array, draws: jax.Array, config: Augm
     return to_uint8(pixels)
 
 
-def jitter(image: jax.Array, draws: jax.Array, config: ColourJitterConfig) -> jax.Array:
-    """uint8[h, w, 3], with brightness, contrast, saturation and hue changed by float32[JITTER_DRAWS]."""
+def jitter(
+    image: UInt8[Array, "h w 3"], draws: Float32[Array, " draws"], config: ColourJitterConfig
+) -> UInt8[Array, "h w 3"]:
+    """The image with brightness, contrast, saturation and hue changed by `JITTER_DRAWS` random numbers."""
     *factors, turn = jitter_parameters(draws, config)
     pixels = adjust(image, *factors)
     if config.hue:
@@ -32,14 +36,16 @@ def jitter(image: jax.Array, draws: jax.Array, config: ColourJitterConfig) -> ja
     return to_uint8(pixels)
 
 
-def adjust(image: jax.Array, brightness: Any = None, contrast: Any = None, saturation: Any = None) -> jax.Array:
-    """uint8[h, w, 3] to float32[h, w, 3], changed by factors (None: as it is)."""
+def adjust(
+    image: UInt8[Array, "h w 3"], brightness: Any = None, contrast: Any = None, saturation: Any = None
+) -> Float32[Array, "h w 3"]:
+    """The image, changed by factors (None: as it is)."""
     mean = None if contrast is None else mean_grey(image)
     return adjusted(image.astype(jnp.float32), mean, brightness, contrast, saturation)
 
 
-def turn_hue(pixels: jax.Array, turn: jax.Array) -> jax.Array:
-    """float32[h, w, 3] of 0 to 255, with the hue of HSV moved by a part of the circle; value and chroma stay."""
+def turn_hue(pixels: Float32[Array, "h w 3"], turn: Float32[Array, ""]) -> Float32[Array, "h w 3"]:
+    """Pixels of 0 to 255 with the hue of HSV moved by a part of the circle; value and chroma stay."""
     red, green, blue = (pixels[..., channel] for channel in range(3))
     value = jnp.maximum(jnp.maximum(red, green), blue)
     chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
@@ -52,7 +58,7 @@ def turn_hue(pixels: jax.Array, turn: jax.Array) -> jax.Array:
         jnp.where(green >= blue, 2 + (blue - red) / some, 4 + (red - green) / some),
     )
 
-    def channel(start: int) -> jax.Array:
+    def channel(start: int) -> Float32[Array, "h w"]:
         place = jnp.mod(start + hue + 6 * turn, 6)
         return value - chroma * jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
 

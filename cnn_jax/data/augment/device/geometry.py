@@ -3,8 +3,8 @@
 The arithmetic that leads from random numbers to positions in the image is `cnn_jax.data.augment.geometry`'s.
 """
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float32, Int32, UInt8
 
 from cnn_jax.config import AugmentConfig, FillMode
 from cnn_jax.data.augment.device.pixels import to_uint8
@@ -12,8 +12,8 @@ from cnn_jax.data.augment.geometry import flipped, positions, transform_vector, 
 from cnn_jax.runtime.compiling import materialized
 
 
-def move(image: jax.Array, draws: jax.Array, config: AugmentConfig) -> jax.Array:
-    """uint8[h, w, 3], moved as float32[DRAWS] say."""
+def move(image: UInt8[Array, "h w 3"], draws: Float32[Array, " draws"], config: AugmentConfig) -> UInt8[Array, "h w 3"]:
+    """The image, moved as `DRAWS` random numbers say."""
     if not config.resamples:
         return flipped(image, draws, config, jnp)
     height, width = image.shape[:2]
@@ -21,15 +21,17 @@ def move(image: jax.Array, draws: jax.Array, config: AugmentConfig) -> jax.Array
     return resample(image, transform, config.fill_mode, config.fill_value)
 
 
-def resample(image: jax.Array, transform: jax.Array, fill_mode: FillMode, fill_value: float) -> jax.Array:
-    """uint8[h, w, 3], bilinear, with the fill modes of SciPy; `transform` as `transform_vector` gives it."""
+def resample(
+    image: UInt8[Array, "h w 3"], transform: Float32[Array, "8"], fill_mode: FillMode, fill_value: float
+) -> UInt8[Array, "h w 3"]:
+    """Bilinear, with the fill modes of SciPy; `transform` as `transform_vector` gives it."""
     height, width = image.shape[:2]
     columns, rows = positions(transform, (height, width))
     left, right, along = _neighbours(columns, width, fill_mode)
     upper, lower, down = _neighbours(rows, height, fill_mode)
     flat = image.reshape(-1, 3)
 
-    def row(index: jax.Array) -> jax.Array:
+    def row(index: Int32[Array, "h w"]) -> Float32[Array, "h w 3"]:
         first, second = (
             flat.at[index * width + column].get(mode="promise_in_bounds").astype(jnp.float32)
             for column in (left, right)
@@ -44,15 +46,17 @@ def resample(image: jax.Array, transform: jax.Array, fill_mode: FillMode, fill_v
     return materialized(to_uint8(moved))
 
 
-def _neighbours(position: jax.Array, extent: int, fill_mode: FillMode) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """int32[h, w] twice: the pixels before and after a position; float32[h, w, 1]: the share of the second."""
+def _neighbours(
+    position: Float32[Array, "h w"], extent: int, fill_mode: FillMode
+) -> tuple[Int32[Array, "h w"], Int32[Array, "h w"], Float32[Array, "h w 1"]]:
+    """The pixels before and after a position, and the share of the second."""
     position = jnp.clip(_brought_inside(position, extent, fill_mode), 0, extent - 1)
     before = jnp.floor(position)
     first = before.astype(jnp.int32)
     return first, jnp.minimum(first + 1, extent - 1), (position - before)[..., None]
 
 
-def _brought_inside(position: jax.Array, extent: int, fill_mode: FillMode) -> jax.Array:
+def _brought_inside(position: Float32[Array, "h w"], extent: int, fill_mode: FillMode) -> Float32[Array, "h w"]:
     """What stands for a position outside of the image; less than a pixel is left over, which is for the rim itself."""
     if fill_mode == "reflect":  # in the edges of the outermost pixels, again and again
         folded = jnp.mod(position + 0.5, 2 * extent)

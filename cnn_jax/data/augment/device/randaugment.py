@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float32, Int32, UInt8
 
 from cnn_jax.config import AugmentConfig
 from cnn_jax.data.augment.device.colour import adjust
@@ -19,8 +20,10 @@ from cnn_jax.runtime.compiling import materialized
 NAMES = tuple(OPERATIONS)
 
 
-def rand_augment(image: jax.Array, draws: jax.Array, config: AugmentConfig) -> jax.Array:
-    """uint8[h, w, 3] after as many operations as float32[2 n] choose, with their directions."""
+def rand_augment(
+    image: UInt8[Array, "h w 3"], draws: Float32[Array, " draws"], config: AugmentConfig
+) -> UInt8[Array, "h w 3"]:
+    """The image after half as many operations as there are random numbers: each has two, for it and its direction."""
     for place in range(config.rand_augment.operations):
         chosen = (draws[2 * place] * len(NAMES)).astype(jnp.int32)
         direction = jnp.where(draws[2 * place + 1] < 0.5, -1.0, 1.0)
@@ -28,8 +31,10 @@ def rand_augment(image: jax.Array, draws: jax.Array, config: AugmentConfig) -> j
     return image
 
 
-def operate(image: jax.Array, chosen: jax.Array, direction: jax.Array, config: AugmentConfig) -> jax.Array:
-    """uint8[h, w, 3] after the operation `NAMES[chosen]`."""
+def operate(
+    image: UInt8[Array, "h w 3"], chosen: Int32[Array, ""], direction: Float32[Array, ""], config: AugmentConfig
+) -> UInt8[Array, "h w 3"]:
+    """The image after the operation `NAMES[chosen]`."""
     height, width = image.shape[:2]
     transforms = [
         MOVES[name](direction, strength(config), height, width) if name in MOVES else (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -43,18 +48,24 @@ def operate(image: jax.Array, chosen: jax.Array, direction: jax.Array, config: A
     )
 
 
-def _as_it_is(image: jax.Array, direction: jax.Array, config: AugmentConfig) -> jax.Array:
+def _as_it_is(
+    image: UInt8[Array, "h w 3"], direction: Float32[Array, ""], config: AugmentConfig
+) -> UInt8[Array, "h w 3"]:
     return image
 
 
-def _auto_contrast(image: jax.Array, direction: jax.Array, config: AugmentConfig) -> jax.Array:
+def _auto_contrast(
+    image: UInt8[Array, "h w 3"], direction: Float32[Array, ""], config: AugmentConfig
+) -> UInt8[Array, "h w 3"]:
     low, high = image.min((0, 1)).astype(jnp.float32), image.max((0, 1)).astype(jnp.float32)
     flat = high <= low
     scale = jnp.where(flat, 1.0, 255 / jnp.where(flat, 1.0, high - low))
     return to_uint8((image.astype(jnp.float32) - jnp.where(flat, 0.0, low)) * scale)
 
 
-def _equalize(image: jax.Array, direction: jax.Array, config: AugmentConfig) -> jax.Array:
+def _equalize(
+    image: UInt8[Array, "h w 3"], direction: Float32[Array, ""], config: AugmentConfig
+) -> UInt8[Array, "h w 3"]:
     values = image.astype(jnp.int32) + 256 * jnp.arange(3)
     histogram = jnp.bincount(values.reshape(-1), length=768).reshape(3, 256)
     last = jnp.max(jnp.where(histogram > 0, jnp.arange(256), 0), 1, keepdims=True)
@@ -64,27 +75,39 @@ def _equalize(image: jax.Array, direction: jax.Array, config: AugmentConfig) -> 
     return jnp.minimum(table, 255).astype(jnp.uint8).reshape(-1).at[values].get(mode="promise_in_bounds")
 
 
-def _solarize(image: jax.Array, direction: jax.Array, config: AugmentConfig) -> jax.Array:
+def _solarize(
+    image: UInt8[Array, "h w 3"], direction: Float32[Array, ""], config: AugmentConfig
+) -> UInt8[Array, "h w 3"]:
     return jnp.where(image.astype(jnp.float32) >= threshold(config), 255 - image, image)
 
 
-def _posterize(image: jax.Array, direction: jax.Array, config: AugmentConfig) -> jax.Array:
+def _posterize(
+    image: UInt8[Array, "h w 3"], direction: Float32[Array, ""], config: AugmentConfig
+) -> UInt8[Array, "h w 3"]:
     return image & jnp.uint8(kept_bits(config))
 
 
-def _colour(image: jax.Array, direction: jax.Array, config: AugmentConfig) -> jax.Array:
+def _colour(
+    image: UInt8[Array, "h w 3"], direction: Float32[Array, ""], config: AugmentConfig
+) -> UInt8[Array, "h w 3"]:
     return to_uint8(adjust(image, saturation=factor(direction, config)))
 
 
-def _contrast(image: jax.Array, direction: jax.Array, config: AugmentConfig) -> jax.Array:
+def _contrast(
+    image: UInt8[Array, "h w 3"], direction: Float32[Array, ""], config: AugmentConfig
+) -> UInt8[Array, "h w 3"]:
     return to_uint8(adjust(image, contrast=factor(direction, config)))
 
 
-def _brightness(image: jax.Array, direction: jax.Array, config: AugmentConfig) -> jax.Array:
+def _brightness(
+    image: UInt8[Array, "h w 3"], direction: Float32[Array, ""], config: AugmentConfig
+) -> UInt8[Array, "h w 3"]:
     return to_uint8(adjust(image, brightness=factor(direction, config)))
 
 
-def _sharpness(image: jax.Array, direction: jax.Array, config: AugmentConfig) -> jax.Array:
+def _sharpness(
+    image: UInt8[Array, "h w 3"], direction: Float32[Array, ""], config: AugmentConfig
+) -> UInt8[Array, "h w 3"]:
     if min(image.shape[:2]) <= 2:
         return image
     pixels, share = image.astype(jnp.float32), factor(direction, config)
@@ -93,7 +116,9 @@ def _sharpness(image: jax.Array, direction: jax.Array, config: AugmentConfig) ->
     return image.at[1:-1, 1:-1].set(to_uint8(jnp.round(smooth) * (1 - share) + middle * share))
 
 
-COLOURS: dict[str, Callable[[jax.Array, jax.Array, AugmentConfig], jax.Array]] = {
+Operation = Callable[[UInt8[Array, "h w 3"], Float32[Array, ""], AugmentConfig], UInt8[Array, "h w 3"]]
+
+COLOURS: dict[str, Operation] = {
     "auto_contrast": _auto_contrast,
     "equalize": _equalize,
     "solarize": _solarize,
