@@ -67,9 +67,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What the imports made stays: the collector need not go through it again and again."""
+    """What the imports made stays: the collector need not go through it again and again, nor so often."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(7000, 10, 10)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

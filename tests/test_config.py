@@ -362,7 +362,7 @@ def test_exactly_the_fields_that_differ_are_listed(old: Config, new: Config) -> 
     assert differences(old, new) == [f"{n}: {before[n]!r} -> {after[n]!r}" for n in before if before[n] != after[n]]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(CONFIGS)
 def test_any_configuration_comes_back_from_json(config: Config) -> None:
     back = from_json(to_json(config), "config.json")

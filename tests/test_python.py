@@ -40,6 +40,7 @@ def test_fit_trains_reports_and_returns_what_result_json_holds(
     assert (result["best"], result["last"]) == (reference["best"], reference["last"])
 
 
+@pytest.mark.long
 def test_fit_again_goes_on_and_can_leave_the_report_out(tmp_path: Path) -> None:
     first = cnn_jax.fit(PLAIN, str(tmp_path / "run"), report=False)
     assert not (tmp_path / "run" / "report.html").exists()

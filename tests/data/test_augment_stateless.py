@@ -72,6 +72,7 @@ def test_an_operation_with_a_state_would_be_found(impure: Any) -> None:
     assert stateful(graph)
 
 
+@pytest.mark.sample(5)
 def test_the_result_depends_on_nothing_else(config: AugmentConfig) -> None:
     """Not on the calls before, the global generators, or whether it runs in a graph."""
     function, image = traced(config), photograph(SIZE)

@@ -46,7 +46,8 @@ async def app(scope, receive, send):
                 (upload,) = await uploads.read(request, limits, visit)
                 if "held" in request.query_params:
                     await going_on.wait()
-                await asyncio.sleep(float(request.query_params.get("seconds", 0)))
+                if "go_on" in request.query_params:
+                    going_on.set()
             answer = Response(f"{len(upload.content)} bytes")
     except HTTPException as error:
         answer = await replies.refused(request, error)
@@ -80,7 +81,7 @@ def started(seconds: float = 60) -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    with started(2) as (_, port):
+    with started(1) as (_, port):
         yield port
 
 
@@ -183,11 +184,15 @@ def test_more_than_the_server_may_hold_is_told_to_come_again() -> None:
 
 def test_what_is_being_answered_when_the_server_is_told_to_end_is_finished() -> None:
     with started() as (process, port):
-        asked = say(port, post(3, b"abc", query="?seconds=3"))
+        asked = say(port, post(3, b"abc", query="?held"))
         until(port, b"1 with 3 bytes")
+        coming = say(port, post(4, b"abc", query="?go_on"))  # and a byte that is sent later
+        until(port, b"2 with 6 bytes")
         idle = say(port, b"")
         process.send_signal(signal.SIGTERM)
-        assert b"3 bytes" in heard(asked)
         assert heard(idle) == b""
+        coming.sendall(b"d")
+        assert b"4 bytes" in heard(coming)
+        assert b"3 bytes" in heard(asked)
         with pytest.raises(ConnectionError):
             say(port, b"")

@@ -53,6 +53,7 @@ EVERYTHING = replace(
 )
 
 
+@pytest.mark.long
 def test_the_head_trains_alone_first_and_the_optimizer_begins_anew(tmp_path: Path) -> None:
     config = with_(HEAD_FIRST, train={"epochs": 1})
     train(config, tmp_path / "run")

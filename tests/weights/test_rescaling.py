@@ -95,6 +95,7 @@ def test_training_names_other_inputs_and_the_order_of_the_classes(
     assert "other_inputs" in json.loads((tmp_path / "run" / "weights.json").read_text())
 
 
+@pytest.mark.long
 def test_a_classifier_of_a_run_has_the_same_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = with_(SMALL_CNN, train={"epochs": 1})
     assert train(config, tmp_path / "first") == 0
