@@ -142,7 +142,13 @@ def load(config: Config, classes: tuple[str, ...]) -> Teacher | None:
 
 
 def _of_file(path: Path) -> TrainedRun:
-    loaded = pretrained.load(PretrainedConfig(name="keras", weights=str(path)), need_top=True)
+    try:
+        loaded = pretrained.load(PretrainedConfig(name="keras", weights=str(path)), need_top=True)
+    except ConfigError as error:  # what a flag says for a network that trains, a teacher's file has to say itself
+        raise RunError(
+            f"train.teacher={path} leaves open what images it takes. {error}. Put that into the file, for images from "
+            "0 to 1: keras.Sequential([keras.Input((s, s, 3)), keras.layers.Rescaling(1 / 255), model]).save(…)"
+        ) from error
     if loaded.classes is None:
         raise RunError(f"train.teacher={path} does not name its classes: put a labels.txt beside it, a class a line")
     return trained_run.of_file(loaded, loaded.classes, DataConfig())

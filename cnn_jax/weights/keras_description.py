@@ -10,7 +10,7 @@ from cnn_jax.io.files import parse_json
 from cnn_jax.models.keras_graph.network import Network
 from cnn_jax.models.keras_graph.network import read as read_network
 from cnn_jax.weights.locate import locate
-from cnn_jax.weights.readers import hdf5, keras_v3
+from cnn_jax.weights.readers import hdf5, keras_h5, keras_v3
 
 RECORD = "keras_layers.json"
 """What a run directory has of the file that it began with."""
@@ -104,8 +104,9 @@ def read_versioned(path: Path) -> str:
             "truncated or of another kind: give a whole model, .keras or .h5, as model.weights"
         ) from error
     if not isinstance(described, dict):
-        raise WeightsError(
-            f"{path} has weights alone, and does not say of which layers: for model.name=keras save the whole model, "
-            "model.save('mine.keras'); or give the model.name of a network that it fits"
+        way = keras_h5.identified(path) or (
+            "For model.name=keras save the whole model, model.save('mine.keras'); or give the model.name of a network "
+            "that it fits"
         )
+        raise WeightsError(f"{path} has weights alone, and does not say of which layers. {way}")
     return json.dumps({**described, "keras_version": version or described.get("keras_version")})

@@ -25,14 +25,22 @@ OTHERS = (
     ("pool2_conv", "DenseNet121"),
     ("conv2_block1_preact_bn", "ResNet50V2"),
     ("conv2_block1_1_conv", "ResNet50"),
-    ("block1a_project_conv", "EfficientNetB0"),
+    ("block1a_dwconv", "EfficientNetB0"),
+    ("block1a_project_conv", "EfficientNetV2B0"),
     ("block2_sepconv1", "Xception"),
     ("conv_7b", "InceptionResNetV2"),
     ("conv2d_93", "InceptionV3"),
     ("stem_conv1", "NASNetMobile"),
     ("expanded_conv_project", "MobileNetV3Small"),
+    ("stage_0_block_0_depthwise_conv", "ConvNeXtTiny"),
 )
-"""Layers that one family of Keras Applications has, and its first network."""
+"""Layers that one family of Keras Applications has, and its first network; the first that fits counts."""
+
+UNKNOWN = (
+    "VGG and MobileNet have no such layer. A whole model of another kind, saved by model.save, goes in by "
+    "--exp=keras_ft; Keras' own by name: --model.name=keras --model.weights=keras:NAME"
+)
+"""What helps with layers that nothing is known of."""
 
 
 def recognised(leaves: Leaves) -> str:
@@ -42,13 +50,18 @@ def recognised(leaves: Leaves) -> str:
         alpha = next(fitting_alphas(name, leaves), None)
         if alpha is not None:
             return _described(name, called, alpha, leaves)
+    return of_keras(params) or _own_network(leaves)
+
+
+def of_keras(layers: Collection[str]) -> str:
+    """The same sentence for the networks of Keras Applications that have no architecture here, by names of layers."""
     for layer, called in OTHERS:
-        if any(found.replace("/", "_").endswith(layer) for found in params):
+        if any(found.replace("/", "_").endswith(layer) for found in layers):
             return (
                 f"It has the layers of {called} of Keras Applications, or of one of its family: "
                 f"--model.name=keras --model.weights=keras:{called}, or the path of a whole model, saved by model.save"
             )
-    return _own_network(leaves)
+    return ""
 
 
 def fitting_alphas(name: ModelName, leaves: Leaves) -> Iterator[float]:

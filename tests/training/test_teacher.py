@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import keras
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
@@ -17,6 +18,8 @@ from cnn_jax.training import resident, trained_run
 from cnn_jax.training.loss import distillation_losses
 from cnn_jax.training.setup import set_up
 from cnn_jax.training.step import Distillation, StepOptions
+from cnn_jax.training.teacher import load as teacher_of
+from tests.models.keras_networks import images, own_cnn, randomise, saved
 from tests.training import test_step
 from tests.training.helpers import SMALL_CNN, SMALL_FROZEN, assert_identical, final_state, metrics, train, train_until
 from tests.training.helpers import with_ as changed
@@ -150,6 +153,28 @@ def test_a_teacher_that_cannot_be_is_one_message(teacher: Path, tmp_path: Path) 
     assert "it cannot learn from train.teacher" in error_of(with_teacher(solved, teacher))
     with pytest.raises(ConfigError, match=r"train\.feature_views=2 is not possible"):
         with_teacher(SMALL_CNN, teacher, feature_views=2)
+
+
+@pytest.mark.long
+def test_a_keras_file_is_a_teacher_and_says_what_keras_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = saved(randomise(own_cnn("softmax", 10, size=12)), tmp_path / "mine.keras")
+    config = with_teacher(changed(PLAIN, train={"epochs": 1}), file)
+    with pytest.raises(RunError, match=r"train\.teacher=.* leaves open what images it takes\. .*Rescaling\(1 / 255"):
+        set_up(config, None)
+    layers = [keras.Input((12, 12, 3)), keras.layers.Rescaling(1 / 255), keras.models.load_model(file)]
+    model = keras.Sequential(layers)
+    saved(model, file)
+    with pytest.raises(RunError, match=r"does not name its classes: put a labels\.txt"):
+        set_up(config, None)
+    (tmp_path / "labels.txt").write_text("\n".join("3147025896"))
+    found = teacher_of(config, tuple("0123456789"))
+    assert found is not None
+    pixels = images(size=12)
+    expected = np.asarray(model(pixels.astype(np.float32)))[:, ["3147025896".index(name) for name in "0123456789"]]
+    said = np.asarray(found.run.model.logits(found.run.variables, pixels))[:, found.order]
+    np.testing.assert_allclose(softmax(said, -1), expected, atol=1e-5)
+    train(config, tmp_path / "run")
+    assert "asked once for each of 1,438 training images" in capsys.readouterr().out
 
 
 @pytest.mark.long

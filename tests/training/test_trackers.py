@@ -2,6 +2,8 @@
 
 import json
 import struct
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,60 @@ def test_weights_and_biases_has_the_curves_and_a_resumed_run_goes_on_there(
     for name in ("config.json", "result.json", "metrics.jsonl"):
         (*_, last) = sorted((workdir / "wandb").glob(f"offline-run-*/files/{name}"))
         assert last.read_bytes() == (workdir / name).read_bytes()
+
+
+class Going(BaseHTTPRequestHandler):
+    """As much of a W&B server as a run needs to begin; then it is gone."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
+        data: dict[str, Any] = {"model": None}
+        begins = "upsertBucket" in asked.get("query", "")
+        if begins:
+            project = {"id": "p", "name": "cnn_jax", "entity": {"id": "e", "name": "me"}}
+            bucket = {"id": "b", "name": asked["variables"]["name"], "displayName": "first", "config": "{}"}
+            data = {"upsertBucket": {"bucket": {**bucket, "project": project}, "inserted": True}}
+        content = json.dumps({"data": data}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        if begins:
+            threading.Thread(target=self.server.shutdown).start()
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("gone", ["before", "after the start"])
+def test_a_weights_and_biases_server_that_is_gone_is_one_line_and_the_training_goes_on(
+    gone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needs("wandb")
+    import wandb
+
+    wandb.teardown()  # it reads its variables once
+    with ThreadingHTTPServer(("127.0.0.1", 0), Going) as server:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever)
+        if gone == "after the start":
+            thread.start()
+            for name, value in {"INIT": "60", "FINISH": "3"}.items():
+                monkeypatch.setenv(f"WANDB_{name}_TIMEOUT", value)
+        else:
+            server.server_close()
+            monkeypatch.setenv("WANDB_INIT_TIMEOUT", "3")
+        monkeypatch.setenv("WANDB_MODE", "online")
+        monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+        outcome = train(with_(SHORT, train={"trackers": ("wandb",)}), tmp_path / "run")
+    assert outcome.result["status"] == "completed"
+    assert len(metrics(tmp_path / "run")) == 4
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    assert len(said) == 1
+    assert said[0].startswith("warning    Weights & Biases is not told any more: ")
+    assert ("TimeoutError" if thread.ident else "CommError") in said[0]
+    monkeypatch.undo()
+    wandb.teardown()
 
 
 class Failing:

@@ -10,6 +10,7 @@ import pytest
 from cnn_jax.config import ModelConfig
 from cnn_jax.errors import WeightsError
 from cnn_jax.models.building import build, build_imagenet
+from cnn_jax.weights import keras_description
 from cnn_jax.weights.readers import keras_h5
 from cnn_jax.weights.recognition import recognised
 from cnn_jax.weights.transfer import merge
@@ -80,23 +81,52 @@ def test_what_is_unknown_is_not_guessed_and_the_error_says_what_is_known() -> No
 @pytest.mark.parametrize(
     "network",
     [
-        *("ResNet50", "InceptionV3", "MobileNetV3Small"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("ResNet50V2", "DenseNet121", "InceptionResNetV2")),
+        *("ResNet50", "InceptionV3", "MobileNetV3Small", "Xception", "EfficientNetB0"),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("ResNet50V2", "DenseNet121", "InceptionResNetV2", "EfficientNetV2B0", "ConvNeXtTiny")
+        ),
+        pytest.param("NASNetMobile", marks=pytest.mark.slow),
     ],
 )
-def test_families_of_keras_applications_are_told_by_their_layers(network: str, tmp_path: Path) -> None:
+def test_weights_of_families_of_keras_applications_are_told_by_their_layers_in_both_layouts(
+    network: str, tmp_path: Path
+) -> None:
     keras.utils.clear_session()
     with quiet_keras():
         model = getattr(keras.applications, network)(weights=None, include_top=False, input_shape=(96, 96, 3))
+        model.save_weights(tmp_path / "model.weights.h5")
         save_legacy(model, tmp_path / "model.h5")
-    said = recognised(keras_h5.read(tmp_path / "model.h5"))
-    assert said.startswith(f"It has the layers of {network} of Keras Applications, or of one of its family: ")
+    said = f"It has the layers of {network} of Keras Applications, or of one of its family: --model.name=keras"
+    for name in ("model.weights.h5", "model.h5"):
+        assert keras_h5.identified(tmp_path / name).startswith(said)
 
 
-@pytest.mark.long
-def test_a_file_with_layers_that_no_architecture_has_is_told_the_way_that_takes_it(tmp_path: Path) -> None:
+class Own(keras.layers.Layer):
+    """With an array that no rule reads."""
+
+    def build(self, shape: Any) -> None:
+        self.add_weight(name="mine", shape=(2,))
+
+    def call(self, x: Any) -> Any:
+        return x
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_file_with_layers_that_no_rule_reads_says_what_it_is_where_it_is_known(known: bool, tmp_path: Path) -> None:
+    """By the name of one layer: Xception's block2_sepconv1."""
+    keras.utils.clear_session()
+    layer = keras.layers.SeparableConv2D(2, 3, name="block2_sepconv1") if known else Own(name="own")
+    model = keras.Sequential([keras.Input((8, 8, 3)), layer])
     with quiet_keras():
-        model = keras.applications.Xception(weights=None, include_top=False, input_shape=(96, 96, 3))
+        model.save_weights(tmp_path / "model.weights.h5")
         save_legacy(model, tmp_path / "model.h5")
-    with pytest.raises(WeightsError, match=r"no rule reads\. VGG and MobileNet have no such layer\. .*keras:Xception"):
-        keras_h5.read(tmp_path / "model.h5")
+    sentence = "It has the layers of Xception of" if known else "VGG and MobileNet have no such layer"
+    for path in (tmp_path / "model.weights.h5", tmp_path / "model.h5"):
+        with pytest.raises(WeightsError, match=rf"no rule reads.*\. {sentence}") as raised:
+            keras_h5.read(path)
+        way = "--model.weights=keras:Xception" if known else "--model.weights=keras:NAME"
+        assert way in str(raised.value)
+        alone = "does not say of which layers. " + (sentence if known else "For model.name=keras save the whole model")
+        with pytest.raises(WeightsError, match=alone):
+            keras_description.network(path)

@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ from jaxtyping import UInt8
 from cnn_jax.io.files import cache_folder
 from cnn_jax.io.writing import is_remote
 from cnn_jax.training.run.tracker import PROJECT, Beginning
+
+PATIENCE = {"init_timeout": 30.0, "finish_timeout": 60.0, "finish_timeout_raises": True}
+"""Settings of the library: seconds that it waits for a server that does not answer, at the start and at the end. Left
+alone, it waits for 90 at the start, and at the end for as long as it takes."""
 
 
 class WandB:
@@ -27,7 +32,7 @@ class WandB:
             resume="allow",
             dir=str(folder),
             config=run.settings,
-            settings=wandb.Settings(silent=True, console="off"),
+            settings=wandb.Settings(silent=True, console="off", **_patience(wandb.Settings.model_fields)),
         )
         return str(self._run.id)
 
@@ -46,3 +51,9 @@ class WandB:
 
     def end(self, status: str) -> None:
         self._run.finish(exit_code=int(status == "failed"))
+
+
+def _patience(known: Collection[str]) -> dict[str, Any]:
+    """Those of `PATIENCE` that the library knows and no variable, such as WANDB_INIT_TIMEOUT, says otherwise."""
+    said = {name for name in PATIENCE if f"WANDB_{name.upper()}" in os.environ}
+    return {name: value for name, value in PATIENCE.items() if name in known and name not in said}

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from cnn_jax.errors import WeightsError
 from cnn_jax.weights.readers import hdf5, keras_v2, keras_v3
-from cnn_jax.weights.readers.leaves import Leaves
+from cnn_jax.weights.readers.leaves import Leaves, NoRule
+from cnn_jax.weights.recognition import UNKNOWN, of_keras, recognised
 
 
 def read(path: Path) -> Leaves:
@@ -14,13 +15,15 @@ def read(path: Path) -> Leaves:
     Kernels come as they are stored: [kh, kw, in, out], depthwise ones [kh, kw, c, m].
 
     Raises:
-        WeightsError: not a file, of another kind, truncated or corrupt, a name without a rule, or values that are not
-            finite.
+        WeightsError: not a file, of another kind, truncated or corrupt, a name without a rule (the message says of
+            which network, where that is known), or values that are not finite.
     """
     if not path.is_file():
         raise WeightsError(f"model.weights: there is no file {path}")
     try:
         leaves = _read(path)
+    except NoRule as error:
+        raise NoRule(f"{error}. {of_keras(_layer_names(path)) or UNKNOWN}") from error
     except WeightsError:
         raise
     except Exception as error:  # pyfive and zipfile raise a dozen kinds, by the byte that is wrong
@@ -46,3 +49,19 @@ def _read(path: Path) -> Leaves:
         f"{path} is HDF5, but not a Keras weights file: it has neither the attribute layer_names (.h5) "
         "nor the group layers (.weights.h5)"
     )
+
+
+def identified(path: Path) -> str:
+    """A sentence that says of which network the weights in a file are, with the flags for it; empty: not known."""
+    try:
+        return of_keras(_layer_names(path)) or recognised(read(path))
+    except Exception:  # of a damaged file, as in `read`; nothing is known of it
+        return ""
+
+
+def _layer_names(path: Path) -> set[str]:
+    """Of a file of weights that `_read` has opened."""
+    if zipfile.is_zipfile(path):
+        return set()  # a whole model, which describes its layers
+    with hdf5.opened(path, path) as file:
+        return set(keras_v2.layer_names(file) if keras_v2.has_layout(file) else keras_v3.layer_names(file))

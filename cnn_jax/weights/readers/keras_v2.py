@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cnn_jax.errors import WeightsError
 from cnn_jax.weights.readers.hdf5 import Array, Group
-from cnn_jax.weights.readers.leaves import OTHER_NETWORK, RULES, LeafCollector, Leaves
+from cnn_jax.weights.readers.leaves import RULES, LeafCollector, Leaves, NoRule
 
 
 def has_layout(file: Group) -> bool:
@@ -25,13 +25,22 @@ def read_layers(file: Group, path: Path) -> Leaves:
     Kernels come as they are stored: [kh, kw, in, out], depthwise ones [kh, kw, c, m].
 
     Raises:
-        WeightsError: a name without a rule, values that are not finite, or two arrays for one leaf.
+        WeightsError: a name without a rule (`NoRule`), values that are not finite, or two arrays for one leaf.
     """
     collector = LeafCollector(path)
     for name, weight, item in arrays(file):
         layer = scope(name, weight)
         collector.add(layer, weight, _rule(layer, weight, path), item)
     return collector.leaves
+
+
+def layer_names(file: Group) -> Iterator[str]:
+    """The layers that have arrays in an open file of this layout, those of models inside the model by their own names.
+
+    Raises:
+        WeightsError: a layer does not list its arrays.
+    """
+    return (scope(name, weight) for name, weight, _ in arrays(file))
 
 
 def arrays(file: Group) -> Iterator[tuple[str, str, Group | Array]]:
@@ -91,7 +100,5 @@ def _rule(layer: str, weight: str, path: Path) -> tuple[str, str]:
     last = last_part(weight)
     rule = RULES.get(last) or RULES.get(last.removeprefix(f"{layer}_"))
     if rule is None:
-        raise WeightsError(
-            f"{path}: the weight {weight!r} of layer {layer!r} has a name that no rule reads. {OTHER_NETWORK}"
-        )
+        raise NoRule(f"{path}: the weight {weight!r} of layer {layer!r} has a name that no rule reads")
     return rule

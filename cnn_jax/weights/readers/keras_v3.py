@@ -18,7 +18,7 @@ from cnn_jax.errors import WeightsError
 from cnn_jax.models.keras_graph.values import snake_case
 from cnn_jax.weights.readers import hdf5
 from cnn_jax.weights.readers.hdf5 import Group
-from cnn_jax.weights.readers.leaves import OTHER_NETWORK, RULES, LeafCollector, Leaves
+from cnn_jax.weights.readers.leaves import RULES, LeafCollector, Leaves, NoRule
 
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 """What the group of a model's layers is called; the second by tf.keras 2.13 to 2.15."""
@@ -77,8 +77,8 @@ def read_layers(file: Group, path: Path, names: Mapping[str, str] | None = None)
         names: the layers' names by group, for groups that do not say theirs.
 
     Raises:
-        WeightsError: a layer without a name or of a class that no rule reads, values that are not finite, or two
-            layers of one name.
+        WeightsError: a layer without a name or of a class that no rule reads (`NoRule`), values that are not finite,
+            or two layers of one name.
     """
     collector = LeafCollector(path)
     for where, variables in layers_with_variables(file):
@@ -91,12 +91,15 @@ def read_layers(file: Group, path: Path, names: Mapping[str, str] | None = None)
             )
         weights = _weight_names(group, len(variables))
         if weights is None or set(variables) != {str(i) for i in range(len(variables))}:
-            raise WeightsError(
-                f"{path}: no rule reads the {len(variables)} arrays of layer {layer!r} ({where}). {OTHER_NETWORK}"
-            )
+            raise NoRule(f"{path}: no rule reads the {len(variables)} arrays of layer {layer!r} ({where})")
         for number, weight in enumerate(weights):
             collector.add(layer, f"{layer}/{weight}", RULES[weight], variables[str(number)])
     return collector.leaves
+
+
+def layer_names(file: Group) -> Iterator[str]:
+    """The layers that have arrays in an open file of this layout, by their own names as far as it says them."""
+    return ("".join(variables.texts("name") or []) for _, variables in layers_with_variables(file))
 
 
 def layers_with_variables(model: Group, prefix: str = "") -> Iterator[tuple[str, Group]]:

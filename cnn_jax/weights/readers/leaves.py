@@ -26,11 +26,9 @@ RULES = {
 }
 """Keras' name of a weight to this package's collection and leaf."""
 
-OTHER_NETWORK = (
-    "VGG and MobileNet have no such layer. A whole model of another kind, saved by model.save, goes in by "
-    "--exp=keras_ft; Keras' own by name: --model.name=keras --model.weights=keras:Xception"
-)
-"""What helps where an array is of a layer that no rule reads."""
+
+class NoRule(WeightsError):  # noqa: N818  (named for what it says)
+    """An array is of a layer that no rule reads."""
 
 
 @dataclass
