@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -103,7 +103,7 @@ def _check_flags(arguments: Arguments, argv: Sequence[str]) -> None:
         )
 
 
-def _distinct(values: tuple | None, default: object) -> tuple:
+def _distinct(values: tuple[Any, ...] | None, default: object) -> tuple[Any, ...]:
     """The values without repetition, or the experiment's own."""
     return (default,) if values is None else tuple(dict.fromkeys(values))
 

@@ -83,7 +83,7 @@ _FILES: dict[FormatName, str] = {
 }
 
 
-def _in_a_process(request: dict, folder: Path, names: list[FormatName], say: Callable[[str], None]) -> None:
+def _in_a_process(request: dict[str, Any], folder: Path, names: list[FormatName], say: Callable[[str], None]) -> None:
     """Run `worker`, which says a line for each format that is done."""
     path, errors = folder / "request.json", folder / "errors.txt"
     path.write_text(json.dumps(request))

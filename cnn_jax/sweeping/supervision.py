@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from cnn_jax.errors import EXIT_FAILED
 from cnn_jax.io.writing import write_atomically
@@ -103,5 +104,5 @@ def at(directory: str | None) -> None:
         write_atomically(Path(os.environ[STATE]), json.dumps({**_state(), "running": directory}))
 
 
-def _state() -> dict:
+def _state() -> dict[str, Any]:
     return json.loads(Path(os.environ[STATE]).read_text())

@@ -26,7 +26,7 @@ class Names(Sequence[str]):
             encoded = name.encode("utf-8", "surrogateescape")
             block += encoded
             counts.append(len(encoded))
-        lengths = np.asarray(counts, np.int64)
+        lengths = np.frombuffer(counts, np.int64)
         return cls(bytes(block), np.cumsum(lengths) - lengths, lengths)
 
     def take(self, indices: Int64[np.ndarray, " m"]) -> "Names":

@@ -5,16 +5,19 @@ Written out, the gradient needs two sums, computed together on CPU, and one pass
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Float, Float32, Int
 
 from cnn_jax.models.ops.rectifier import Rectifier, passes, rectify
 from cnn_jax.models.ops.sums import sums_by_row
 
 _AXES = (0, 1, 2)
+_Normalised = tuple[Float[Array, "b h w c"], Float32[Array, " c"], Float32[Array, " c"]]
+"""The result, the mean and the variance."""
 
 
 def inference_factor(scale: Float32[Array, " c"], var: Float32[Array, " c"], epsilon: float) -> Float32[Array, " c"]:
@@ -49,7 +52,7 @@ def batch_norm_training(
     reference: Float32[Array, " c"],
     epsilon: float,
     rectifier: Rectifier | None,
-) -> tuple[Float[Array, "b h w c"], Float32[Array, " c"], Float32[Array, " c"]]:
+) -> _Normalised:
     """Normalise with its own statistics, then rectify.
 
     Args:
@@ -63,11 +66,25 @@ def batch_norm_training(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _training(x, scale, bias, reference, epsilon, rectifier):
+def _training(
+    x: Float[Array, "b h w c"],
+    scale: Float32[Array, " c"],
+    bias: Float32[Array, " c"],
+    reference: Float32[Array, " c"],
+    epsilon: float,
+    rectifier: Rectifier | None,
+) -> _Normalised:
     return _training_forward(x, scale, bias, reference, epsilon, rectifier)[0]
 
 
-def _training_forward(x, scale, bias, reference, epsilon, rectifier):
+def _training_forward(
+    x: Float[Array, "b h w c"],
+    scale: Float32[Array, " c"],
+    bias: Float32[Array, " c"],
+    reference: Float32[Array, " c"],
+    epsilon: float,
+    rectifier: Rectifier | None,
+) -> tuple[_Normalised, tuple[Any, ...]]:
     centred = x.astype(jnp.float32) - reference
     offset = centred.mean(_AXES)
     var = jnp.maximum(jnp.square(centred).mean(_AXES) - jnp.square(offset), 0)
@@ -76,21 +93,27 @@ def _training_forward(x, scale, bias, reference, epsilon, rectifier):
     return (y, mean, var), (x, scale, bias, mean, var)
 
 
-def _training_backward(epsilon, rectifier, residuals, grads):
+def _training_backward(
+    epsilon: float, rectifier: Rectifier | None, residuals: tuple[Any, ...], grads: _Normalised
+) -> tuple[Float[Array, "b h w c"], Float32[Array, " c"], Float32[Array, " c"], Float32[Array, " c"]]:
     x, scale, bias, mean, var = residuals
     inverse = lax.rsqrt(var + epsilon)
 
-    def terms(x, grad):
+    def terms(
+        x: Float[Array, "b *size c"], grad: Float[Array, "b *size c"]
+    ) -> tuple[Float32[Array, "b *size c"], Float32[Array, "b *size c"]]:
         """What the sums are over: the gradient by the normalised and scaled input, and by the scale."""
         normalised = (x.astype(jnp.float32) - mean) * inverse
         passed = jnp.where(passes(normalised * scale + bias, rectifier), grad.astype(jnp.float32), 0)
         return passed, passed * normalised
 
-    def by_row(x, grad):
-        of_row = lambda row: terms(*(lax.dynamic_index_in_dim(a, row, 1, keepdims=False) for a in (x, grad)))  # noqa: E731
+    def by_row(x: Float[Array, "b h w c"], grad: Float[Array, "b h w c"]) -> list[Float32[Array, " c"]]:
+        def of_row(row: Int[Array, ""]) -> tuple[Float32[Array, "b w c"], Float32[Array, "b w c"]]:
+            return terms(*(lax.dynamic_index_in_dim(a, row, 1, keepdims=False) for a in (x, grad)))
+
         return sums_by_row(of_row, x.shape[1])
 
-    def plain(x, grad):
+    def plain(x: Float[Array, "b h w c"], grad: Float[Array, "b h w c"]) -> list[Float32[Array, " c"]]:
         return [term.sum(_AXES) for term in terms(x, grad)]
 
     grad_bias, grad_scale = lax.platform_dependent(x, grads[0], cpu=by_row, default=plain)

@@ -15,6 +15,9 @@ from cnn_jax.runtime.compiling import computed_once
 FEW_TERMS = 32
 """Products in an output (kernel rows x columns x input channels) up to which the sum over taps is used on CPU."""
 
+_Pair = tuple[Float[Array, "b h w c"], Float[Array, "kh kw c f"]]
+"""Images and kernel, or the gradients by them."""
+
 
 def conv(
     images: Float[Array, "b h w c"],
@@ -117,11 +120,15 @@ def _thin_conv(
     )
 
 
-def _thin_conv_forward(images, kernel, strides, pads):
+def _thin_conv_forward(
+    images: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c f"], strides: tuple[int, int], pads: Pads
+) -> tuple[Float[Array, "b oh ow f"], _Pair]:
     return _thin_conv(images, kernel, strides, pads), (images, kernel)
 
 
-def _thin_conv_backward(strides, pads, residuals, grad):
+def _thin_conv_backward(
+    strides: tuple[int, int], pads: Pads, residuals: _Pair, grad: Float[Array, "b oh ow f"]
+) -> _Pair:
     """XLA's own gradients: for them the shifted form would be the slower one."""
     return jax.vjp(lambda x, k: plain_conv(x, k, strides, pads), *residuals)[1](grad)
 
@@ -141,11 +148,13 @@ def _fast_conv(
     )
 
 
-def _fast_conv_forward(images, kernel, pads):
+def _fast_conv_forward(
+    images: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c f"], pads: Pads
+) -> tuple[Float[Array, "b oh ow f"], _Pair]:
     return _fast_conv(images, kernel, pads), (images, kernel)
 
 
-def _fast_conv_backward(pads, residuals, grad):
+def _fast_conv_backward(pads: Pads, residuals: _Pair, grad: Float[Array, "b oh ow f"]) -> _Pair:
     """The images' gradient is a 3x3 convolution of stride 1 too; the kernel's is XLA's own."""
     images, kernel = residuals
     rows, columns = ((2 - low, 2 - high) for low, high in pads)

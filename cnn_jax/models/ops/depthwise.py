@@ -12,12 +12,14 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from cnn_jax.models.ops.shifts import Pads, accumulation_dtype, explicit_pads, output_size, pad, taps
 from cnn_jax.models.ops.sums import sums_by_row
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+_Pair = tuple[Float[Array, "b h w c"], Float[Array, "kh kw 1 c"]]
+"""Images and kernel, or the gradients by them."""
 
 
 def depthwise_conv(
@@ -75,11 +77,15 @@ def _depthwise(
     )
 
 
-def _depthwise_forward(images, kernel, strides, pads):
+def _depthwise_forward(
+    images: Float[Array, "b h w c"], kernel: Float[Array, "kh kw 1 c"], strides: tuple[int, int], pads: Pads
+) -> tuple[Float[Array, "b oh ow c"], _Pair]:
     return _depthwise(images, kernel, strides, pads), (images, kernel)
 
 
-def _depthwise_backward(strides, pads, residuals, grad):
+def _depthwise_backward(
+    strides: tuple[int, int], pads: Pads, residuals: _Pair, grad: Float[Array, "b oh ow c"]
+) -> _Pair:
     return lax.platform_dependent(
         *residuals,
         grad,
@@ -97,7 +103,7 @@ def grouped_gradients(
     grad: Float[Array, "b oh ow c"],
     strides: tuple[int, int],
     pads: Pads,
-) -> tuple[Float[Array, "b h w c"], Float[Array, "kh kw 1 c"]]:
+) -> _Pair:
     """By the images and by the kernel, as XLA derives them from `grouped_conv`."""
     return jax.vjp(lambda x, k: grouped_conv(x, k, strides, pads), images, kernel)[1](grad)
 
@@ -108,13 +114,19 @@ def shifted_gradients(
     grad: Float[Array, "b oh ow c"],
     strides: tuple[int, int],
     pads: Pads,
-) -> tuple[Float[Array, "b h w c"], Float[Array, "kh kw 1 c"]]:
+) -> _Pair:
     """The same as sums of shifted products."""
     by_images = _shifted_input_gradient(images, kernel, grad, strides, pads)
     return by_images, _shifted_kernel_gradient(images, kernel, grad, strides, pads)
 
 
-def _shifted_input_gradient(images, kernel, grad, strides, pads):
+def _shifted_input_gradient(
+    images: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw 1 c"],
+    grad: Float[Array, "b oh ow c"],
+    strides: tuple[int, int],
+    pads: Pads,
+) -> Float[Array, "b h w c"]:
     """The full correlation of the gradient, spread out by the strides, with the kernel turned by 180 degrees."""
     spread = []
     for axis in range(2):
@@ -126,14 +138,20 @@ def _shifted_input_gradient(images, kernel, grad, strides, pads):
     return shifted_conv(grad, kernel[::-1, ::-1], (1, 1), ((0, 0), (0, 0)))
 
 
-def _shifted_kernel_gradient(images, kernel, grad, strides, pads):
+def _shifted_kernel_gradient(
+    images: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw 1 c"],
+    grad: Float[Array, "b oh ow c"],
+    strides: tuple[int, int],
+    pads: Pads,
+) -> Float[Array, "kh kw 1 c"]:
     """The sums of the products of the gradient with what each tap meets, row by row."""
     dtype = accumulation_dtype(images)
     padded = pad(images, pads)
     height, width = kernel.shape[:2]
     reach = (grad.shape[2] - 1) * strides[1] + 1
 
-    def products(row):
+    def products(row: Int[Array, ""]) -> list[Float[Array, "b ow c"]]:
         met = lax.dynamic_slice_in_dim(padded, row * strides[0], height, axis=1).astype(dtype)
         of_row = lax.dynamic_index_in_dim(grad, row, axis=1, keepdims=False).astype(dtype)
         return [met[:, i, j : j + reach : strides[1]] * of_row for i in range(height) for j in range(width)]

@@ -38,16 +38,20 @@ def _max_pool(x: Float[Array, "b h w c"], pool_size: tuple[int, int]) -> Float[A
     return plain_max_pool(x, pool_size, pool_size, "VALID")
 
 
-def _forward(x, pool_size):
+def _forward(
+    x: Float[Array, "b h w c"], pool_size: tuple[int, int]
+) -> tuple[Float[Array, "b oh ow c"], Float[Array, "b h w c"]]:
     x = lax.optimization_barrier(x)  # XLA would compute it anew for the gradient, perhaps with another last bit
     return _max_pool(x, pool_size), x
 
 
-def _backward(pool_size, x, grad):
-    def scattered(x, grad):
+def _backward(
+    pool_size: tuple[int, int], x: Float[Array, "b h w c"], grad: Float[Array, "b oh ow c"]
+) -> tuple[Float[Array, "b h w c"]]:
+    def scattered(x: Float[Array, "b h w c"], grad: Float[Array, "b oh ow c"]) -> Float[Array, "b h w c"]:
         return jax.vjp(lambda x: plain_max_pool(x, pool_size, pool_size, "VALID"), x)[1](grad)[0]
 
-    def compared(x, grad):
+    def compared(x: Float[Array, "b h w c"], grad: Float[Array, "b oh ow c"]) -> Float[Array, "b h w c"]:
         return compared_gradient(x, grad, pool_size)
 
     return (lax.platform_dependent(x, grad, cpu=compared, default=scattered),)

@@ -26,6 +26,8 @@ def passes(x: Float[Array, "*shape"], rectifier: Rectifier | None) -> Bool[Array
 
 
 @rectify.defjvp
-def _rectify_jvp(rectifier, primals, tangents):
+def _rectify_jvp(
+    rectifier: Rectifier | None, primals: tuple[Float[Array, "*shape"]], tangents: tuple[Float[Array, "*shape"]]
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     (x,), (tangent,) = primals, tangents
     return rectify(x, rectifier), jnp.where(passes(x, rectifier), tangent, 0)
