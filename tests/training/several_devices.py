@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from cnn_jax.cli import command_line
-from cnn_jax.config import CheckpointConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
+from cnn_jax.config import (
+    AugmentConfig,
+    CheckpointConfig,
+    Config,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 from cnn_jax.runtime import distributed
 
 WHOLE = Config(
@@ -36,6 +44,12 @@ FROZEN = replace(
 )
 
 
+def taught(folder: Path) -> dict[str, Config]:
+    """Runs whose teacher is FOLDER/one: asked once for each image, and inside of the step."""
+    once = replace(WHOLE, train=replace(WHOLE.train, teacher=str(folder / "one"), epochs=1))
+    return {"once": once, "inside": replace(once, data=replace(once.data, augment=AugmentConfig(rotation=10)))}
+
+
 def eight_devices(folder: Path, number: int) -> dict[str, Any]:
     """One process with eight devices: four of them train; then checkpoints cross between eight and one."""
     from cnn_jax.training import resident
@@ -50,6 +64,8 @@ def eight_devices(folder: Path, number: int) -> dict[str, Any]:
     with pytest_patch() as patched:
         patched.setattr(resident, "device_bytes", lambda: 2**30)
         train(WHOLE, folder / "resident")
+    for name, config in taught(folder).items():
+        train(config, folder / f"{name}_on_eight")
     with pytest_patch() as patched:
         hook_step(6, lambda: signal.raise_signal(signal.SIGTERM), patched)
         stopped = train(WHOLE, folder / "eight_to_one").result

@@ -18,7 +18,7 @@ from cnn_jax.runtime.distributed import DistributedArguments
 from cnn_jax.training.run.mesh import Mesh
 from tests.conftest import free_port
 from tests.training.helpers import assert_identical, final_state, metrics, stop_after, train
-from tests.training.several_devices import FROZEN, WHOLE
+from tests.training.several_devices import FROZEN, WHOLE, taught
 
 SAME_TO_ROUNDING = {"rtol": 1e-4, "atol": 2e-6}
 """Of two runs of eight steps on different numbers of devices: sums over a batch are made in another order."""
@@ -134,6 +134,14 @@ def test_data_divided_over_eight_devices_give_the_batches_of_one(
     folder: Path, one: Path, eight: dict[str, Any]
 ) -> None:
     _assert_same_run(one, folder / "resident")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["once", pytest.param("inside", marks=pytest.mark.slow)])
+def test_eight_devices_learn_from_a_teacher_as_one(how: str, folder: Path, eight: dict[str, Any]) -> None:
+    config = taught(folder)[how]
+    train(config, folder / f"{how}_on_one")
+    _assert_same_run(folder / f"{how}_on_one", folder / f"{how}_on_eight", config)
 
 
 def test_two_processes_of_two_devices_train_as_one_device(folder: Path, one: Path, told: list[dict[str, Any]]) -> None:
