@@ -17,7 +17,8 @@ from cnn_jax.io.store import Rows
 from cnn_jax.models import quantization
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
-from cnn_jax.training.features.feature_cache import FeatureCache, Features, Plan
+from cnn_jax.training.features.feature_cache import FeatureCache, Features
+from cnn_jax.training.features.plan import Plan
 from cnn_jax.training.phases import Phase
 from cnn_jax.training.resident import Resident, fits
 from cnn_jax.training.run.logs import Reporter

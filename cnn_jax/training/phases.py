@@ -10,7 +10,7 @@ from cnn_jax.errors import ConfigError
 from cnn_jax.models.head import HEAD
 from cnn_jax.models.layers import Dropout
 from cnn_jax.models.model import Model
-from cnn_jax.training.features import feature_cache
+from cnn_jax.training.features.plan import Plan, make_plan
 from cnn_jax.training.freezing import Freezing
 from cnn_jax.training.optimizer import make_optimizer
 from cnn_jax.training.schedule import Schedule, make_schedule
@@ -27,7 +27,7 @@ class Phase:
     optimizer: optax.GradientTransformation
     schedule: Schedule | None
     """Of the steps since the beginning of the phase; None where nothing is stepped, but the classifier solved."""
-    features: feature_cache.Plan | None
+    features: Plan | None
     """What is kept of the frozen layers' outputs."""
     without_features: str
     """Where nothing is kept, the reason."""
@@ -69,7 +69,7 @@ def make_phases(config: Config, model: Model, images: dict[str, int], steps_per_
             phases.append(Phase(first, last, freezing, optax.identity(), None, kept, ""))
             continue
         schedule = make_schedule(config.optimizer, steps, steps_per_epoch)
-        plan, reason = feature_cache.plan(config, model, freezing, images, steps * config.data.batch_size)
+        plan, reason = make_plan(config, model, freezing, images, steps * config.data.batch_size)
         optimizer = make_optimizer(config.optimizer, model.parameter_shapes, model.new_layers)
         phases.append(Phase(first, last, freezing, optimizer, schedule, plan, reason))
     if rounded:
@@ -90,9 +90,7 @@ def _rounded(config: Config, model: Model, freezing: Freezing, first: int, steps
     return Phase(first, last, kept, optimizer, schedule, None, reason, rounded=True)
 
 
-def _plan_to_solve(
-    config: Config, model: Model, freezing: Freezing, images: dict[str, int], setting: str
-) -> feature_cache.Plan:
+def _plan_to_solve(config: Config, model: Model, freezing: Freezing, images: dict[str, int], setting: str) -> Plan:
     """What is kept for a classifier that is solved; `setting` is what asks for it."""
     trainable = freezing.split(model.shapes["params"])[0]
     if {layer: set(leaves) for layer, leaves in trainable.items()} != {HEAD: {"kernel", "bias"}}:
@@ -106,7 +104,7 @@ def _plan_to_solve(
         )
     if config.train.teacher is not None:
         raise ConfigError(f"{setting} solves the classifier for the labels alone: it cannot learn from train.teacher")
-    plan, reason = feature_cache.plan(config, model, freezing, images, math.inf)
+    plan, reason = make_plan(config, model, freezing, images, math.inf)
     if plan is None:
         raise ConfigError(f"{setting} solves the classifier on kept features: {reason}")
     if not plan.in_memory:

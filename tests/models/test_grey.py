@@ -14,7 +14,7 @@ from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.building import build
 from cnn_jax.training import trained_run
-from cnn_jax.training.features.feature_cache import identities
+from cnn_jax.training.features.identity import identities
 from cnn_jax.weights import keras_model
 from tests.models.keras_reference import sample_images
 from tests.training.helpers import SMALL_CNN, assert_identical, final_state, train, train_until, with_

@@ -1,4 +1,4 @@
 """Outputs of frozen layers and of whole networks, computed once for each image and kept.
 
-Read feature_cache.py first.
+Read plan.py, which decides whether, then identity.py and feature_cache.py, which find and compute them.
 """

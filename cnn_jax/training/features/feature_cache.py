@@ -4,19 +4,15 @@ Where no layer before some point trains or depends on chance, and the images com
 augmentations, the output of those layers is the same at every visit of an image.
 """
 
-import contextlib
 import hashlib
-import importlib.metadata
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-import jaxlib
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
 
@@ -26,13 +22,14 @@ from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import Split
 from cnn_jax.data.sources.content import as_array, sha256
 from cnn_jax.data.stream import View, evaluation_batches
-from cnn_jax.errors import ConfigError, RunError
+from cnn_jax.errors import RunError
 from cnn_jax.io.files import cache_folder
 from cnn_jax.io.store import Rows, RowStore, make_room, numpy_dtype
 from cnn_jax.models.chain import Variables, layer_names
 from cnn_jax.models.model import Model
 from cnn_jax.runtime.compiling import jit
-from cnn_jax.training.freezing import Freezing, digest
+from cnn_jax.training.features.identity import hardware, identities, of_layers
+from cnn_jax.training.features.plan import Plan
 from cnn_jax.training.run.logs import Reporter
 from cnn_jax.training.run.mesh import Mesh
 from cnn_jax.training.run.processes import all_of_them, fail_together
@@ -44,115 +41,12 @@ def folder() -> Path:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is kept of each image."""
-
-    layers: int
-    """How many layers run once; the rest trains on the output of the last of them."""
-    shape: tuple[int, ...]
-    """Of one image's features."""
-    dtype: str
-    views: int
-    """Augmented versions of each training image; 0: the image itself."""
-    megabytes: float
-    """Of all features, training and validation."""
-    in_memory: bool
-    """During the run; otherwise they are read from the cache folder, step by step."""
-
-
-@dataclass(frozen=True)
 class Features:
     """The features of every image."""
 
     training: list[Float[np.ndarray, "n ..."] | Rows]
     """A view each."""
     validation: Float[np.ndarray, "m ..."] | Rows
-
-
-def plan(
-    config: Config,
-    model: Model,
-    freezing: Freezing,
-    images: dict[str, int],
-    visits: float,
-) -> tuple[Plan | None, str]:
-    """Whether to keep features, and in what form; depends on nothing but its arguments, so that a resumed run agrees.
-
-    Args:
-        images: the numbers of images in train and validation.
-        visits: how many training images the steps will see, repetitions counted.
-
-    Returns:
-        The plan, or None and the reason.
-
-    Raises:
-        ConfigError: train.feature_cache=on where that cannot be.
-    """
-    settings, augmented = config.train, config.data.augment.changes_images
-    if settings.feature_cache == "off":
-        return None, "train.feature_cache=off"
-    layers = freezing.prefix(model)
-    names = layer_names(model.layers[:layers])
-    if not any(name in model.shapes["params"] for name in names):
-        return _refused(settings.feature_cache, "nothing is frozen at the start of the network (train.freeze_until)")
-    if config.data.augment.mixes:
-        return _refused(
-            settings.feature_cache,
-            "each step mixes its images anew (data.augment.mixup, data.augment.cutmix), before the first layer",
-        )
-    if augmented and not settings.feature_views:
-        return _refused(
-            settings.feature_cache,
-            "the images are augmented anew at every visit; train.feature_views=k would keep k versions of each",
-        )
-    views = settings.feature_views if augmented else 0
-    shape = model.output_shapes[names[-1]].shape[1:]
-    each = math.prod(shape) * numpy_dtype(settings.feature_dtype).itemsize
-    computed = images["train"] * max(views, 1)
-    megabytes = (computed + images["validation"]) * each / 2**20
-    if settings.feature_cache == "auto" and visits < 1.5 * computed:
-        return None, "each image is visited too seldom for it"
-    in_memory = megabytes <= settings.feature_memory_megabytes
-    if not in_memory and megabytes > settings.feature_disk_megabytes:
-        return _refused(
-            settings.feature_cache,
-            f"they need {megabytes:,.0f} MB, more than train.feature_memory_megabytes and train.feature_disk_megabytes",
-        )
-    return Plan(layers, shape, settings.feature_dtype, views, megabytes, in_memory), ""
-
-
-def _refused(setting: str, reason: str) -> tuple[None, str]:
-    if setting == "on":
-        raise ConfigError(f"train.feature_cache=on is not possible: {reason}")
-    return None, reason
-
-
-def identities(model: Model, layers: int, variables: Variables, resize: Resize) -> list[str]:
-    """Hashes of all that the outputs of the first 0, 1, … `layers` layers depend on, besides the images."""
-    begin = [asdict(resize), model.normalisation, model.precision, importlib.metadata.version("cnn_jax")]
-    begin += ["grey"] if model.grey else []
-    found = [hashlib.sha256(json.dumps(begin).encode()).hexdigest()]
-    for layer in model.layers[:layers]:
-        name = str(layer.name)
-        parts = [found[-1], name, repr(layer), model.output_shapes[name].shape, digest(_of_layers([name], variables))]
-        found.append(hashlib.sha256(json.dumps(parts).encode()).hexdigest())
-    return found
-
-
-def _of_layers(names: Sequence[str], variables: Variables) -> Variables:
-    return {
-        collection: {layer: leaves for layer, leaves in layers.items() if layer in names}
-        for collection, layers in variables.items()
-    }
-
-
-def hardware() -> list[str]:
-    """What else decides the last bits of a result: the library and the kind of device."""
-    processor = ""
-    if jax.default_backend() == "cpu":
-        with contextlib.suppress(OSError, StopIteration), open("/proc/cpuinfo") as file:
-            processor = next(line for line in file if line.startswith(("model name", "Features")))
-    return [jaxlib.__version__, jax.default_backend(), jax.devices()[0].device_kind, processor]
 
 
 class FeatureCache:
@@ -162,7 +56,7 @@ class FeatureCache:
         self._plan, self._config, self._model, self._mesh = plan, config, model, mesh
         self._resize = Resize.of(config.data, config.model.image_size)
         self._names = layer_names(model.layers[: plan.layers])
-        self._variables = _of_layers(self._names, variables)
+        self._variables = of_layers(self._names, variables)
         self._identities = identities(model, plan.layers, variables, self._resize)
         self._machine = [*hardware(), mesh.devices, mesh.processes, mesh.process]
         views = [View(config.data.augment, config.seed, i) for i in range(plan.views)]

@@ -11,7 +11,7 @@ from jaxtyping import Float32, Int64
 from cnn_jax.data.sources import Split
 from cnn_jax.io.files import cache_folder
 from cnn_jax.io.store import RowStore
-from cnn_jax.training.features.feature_cache import hardware, identities
+from cnn_jax.training.features.identity import hardware, identities
 from cnn_jax.training.run.processes import all_of_them
 from cnn_jax.training.trained_run import TrainedRun
 
