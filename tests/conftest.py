@@ -25,10 +25,12 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("GCS_STAT_CACHE_MAX_AGE", "0")
-os.environ["NO_PROXY"] = os.environ["no_proxy"] = "localhost,127.0.0.1"  # the servers of the tests are on this machine
 FOREIGN = ("CNN_JAX_WEIGHTS", "CNN_JAX_NO_TUNING", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "WANDB_", "MLFLOW_")
 FOREIGN += ("SLURM_", "OMPI_")  # in a job of a cluster, whose other processes would be waited for
-for variable in [name for name in os.environ if name.startswith(FOREIGN)]:  # what is printed, and where, is the tests'
+FOREIGN += ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")  # the servers of the tests are on this machine
+for variable in [
+    name for name in os.environ if name.upper().startswith(FOREIGN)
+]:  # what is printed, and where, is the tests'
     del os.environ[variable]
 
 if os.environ.get("CNN_JAX_TESTS_TYPES"):  # `make test-types`; before any module of the package is imported

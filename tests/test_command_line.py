@@ -204,6 +204,20 @@ def test_an_experiment_file_may_define_dataclasses_of_its_own(command: Command, 
     assert from_json(command("--exp=mine.py", "--print-config").out, "printed").seed == 5
 
 
+def test_an_experiment_changed_within_its_second_is_read_anew_and_nothing_is_written_beside_it(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python keeps bytecode by a file's length and second."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "mine" / "own.py"
+    path.parent.mkdir()
+    for seed in (1, 2):
+        path.write_text(f"from cnn_jax.config import Config\n\nconfig = Config(seed={seed})\n")
+        os.utime(path, (1, 1))
+        assert from_json(command(f"--exp={path}", "--print-config").out, "printed").seed == seed
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_flags_change_the_experiment_and_have_the_types_of_the_fields(command: Command) -> None:
     finished = command(
         "--exp=mobilenet_ft",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import importlib.machinery
 import importlib.util
 import os
 import sys
@@ -60,8 +61,16 @@ def augmented(config: Config) -> Config:
     return dataclasses.replace(config, name=name, data=dataclasses.replace(config.data, augment=USUAL))
 
 
+class _FromSource(importlib.machinery.SourceFileLoader):
+    """Takes no kept bytecode, which Python believes for a second and more after a file of the same length changed."""
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _run_file(path: Path) -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location(f"cnn_jax_experiment_{path.stem}", path)
+    name = f"cnn_jax_experiment_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path, loader=_FromSource(name, os.path.abspath(path)))
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path}: this is not a Python file")
     module = importlib.util.module_from_spec(spec)
