@@ -111,7 +111,7 @@ def test_of_strengths_that_are_as_good_the_strongest_is_best() -> None:
     noise -= noise.mean()  # its standard error is 0.1
     noise /= noise.std()
     given = [
-        solver.Trial(l2, lowest + more + noise * spread, solver.Classifier(None, None), 1)
+        solver.Trial(l2, (lowest + more + noise * spread).astype(np.float32), solver.Classifier(None, None), 1)
         for l2, more, spread in ((1.0, 0.11, 1.0), (0.1, 0.09, 1.0), (0.01, 0.0, 0.0), (0.001, 0.01, 0.0))
     ]
     assert solver.best(given).l2 == 0.1

@@ -22,9 +22,9 @@ def move(image: UInt8[Array, "h w 3"], draws: Float32[Array, " draws"], config: 
 
 
 def resample(
-    image: UInt8[Array, "h w 3"], transform: Float32[Array, "8"], fill_mode: FillMode, fill_value: float
+    image: UInt8[Array, "h w 3"], transform: Float32[Array, " _"], fill_mode: FillMode, fill_value: float
 ) -> UInt8[Array, "h w 3"]:
-    """Bilinear, with the fill modes of SciPy; `transform` as `transform_vector` gives it."""
+    """Bilinear, with the fill modes of SciPy; `transform` as `transform_vector` gives it, or its first six numbers."""
     height, width = image.shape[:2]
     columns, rows = positions(transform, (height, width))
     left, right, along = _neighbours(columns, width, fill_mode)
