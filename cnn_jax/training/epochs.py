@@ -19,7 +19,7 @@ from cnn_jax.training import flops
 from cnn_jax.training.classifier import solve, solved_state
 from cnn_jax.training.loaders import Loader
 from cnn_jax.training.phases import Phase
-from cnn_jax.training.resident import Pace, Ran
+from cnn_jax.training.resident import Pace, Ran, Reports
 from cnn_jax.training.run.logs import MetricsLog, Reporter
 from cnn_jax.training.run.progress import Metrics, Progress
 from cnn_jax.training.saving import Saver
@@ -137,7 +137,7 @@ class Epochs:
     def _step(self, state: TrainState, batch: dict[str, Any]) -> tuple[TrainState, Report]:
         return self._run(state, *self._loader.taught.arguments(batch))
 
-    def _run(self, state: TrainState, *arguments: Any) -> tuple[TrainState, Report]:
+    def _run(self, state: TrainState, *arguments: Any) -> tuple[TrainState, Report | Reports]:
         """Run the program, which is compiled at first."""
         if self._compiled is not None:
             return self._compiled(state, *arguments)

@@ -2,7 +2,9 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Num
 
@@ -14,6 +16,8 @@ from cnn_jax.weights.recognition import recognised
 Paths = tuple[str, ...]
 Flat = dict[str, Num[np.ndarray, "..."]]
 """{"collection/layer/leaf": array}"""
+Shapes = dict[str, jax.ShapeDtypeStruct]
+"""The same of a model that has no values yet."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def merge(
 
 
 def _replace_head(
-    wanted: Flat, given: Flat, new_layers: Sequence[str], replaced_layers: Collection[str], same_classes: bool
+    wanted: Shapes, given: Flat, new_layers: Sequence[str], replaced_layers: Collection[str], same_classes: bool
 ) -> tuple[Flat, set[str], dict[str, str]]:
     """The file's leaves with its head renamed to the new one, as far as it fits; the rest of it is left out.
 
@@ -124,7 +128,7 @@ def _replace_head(
     return rest | taken, left_out, found
 
 
-def _leaves(flat: Flat, layer: str) -> dict[tuple[str, str], str]:
+def _leaves(flat: dict[str, Any], layer: str) -> dict[tuple[str, str], str]:
     """Shape and dtype by collection and leaf; a 1x1 convolution's as if it were dense."""
     paths = {path: path.split("/") for path in flat if _layer(path) == layer}
     return {(parts[0], parts[2]): _describe(_as_dense(flat[path])) for path, parts in paths.items()}
@@ -139,12 +143,12 @@ def _is_dense(given: Flat, layer: str) -> bool:
     )
 
 
-def _as_dense(array: Num[np.ndarray, "..."]) -> Num[np.ndarray, "..."]:
+def _as_dense(array: Any) -> Any:
     """The kernel of a 1x1 convolution, [1, 1, in, out], as that of a dense layer; other arrays as they are."""
     return array[0, 0] if array.ndim == 4 and array.shape[:2] == (1, 1) else array
 
 
-def _flatten(tree: Variables | Leaves) -> Flat:
+def _flatten(tree: Variables | Leaves) -> dict[str, Any]:
     return {
         f"{collection}/{layer}/{leaf}": value
         for collection, layers in tree.items()
@@ -157,7 +161,7 @@ def _layer(path: str) -> str:
     return path.split("/")[1]
 
 
-def _describe(array: Num[np.ndarray, "..."]) -> str:
+def _describe(array: Any) -> str:
     return f"{np.dtype(array.dtype).name}{list(array.shape)}"
 
 
