@@ -21,7 +21,6 @@ from typing import NoReturn
 
 from cnn_jax.cli import command_line, completion
 from cnn_jax.cli.command_list import commands
-from cnn_jax.cli.completion import SCRIPTS, script
 from cnn_jax.config.experiments import list_experiments
 from cnn_jax.errors import EXIT_USAGE
 from cnn_jax.io.escaping import as_it_is, printable
@@ -37,13 +36,13 @@ def main(argv: Sequence[str]) -> int:
             print("\n".join(overview(shutil.get_terminal_size().columns)))
         case ["--version"]:
             print(f"cnn_jax {metadata.version('cnn_jax')}")
-        case ["--completion", *shell] if "".join(shell) in ("", *SCRIPTS):
-            print(script("".join(shell) or "bash").read_text(), end="")
+        case ["--completion", *shell] if "".join(shell) in ("", *completion.SCRIPTS):
+            print(completion.script("".join(shell) or "bash").read_text(), end="")
         case ["--choices", *words]:
             with as_it_is():  # a tab stands between a choice and what it is
                 completion.main(completion.as_module(words))
-        case [name, *rest] if name.replace("-", "_") in commands():
-            _start(name.replace("-", "_"), rest)
+        case [name, *rest] if (command := name.replace("-", "_")) in commands():
+            _start(command, rest)
         case [name, *_]:
             print(
                 f"error: {printable(name)}: there is no such command or flag; python -m cnn_jax lists them",
