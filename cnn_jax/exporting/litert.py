@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from cnn_jax.errors import WeightsError
+from cnn_jax.exporting import litert_metadata
 from cnn_jax.exporting.description import KEY, Description
 
 MAGIC = b"TFL3"
@@ -113,28 +114,32 @@ class LiteRTNetwork:
 
 
 def described(content: bytes, description: Description) -> bytes:
-    """The file with a description in its metadata, and labels.txt at its end, where TFLite's tools look for it."""
+    """The file with descriptions in its metadata, ours and that of TFLite's tools, and labels.txt in a zip at its end.
+
+    A class whose name has a line break would be two lines of labels.txt: it has spaces there, and its own name in ours.
+    """
     from ai_edge_litert import schema_py_generated as schema
     from flatbuffers import Builder
 
     model = schema.ModelT.InitFromPackedBuf(bytearray(content), 0)
-    text = schema.BufferT()
-    text.data = np.frombuffer(description.to_json().encode(), np.uint8)
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = KEY, len(model.buffers)
-    model.buffers.append(text)
-    model.metadata = [*(model.metadata or []), entry]
+    texts = {KEY: description.to_json().encode(), litert_metadata.NAME: litert_metadata.metadata(description, LABELS)}
+    for name, text in texts.items():
+        buffer, entry = schema.BufferT(), schema.MetadataT()
+        buffer.data = np.frombuffer(text, np.uint8)
+        entry.name, entry.buffer = name, len(model.buffers)
+        model.buffers.append(buffer)
+        model.metadata = [*(model.metadata or []), entry]
     builder = Builder(len(content))
     builder.Finish(model.Pack(builder), MAGIC)
-    return bytes(builder.Output()) + _archive(description.classes)
-
-
-def _archive(classes: tuple[str, ...]) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
+    whole = io.BytesIO(builder.Output())
+    with zipfile.ZipFile(whole, "a") as archive:  # which counts places from the beginning of the file, as zip does
         # a date of its own would make every export another file
-        archive.writestr(zipfile.ZipInfo(LABELS), "\n".join(classes) + "\n")
-    return content.getvalue()
+        archive.writestr(zipfile.ZipInfo(LABELS), "".join(f"{_one_line(name)}\n" for name in description.classes))
+    return whole.getvalue()
+
+
+def _one_line(name: str) -> str:
+    return " ".join(name.splitlines())
 
 
 def description_in(path: Path) -> str | None:
