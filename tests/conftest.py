@@ -192,6 +192,16 @@ def image_folder(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one epoch of a small network on the digits, for all tests that only read it; others copy it."""
+    from tests.training.helpers import SMALL_CNN, train, with_
+
+    workdir = tmp_path_factory.mktemp("small") / "run"
+    train(with_(SMALL_CNN, train={"epochs": 1}), workdir)
+    return workdir
+
+
 @pytest.fixture
 def leftovers_collected() -> Iterator[None]:
     """Have what Orbax leaves of a failed save or load go before the next test, which would be blamed for it."""
