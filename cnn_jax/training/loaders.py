@@ -1,4 +1,4 @@
-"""Where the steps of a phase get their batches: from the images themselves, or from the kept features of them."""
+"""Where the steps of a phase get their batches: from the images themselves, or from the cached features of them."""
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
@@ -44,7 +44,7 @@ class Loader:
     kept_bytes: int
     """What images or features take in memory."""
     features: Features | None
-    """All that the batches are taken from, where features are kept."""
+    """All that the batches are taken from, where features are cached."""
     taught: Taught = field(default_factory=Taught)
     """What the steps are given of a teacher."""
     resident: Resident | None = None
@@ -149,7 +149,7 @@ def _resident(
 
     Args:
         rows: of validation, then of training, a view each.
-        features: whether they are kept features.
+        features: whether they are cached features.
     """
     arrays = [array for array in rows if isinstance(array, np.ndarray)]
     if len(arrays) < len(rows) or not fits(arrays, job.config.data.device_memory_share, job.mesh, features):
