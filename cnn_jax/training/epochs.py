@@ -128,11 +128,14 @@ class Epochs:
         if self._loader.resident is None:
             assert self._batches is not None
             batch = next(self._batches)
-            state, report = self._run(state, *self._loader.taught.arguments(batch))
+            state, report = self._step(state, batch)
             return state, Ran(step + 1, 1, report, lambda _: batch["index"])
         call = self._loader.resident.call(step, min(most, self._pace.steps))
         state, reports = self._pace.run(self._run, state, *call.arguments)
         return state, Ran(call.first, call.steps, reports, self._loader.resident.indices)
+
+    def _step(self, state: TrainState, batch: dict[str, Any]) -> tuple[TrainState, Report]:
+        return self._run(state, *self._loader.taught.arguments(batch))
 
     def _run(self, state: TrainState, *arguments: Any) -> tuple[TrainState, Report | Reports]:
         """Run the program, which is compiled at first."""

@@ -101,15 +101,17 @@ def _of_images(job: Job, phase: Phase, augments: Side, taught: Taught, reporter:
     arrays = [split.images.pixels for split in (validation, training) if isinstance(split.images, ArrayImages)]
     stay = len(arrays) == 2 and not augment.changes_images
     return Loader(
-        quantization.active(job.model) if phase.rounded else job.model,
-        options,
-        lambda first: taught.batches(training_batches(training, resize, data.batch_size, seed, augment, first, *place)),
-        batches if len(validation) else None,
-        validation if len(validation) else None,
-        sum(array.nbytes for array in arrays),
-        None,
-        taught,
-        _resident(job, arrays, training.labels, False, taught, reporter) if stay else None,
+        model=quantization.active(job.model) if phase.rounded else job.model,
+        options=options,
+        training=lambda first: taught.batches(
+            training_batches(training, resize, data.batch_size, seed, augment, first, *place)
+        ),
+        validation=batches if len(validation) else None,
+        examples=validation if len(validation) else None,
+        kept_bytes=sum(array.nbytes for array in arrays),
+        features=None,
+        taught=taught,
+        resident=_resident(job, arrays, training.labels, False, taught, reporter) if stay else None,
     )
 
 
@@ -120,20 +122,19 @@ def _of_features(job: Job, phase: Phase, layers: int, kept: Features, taught: Ta
     place = job.mesh.process, job.mesh.processes
     arrays = [rows for rows in (*kept.training, kept.validation) if isinstance(rows, np.ndarray)]
     rows = partial(evaluation_rows, kept.validation, validation.labels, data.eval_batch_size, *place)
+    on_devices = kept.validation, *kept.training
     return Loader(
-        job.model.part(layers),
-        job.options,
-        lambda first: taught.batches(
+        model=job.model.part(layers),
+        options=job.options,
+        training=lambda first: taught.batches(
             training_rows(kept.training, training.labels, data.batch_size, seed, first, *place)
         ),
-        rows if len(validation) else None,
-        job.shared.decoded("validation", validation, resize) if len(validation) else None,
-        sum(array.nbytes for array in arrays),
-        kept,
-        taught,
-        None
-        if phase.solved
-        else _resident(job, [kept.validation, *kept.training], training.labels, True, taught, reporter),
+        validation=rows if len(validation) else None,
+        examples=job.shared.decoded("validation", validation, resize) if len(validation) else None,
+        kept_bytes=sum(array.nbytes for array in arrays),
+        features=kept,
+        taught=taught,
+        resident=None if phase.solved else _resident(job, on_devices, training.labels, True, taught, reporter),
     )
 
 
