@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -174,6 +175,14 @@ def make_unlistable(monkeypatch: "pytest.MonkeyPatch", folder: Path, error: OSEr
 
     monkeypatch.setattr(os, "scandir", failing(os.scandir))
     monkeypatch.setattr(os, "listdir", failing(os.listdir))
+
+
+def until(condition: Callable[[], object], seconds: float = 300.0) -> None:
+    """Wait until it holds; a test in which it does not for minutes has failed."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"it did not happen within {seconds:.0f} s"
+        time.sleep(0.02)
 
 
 def free_port() -> int:
