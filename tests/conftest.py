@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -182,6 +183,14 @@ def make_unlistable(monkeypatch: "pytest.MonkeyPatch", folder: Path, error: OSEr
     monkeypatch.setattr(os, "listdir", failing(os.listdir))
 
 
+def until(condition: Callable[[], object], seconds: float = 300.0) -> None:
+    """Wait until it holds; a test in which it does not for minutes has failed."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"it did not happen within {seconds:.0f} s"
+        time.sleep(0.02)
+
+
 def free_port() -> int:
     """A port that nothing listens at.
 
@@ -215,6 +224,16 @@ def image_folder(tmp_path: Path) -> Path:
                 pixels[..., channel] += 120
                 write_image(root / split / class_name / f"{i:02d}.png", pixels)
     return root
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one epoch of a small network on the digits, for all tests that only read it; others copy it."""
+    from tests.training.helpers import SMALL_CNN, train, with_
+
+    workdir = tmp_path_factory.mktemp("small") / "run"
+    train(with_(SMALL_CNN, train={"epochs": 1}), workdir)
+    return workdir
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import os
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +16,7 @@ from cnn_jax.data.sources import open_dataset
 from cnn_jax.errors import ConfigError, DataError
 from tests.checking.defects import STRANGE, clean, defective, photograph, save
 from tests.data.test_sources import prepare_tfds
-
-
-class Page(HTMLParser):
-    """The text of a page, its pictures and what it would load."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.text, self.tags, self.loaded = "", [], []  # type: ignore[var-annotated]
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.loaded += [value for name, value in attrs if name in ("src", "href") and not str(value).startswith("#")]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
+from tests.report.reading import read_page
 
 
 def test_a_data_set_with_defects_is_told_in_table_json_page_and_list(
@@ -61,11 +45,13 @@ def test_a_data_set_with_defects_is_told_in_table_json_page_and_list(
     assert record["exclude"] == (out / "a.txt").read_text().splitlines()
     open_dataset(DataConfig(dataset=f"folder:{root}", exclude=f"{out}/a.txt"))
 
-    page = Page((out / "a.html").read_text(encoding="utf-8"))
+    page = read_page(out / "a.html")
+    loaded = [value for element in page.below for name, value in element.attributes.items() if name in ("src", "href")]
+    loaded = [address for address in loaded if not str(address).startswith("#")]
     assert "<b>[bold]\\x1b[31m\\u202e.png" in page.text
-    assert "script" not in page.tags
-    assert page.loaded
-    assert all(address.startswith("data:image/jpeg;base64,") for address in page.loaded)
+    assert not page.all("script")
+    assert loaded
+    assert all(address.startswith("data:image/jpeg;base64,") for address in loaded)
     for name in ("train/cat/cut.jpg", "validation/cat/leak.jpg", "train/dog/twin.jpg"):
         assert name in page.text
     assert check_data.main([str(root), f"--data.exclude={out}/a.txt"]) == 0

@@ -2,6 +2,7 @@
 
 import html
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,11 @@ from cnn_jax.errors import ConfigError, DataError, RunError
 from cnn_jax.explaining import saliency
 from cnn_jax.explaining.feature_maps import enlarged
 from tests.conftest import write_image
-from tests.training.helpers import SMALL_CNN, train, with_
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workdir = tmp_path_factory.mktemp("explain") / "run"
-    train(with_(SMALL_CNN, train={"epochs": 1}), workdir)
-    return workdir
+def run(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(small_run, tmp_path_factory.mktemp("explain") / "run")
 
 
 @pytest.fixture(scope="module")

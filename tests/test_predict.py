@@ -20,14 +20,11 @@ from cnn_jax.evaluation import known
 from cnn_jax.training import trained_run
 from cnn_jax.weights import imagenet_classes
 from tests.conftest import write_image
-from tests.training.helpers import SMALL_CNN, train, with_
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workdir = tmp_path_factory.mktemp("predict") / "run"
-    train(with_(SMALL_CNN, train={"epochs": 1}), workdir)
-    return workdir
+def run(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(small_run, tmp_path_factory.mktemp("predict") / "run")
 
 
 @pytest.fixture

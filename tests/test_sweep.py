@@ -153,7 +153,7 @@ def test_each_run_is_bit_identical_to_the_run_alone(point: str, swept: Path, tmp
 
 def test_deeper_points_go_on_from_the_features_of_shallower_ones(swept: Path) -> None:
     log = (swept / "sweep" / "sweep.log").read_text()
-    ready = re.findall(r"^features .* kept as the output of (\w+) .*ready in \S+ s(, from those of \w+)?$", log, re.M)
+    ready = re.findall(r"^features .* cached as the output of (\w+) .*ready in \S+ s(, from those of \w+)?$", log, re.M)
     assert [bool(source) for _, source in ready] == [False, False, True, True]
     assert len({layer for layer, _ in ready}) == 2
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 import cnn_jax
 from cnn_jax.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_SIGTERM
 from cnn_jax.sweeping import supervision
+from tests.conftest import until
 from tests.test_sweep import POINTS, SMALL, command, place, record
 
 WORKER = """
@@ -88,10 +88,8 @@ def test_signals_are_passed_on_once(number: int, worker: str, expected: int, tmp
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(cnn_jax.__file__).parents[1])}
     process = subprocess.Popen([sys.executable, "-c", outer], env=environment)
-    deadline = time.monotonic() + 300
     try:
-        while not (tmp_path / "began.ready").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until((tmp_path / "began.ready").exists)
         process.send_signal(number)
         assert process.wait(300) == expected
     finally:
@@ -109,14 +107,11 @@ def test_a_worker_ends_with_the_process_that_looks_after_it(tmp_path: Path) -> N
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(cnn_jax.__file__).parents[1])}
     process = subprocess.Popen([sys.executable, "-c", outer], env=environment)
-    pid, deadline = tmp_path / "began.pid", time.monotonic() + 300
-    while not (pid.exists() and pid.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    pid = tmp_path / "began.pid"
+    until(lambda: pid.exists() and pid.read_text())
     process.kill()
     process.wait()
-    while _runs(pid.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not _runs(pid.read_text())
+    until(lambda: not _runs(pid.read_text()))
 
 
 def _runs(pid: str) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("adding-an-augmentation", "adding-an-export-format")
+PAGES = ("adding-a-model", "adding-an-augmentation", "adding-an-export-format")
 STEP = re.compile(r"In `([\w/]+\.py)`:\n|```(diff|python)\n(.*?)```", re.DOTALL)
 
 
@@ -45,9 +46,9 @@ def test_what_a_page_adds_passes_the_test_of_that_page(name: str, tmp_path: Path
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     page = ROOT / "docs" / f"{name}.md"
     follow(page, tmp_path)
-    (test,) = re.findall(r"^python -m pytest (\S+)$", page.read_text(), re.MULTILINE)
+    (test,) = re.findall(r"^python -m pytest (.+)$", page.read_text(), re.MULTILINE)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", test]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", *shlex.split(test)]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^\d+ passed", done.stdout, re.MULTILINE)

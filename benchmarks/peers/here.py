@@ -42,7 +42,7 @@ def prefix(name: str, freeze_until: str, batch: np.ndarray, **settings: Any) -> 
 
 
 def head(name: str, features: np.ndarray, labels: np.ndarray, image_size: int, **settings: Any) -> Task:
-    """A step of the classifier alone on kept features."""
+    """A step of the classifier alone on cached features."""
     model = _built(name, image_size, dropout=0.0, **settings)
     freezing = Freezing.until(model, "head")
     return _step(model.part(freezing.prefix(model)), freezing, model.init(0), features, labels)

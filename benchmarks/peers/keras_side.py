@@ -38,7 +38,7 @@ def prefix(name: str, freeze_until: str, batch: np.ndarray, **settings: Any) -> 
 
 
 def head(name: str, features: np.ndarray, labels: np.ndarray, image_size: int, **settings: Any) -> Task:
-    """A step of the classifier alone on kept features."""
+    """A step of the classifier alone on cached features."""
     inputs = keras.Input(features.shape[1:])
     return _step(keras.Model(inputs, layers.Dense(2)(inputs)), features, labels)
 

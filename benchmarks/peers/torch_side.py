@@ -54,7 +54,7 @@ def prefix(name: str, freeze_until: str, batch: np.ndarray, **settings: Any) -> 
 
 
 def head(name: str, features: np.ndarray, labels: np.ndarray, image_size: int, **settings: Any) -> Task:
-    """A step of the classifier alone on kept features."""
+    """A step of the classifier alone on cached features."""
     return _step(nn.Sequential(), nn.Sequential(nn.Linear(features.shape[1], 2)), features, labels)
 
 

@@ -85,9 +85,9 @@ class DataConfig:
     """Bound of the resized images that are kept in the cache folder for the next start; 0 keeps none. The ones unused
     for longest make room."""
     device_memory_share: float = 0.5
-    """Training images, or kept features, that fit into this share of the memory of the GPUs or TPUs are put there once,
-    and several steps run in one call; otherwise each step gets its batch from the host. 0: always. On CPU, features of
-    up to 256 MB are treated so."""
+    """Training images, or cached features, that fit into this share of the memory of the GPUs or TPUs are put there
+    once, and several steps run in one call; otherwise each step gets its batch from the host. 0: always. On CPU,
+    features of up to 256 MB are treated so."""
     data_dir: str | None = None
     """`tfds:` the folder of the prepared data sets; None is TFDS' default."""
     csv: CsvConfig = field(default_factory=CsvConfig)

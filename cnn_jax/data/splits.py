@@ -74,15 +74,6 @@ def digest(dataset: Dataset) -> str:
     return hashlib.sha256(record(dataset).encode(errors="surrogatepass")).hexdigest()
 
 
-def are_those(path: Path, dataset: Dataset) -> bool:
-    """Whether `path` records the splits that the data set has."""
-    try:
-        recorded = {name: ids for name, ids in read_ids(path).items() if ids}
-    except DataError:
-        return False
-    return recorded == {name: list(split.ids) for name, split in dataset.splits.items()}
-
-
 def read(dataset: Dataset, path: Path) -> Dataset:
     """Split `dataset` as recorded in `path`; examples that came since are left out.
 

@@ -35,8 +35,8 @@ FOOTER = struct.Struct("<8sQQI")
 MARK = b"cnn_jax\x01"
 SUFFIX = ".rows"
 
-Work = Callable[[Int64[np.ndarray, " m"]], list[int]]
-"""Of some indices, the ones that are bad."""
+Use = Callable[[int, UInt8[np.ndarray, " row_bytes"]], UInt8[np.ndarray, " row_bytes"]]
+"""Of a place among the names and the bytes of its row, the bytes that are used there."""
 
 ABANDONED_SECONDS = 3600.0
 """After so long without a write, an unfinished file is one that a killed process left behind."""
@@ -92,31 +92,16 @@ class RowStore:
         pieces, places = self._find(names)
         target = into.reshape(len(names), math.prod(self._row)).view(np.uint8)  # of no rows, too
 
-        def load(part: Int64[np.ndarray, " m"]) -> list[int]:
-            missing = []
-            for index in part:
-                piece, row = places[index]
-                target[index] = pieces[piece].rows[row]
-                if zlib.crc32(target[index]) != pieces[piece].checksums[row]:
-                    missing.append(int(index))
-            return missing
+        def copy(place: int, row: UInt8[np.ndarray, " row_bytes"]) -> UInt8[np.ndarray, " row_bytes"]:
+            target[place] = row
+            return target[place]
 
-        return np.union1d(np.flatnonzero(places[:, 0] < 0), self._each(places, load))
+        return _missing(pieces, places, copy)
 
     def rows(self, names: UInt8[np.ndarray, "n 32"]) -> tuple[Rows, Int64[np.ndarray, " m"]]:
         """The rows of these names, read as they are used, and which are missing."""
         pieces, places = self._find(names)
-
-        def check(part: Int64[np.ndarray, " m"]) -> list[int]:
-            return [
-                int(index)
-                for index in part
-                for piece, row in [places[index]]
-                if zlib.crc32(pieces[piece].rows[row]) != pieces[piece].checksums[row]
-            ]
-
-        bad = np.union1d(np.flatnonzero(places[:, 0] < 0), self._each(places, check))
-        return Rows(pieces, places, self._row, self._dtype), bad
+        return Rows(pieces, places, self._row, self._dtype), _missing(pieces, places, lambda _, row: row)
 
     def has(self, names: UInt8[np.ndarray, "n 32"]) -> bool:
         """Whether there is a row of each of these names, whole or not."""
@@ -136,14 +121,6 @@ class RowStore:
             with contextlib.suppress(OSError):
                 os.utime(pieces[i].path)  # what was used last goes last
         return pieces, places
-
-    def _each(self, places: Int64[np.ndarray, "n 2"], work: Work) -> Int64[np.ndarray, " m"]:
-        """What `work` says of the rows that are there, on all cores: checksums and copies let go of Python's lock."""
-        there = np.flatnonzero(places[:, 0] >= 0)
-        cores = os.cpu_count() or 1
-        with ThreadPoolExecutor(cores) as pool:
-            found = [index for part in pool.map(work, np.array_split(there, cores)) for index in part]
-        return np.asarray(found, np.int64)
 
 
 class Adding:
@@ -191,6 +168,27 @@ class Adding:
             write_atomically(self._folder / f"{time.time_ns()}-{os.getpid()}{SUFFIX}", content)
         except OSError as error:
             self.error = error
+
+
+def _missing(pieces: list[Piece], places: Int64[np.ndarray, "n 2"], use: Use) -> Int64[np.ndarray, " m"]:
+    """The places without a row, and those whose row has another checksum than when it was written.
+
+    On all cores: checksums and copies let go of Python's lock.
+    """
+
+    def damaged(part: Int64[np.ndarray, " m"]) -> list[int]:
+        found = []
+        for place in map(int, part):
+            piece, row = places[place]
+            if zlib.crc32(use(place, pieces[piece].rows[row]).data) != pieces[piece].checksums[row]:
+                found.append(place)
+        return found
+
+    there = np.flatnonzero(places[:, 0] >= 0)
+    cores = os.cpu_count() or 1
+    with ThreadPoolExecutor(cores) as pool:
+        bad = [place for part in pool.map(damaged, np.array_split(there, cores)) for place in part]
+    return np.union1d(np.flatnonzero(places[:, 0] < 0), np.asarray(bad, np.int64))
 
 
 def make_room(folder: Path, needed: int, megabytes: float) -> None:

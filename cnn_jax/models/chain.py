@@ -134,13 +134,13 @@ def cut_before(layers: Sequence[Layer], index: int, preceding: str | None = None
     return index
 
 
-def layer_index(layers: Sequence[Layer], name: str, field: str) -> int:
+def layer_index(layers: Sequence[Layer], name: str, field: str, others: str = "") -> int:
     """The position of the layer called `name`; `field` is the setting that an error names.
 
     Raises:
-        ConfigError: no layer has that name; the message lists the near ones.
+        ConfigError: no layer has that name; the message lists the near ones, and the `others` that the setting takes.
     """
     names = layer_names(layers)
     if name in names:
         return names.index(name)
-    raise ConfigError(f"{field}: there is no layer {name!r}; near names: {near(name, names)}")
+    raise ConfigError(f"{field}: there is no layer {name!r}; near names: {near(name, names)}{others}")

@@ -219,7 +219,8 @@ class Model:
             ConfigError: no such layer; `field` is the setting that the message names.
         """
         first = self.new_layers[0] if name == HEAD and self.new_layers else name
-        index = 0 if name == "none" else layer_index(self.layers, first, field)
+        others = "; of every network: none, head"
+        index = 0 if name == "none" else layer_index(self.layers, first, field, others)
         while index and isinstance(self.layers[index - 1], Dropout):
             index -= 1
         return tuple(layer_names(self.layers[:index]))

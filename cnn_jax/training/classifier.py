@@ -1,4 +1,4 @@
-"""The epoch that solves a run's classifier: from the kept features to the state after it."""
+"""The epoch that solves a run's classifier: from the cached features to the state after it."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace

@@ -52,7 +52,7 @@ def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) ->
         which = f"epoch {first}" if first == last else f"epochs {first} to {last}"
         reporter.line(f"quantize   {which} with the rounding of int8; the best is among them")
     elif job.phases[-1].features is None:
-        reporter.line(f"features   not kept: {job.phases[-1].without_features}")
+        reporter.line(f"features   not cached: {job.phases[-1].without_features}")
     if newest is not None:
         reporter.line(f"resume     at step {newest} of {job.steps}")
 

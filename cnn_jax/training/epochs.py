@@ -141,28 +141,33 @@ class Epochs:
         """Run the program, which is compiled at first."""
         if self._compiled is not None:
             return self._compiled(state, *arguments)
+        self._compiled = self._compile(state, *arguments)
+        with self._clock.part("first step"):
+            result = jax.block_until_ready(self._compiled(state, *arguments))
+        self._reporter.line(f"start      {self._clock}")
+        return result
+
+    def _compile(self, state: TrainState, *arguments: Any) -> Any:
+        """The program for arrays of these shapes, and what it takes; that of the validation begins to be made."""
         rows, teacher = arguments[0], self._job.teacher
         if self._loader.validation is not None:
             evaluated = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state.evaluated)
             size = self._job.config.data.eval_batch_size
             self._predict.start(evaluated, jax.ShapeDtypeStruct((size, *rows.shape[1:]), rows.dtype))
         with self._clock.part("compilation"):
-            self._compiled = self._jitted.lower(state, *arguments).compile()
+            compiled = self._jitted.lower(state, *arguments).compile()
             of_a_device = flops.compiled_step(
                 self._loader.model,
                 self._phase.freezing,
                 self._job.variables,
-                self._compiled,
+                compiled,
                 jax.ShapeDtypeStruct((self._job.config.data.batch_size, *rows.shape[1:]), rows.dtype),
                 self._job.options.microbatches,
                 None if teacher is None or not teacher.inside else (teacher.run.model, teacher.run.variables),
             )
         self._flops = of_a_device and of_a_device * self._job.mesh.devices
-        self._memory = {"step": _bytes_of(self._compiled), "kept": self._loader.kept_bytes}
-        with self._clock.part("first step"):
-            result = jax.block_until_ready(self._compiled(state, *arguments))
-        self._reporter.line(f"start      {self._clock}")
-        return result
+        self._memory = {"step": _bytes_of(compiled), "kept": self._loader.kept_bytes}
+        return compiled
 
     def _checked(self, ran: Ran) -> float:
         """The loss of the last of some steps.

@@ -1,4 +1,4 @@
-"""Where the steps of a phase get their batches: from the images themselves, or from the kept features of them."""
+"""Where the steps of a phase get their batches: from the images themselves, or from the cached features of them."""
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
@@ -44,7 +44,7 @@ class Loader:
     kept_bytes: int
     """What images or features take in memory."""
     features: Features | None
-    """All that the batches are taken from, where features are kept."""
+    """All that the batches are taken from, where features are cached."""
     taught: Taught = field(default_factory=Taught)
     """What the steps are given of a teacher."""
     resident: Resident | None = None
@@ -101,15 +101,17 @@ def _of_images(job: Job, phase: Phase, augments: Side, taught: Taught, reporter:
     arrays = [split.images.pixels for split in (validation, training) if isinstance(split.images, ArrayImages)]
     stay = len(arrays) == 2 and not augment.changes_images
     return Loader(
-        quantization.active(job.model) if phase.rounded else job.model,
-        options,
-        lambda first: taught.batches(training_batches(training, resize, data.batch_size, seed, augment, first, *place)),
-        batches if len(validation) else None,
-        validation if len(validation) else None,
-        sum(array.nbytes for array in arrays),
-        None,
-        taught,
-        _resident(job, arrays, training.labels, False, taught, reporter) if stay else None,
+        model=quantization.active(job.model) if phase.rounded else job.model,
+        options=options,
+        training=lambda first: taught.batches(
+            training_batches(training, resize, data.batch_size, seed, augment, first, *place)
+        ),
+        validation=batches if len(validation) else None,
+        examples=validation if len(validation) else None,
+        kept_bytes=sum(array.nbytes for array in arrays),
+        features=None,
+        taught=taught,
+        resident=_resident(job, arrays, training.labels, False, taught, reporter) if stay else None,
     )
 
 
@@ -120,20 +122,19 @@ def _of_features(job: Job, phase: Phase, layers: int, kept: Features, taught: Ta
     place = job.mesh.process, job.mesh.processes
     arrays = [rows for rows in (*kept.training, kept.validation) if isinstance(rows, np.ndarray)]
     rows = partial(evaluation_rows, kept.validation, validation.labels, data.eval_batch_size, *place)
+    on_devices = kept.validation, *kept.training
     return Loader(
-        job.model.part(layers),
-        job.options,
-        lambda first: taught.batches(
+        model=job.model.part(layers),
+        options=job.options,
+        training=lambda first: taught.batches(
             training_rows(kept.training, training.labels, data.batch_size, seed, first, *place)
         ),
-        rows if len(validation) else None,
-        job.shared.decoded("validation", validation, resize) if len(validation) else None,
-        sum(array.nbytes for array in arrays),
-        kept,
-        taught,
-        None
-        if phase.solved
-        else _resident(job, [kept.validation, *kept.training], training.labels, True, taught, reporter),
+        validation=rows if len(validation) else None,
+        examples=job.shared.decoded("validation", validation, resize) if len(validation) else None,
+        kept_bytes=sum(array.nbytes for array in arrays),
+        features=kept,
+        taught=taught,
+        resident=None if phase.solved else _resident(job, on_devices, training.labels, True, taught, reporter),
     )
 
 
@@ -149,7 +150,7 @@ def _resident(
 
     Args:
         rows: of validation, then of training, a view each.
-        features: whether they are kept features.
+        features: whether they are cached features.
     """
     arrays = [array for array in rows if isinstance(array, np.ndarray)]
     if len(arrays) < len(rows) or not fits(arrays, job.config.data.device_memory_share, job.mesh, features):

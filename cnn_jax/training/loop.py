@@ -27,7 +27,7 @@ from cnn_jax.training.run.checkpoints import Checkpoints
 from cnn_jax.training.run.interrupts import Interrupts
 from cnn_jax.training.run.lock import Lock
 from cnn_jax.training.run.logs import MetricsLog, Reporter
-from cnn_jax.training.run.processes import Vote, fail_together, is_main, require_alike
+from cnn_jax.training.run.processes import Vote, fail_together, is_main
 from cnn_jax.training.run.progress import Progress
 from cnn_jax.training.saving import Saver
 from cnn_jax.training.setup import Job
@@ -78,7 +78,7 @@ def fit(
 
 def _fit(config: Config, workdir: Path, reporter: Reporter, lock: Lock, clock: Clock, shared: Shared | None) -> Outcome:
     clock.so_far("imports")
-    job, goes_on = _set_up(config, workdir, reporter, lock, shared, clock)
+    job, goes_on = resume.set_up_run(config, workdir, lock, reporter, shared, clock)
     with clock.part("run directory"), fail_together():
         if is_main():
             run_directory.create(workdir, config, goes_on, lock, reporter.line)
@@ -116,20 +116,6 @@ def write_result(workdir: Path, result: dict[str, Any], clock: Clock) -> None:
         write_atomically(workdir / "result.json", json.dumps(result, indent=2))
 
 
-def _set_up(
-    config: Config, workdir: Path, reporter: Reporter, lock: Lock, shared: Shared | None, clock: Clock
-) -> tuple[Job, bool]:
-    """The job, and whether it goes on from an earlier start; every process has the same or raises the same error."""
-    with fail_together():
-        if is_main() and run_directory.is_run(workdir):
-            lock.take()
-        goes_on = run_directory.check(workdir, config)
-        job = resume.set_up_run(config, workdir, goes_on, reporter, shared, clock)
-    if job.mesh.processes > 1:
-        require_alike(job.fingerprints())
-    return job, goes_on
-
-
 class Run:
     """The phases of a run, one after the other."""
 
@@ -159,7 +145,7 @@ class Run:
 
     def _train_phase(self, phase: Phase, state: TrainState, progress: Progress) -> tuple[TrainState, Progress]:
         kind = "features" if phase.features else "decoding"
-        with self._job.clock.part(kind), self._enough_memory("keeping features", lambda: None):
+        with self._job.clock.part(kind), self._enough_memory("caching features", lambda: None):
             loader = make_loader(self._job, phase, state, progress.augments, self._reporter, self._interrupted)
         if loader is None:
             return state, progress
@@ -170,11 +156,11 @@ class Run:
             with self._job.clock.part("logs"):
                 pictures.log_inputs(self._job, self._log)
         epochs = Epochs(self._job, phase, loader, self._saver, self._log, self._reporter)
+        epoch, ends = int(state.step) // self._job.steps_per_epoch, False
         with contextlib.closing(epochs):
-            for epoch in range(int(state.step) // self._job.steps_per_epoch + 1, phase.last_epoch + 1):
-                state, progress = self._train_epoch(epoch, epochs, phase, state, progress)
-                if self._interrupted() or is_enough(self._job.config.train, phase, progress, epoch):
-                    break
+            while not ends:
+                epoch += 1
+                state, progress, ends = self._train_epoch(epoch, epochs, phase, state, progress)
         if epochs.predictions is not None:
             with self._job.clock.part("logs"):
                 pictures.log_confusion(self._job, self._log, int(state.step), epochs.predictions)
@@ -194,13 +180,13 @@ class Run:
 
     def _train_epoch(
         self, epoch: int, epochs: Epochs, phase: Phase, state: TrainState, progress: Progress
-    ) -> tuple[TrainState, Progress]:
-        """One epoch, or what an interrupt leaves of it, and its checkpoint."""
+    ) -> tuple[TrainState, Progress, bool]:
+        """One epoch, or what an interrupt leaves of it, its checkpoint, and whether the phase ends with it."""
         with self._job.clock.part("training"), self._enough_memory("training", epochs.memory_of_a_step):
             state, progress, speed = epochs.train(epoch, state, progress, self._interrupted)
         if int(state.step) < epoch * self._job.steps_per_epoch:
             self._saver.save(state, phase.freezing, progress)
-            return state, progress
+            return state, progress, True
         part = OTHER if self.validation is None else "validation"
         with self._job.clock.part(part), self._enough_memory(part, epochs.memory_of_a_step):
             state, progress = epochs.validate(epoch, state, progress, speed)
@@ -213,7 +199,7 @@ class Run:
         if ends or progress.is_best(epoch) or self._saver.due_after(epoch):
             counts = phase.rounded or self._job.config.train.quantize is None
             self._saver.save(state, phase.freezing, progress, progress.last if counts else None)
-        return state, progress
+        return state, progress, ends
 
     def _enough_memory(self, what: str, step: memory.Bytes) -> contextlib.AbstractContextManager[None]:
         return memory.explained(self._job.config, what, step, lambda: self._saver.newest)

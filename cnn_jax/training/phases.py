@@ -106,7 +106,7 @@ def _plan_to_solve(config: Config, model: Model, freezing: Freezing, images: dic
         raise ConfigError(f"{setting} solves the classifier for the labels alone: it cannot learn from train.teacher")
     plan, reason = make_plan(config, model, freezing, images, math.inf)
     if plan is None:
-        raise ConfigError(f"{setting} solves the classifier on kept features: {reason}")
+        raise ConfigError(f"{setting} solves the classifier on cached features: {reason}")
     if not plan.in_memory:
         raise ConfigError(
             f"{setting} needs all features in memory, {plan.megabytes:,.0f} MB: more than "

@@ -34,7 +34,7 @@ Reports = dict[str, Float32[Array, " steps"]]
 """The reports of several steps, with room for `MOST_STEPS`; the rest is NaN."""
 
 FEATURE_BYTES = 2**28
-"""On CPU, kept features up to this size are treated so as well. Larger ones have longer steps, which gain nothing."""
+"""On CPU, cached features up to this size are treated so as well. Larger ones have longer steps, which gain nothing."""
 
 
 def device_bytes() -> int | None:
@@ -47,7 +47,7 @@ def fits(arrays: Sequence[np.ndarray], share: float, mesh: Mesh, features: bool)
     """Whether the arrays, divided over the devices, take no more than this share of each one's memory.
 
     Args:
-        features: whether they are kept features: few operations for each byte.
+        features: whether they are cached features: few operations for each byte.
     """
     size, limit = sum(array.nbytes for array in arrays), device_bytes()
     if limit is None:

@@ -12,10 +12,11 @@ from cnn_jax.io.writing import write_atomically
 from cnn_jax.runtime.clock import Clock
 from cnn_jax.training.run import damage, run_directory
 from cnn_jax.training.run.checkpoints import Checkpoints, Meta
+from cnn_jax.training.run.lock import Lock
 from cnn_jax.training.run.logs import Reporter
-from cnn_jax.training.run.processes import fail_together
+from cnn_jax.training.run.processes import fail_together, is_main, require_alike
 from cnn_jax.training.run.progress import Progress
-from cnn_jax.training.setup import Job, set_up
+from cnn_jax.training.setup import Job, fingerprints, set_up
 from cnn_jax.training.shared import Shared
 from cnn_jax.training.state import TrainState
 from cnn_jax.weights import keras_description
@@ -24,18 +25,33 @@ SPLITS = "split.json"
 
 
 def set_up_run(
-    config: Config, workdir: Path, goes_on: bool, reporter: Reporter, shared: Shared | None, clock: Clock
-) -> Job:
-    """The job; of a run that goes on, with its splits as split.json has them.
+    config: Config, workdir: Path, lock: Lock, reporter: Reporter, shared: Shared | None, clock: Clock
+) -> tuple[Job, bool]:
+    """The job, and whether it goes on from an earlier start; every process has the same, or raises the same error.
+
+    Raises:
+        UserError: see `set_up`; the directory holds something else; another process trains there.
+    """
+    with fail_together():
+        if is_main() and run_directory.is_run(workdir):
+            lock.take()
+        goes_on = run_directory.check(workdir, config)
+        job = (
+            _as_begun(config, workdir, reporter, shared, clock)
+            if goes_on
+            else set_up(config, None, reporter, shared, clock)
+        )
+    if job.mesh.processes > 1:
+        require_alike(fingerprints(job))
+    return job, goes_on
+
+
+def _as_begun(config: Config, workdir: Path, reporter: Reporter, shared: Shared | None, clock: Clock) -> Job:
+    """The job of a run that goes on, with its splits as split.json has them.
 
     Where that file is damaged, they are drawn by the seed as at the first start. Checkpoints know the hash of what
     was drawn then, so that no validation image becomes one to train on.
-
-    Raises:
-        UserError: see `set_up`; and where split.json cannot be read, and other splits are drawn.
     """
-    if not goes_on:
-        return set_up(config, None, reporter, shared, clock)
     try:
         return set_up(config, workdir / SPLITS, reporter, shared, clock)
     except DataError as error:
@@ -66,9 +82,9 @@ def write_records(job: Job, workdir: Path, goes_on: bool, reporter: Reporter) ->
         contents["left_out.json"] = json.dumps(job.dataset.left_out, indent=1)
     if job.left_out:
         contents["unreadable.json"] = json.dumps(job.left_out, indent=1)
-    if goes_on and not splits.are_those(workdir / SPLITS, job.dataset):
-        damage.move(workdir / SPLITS, "it names other images than the run began with", reporter.line)
-    if not goes_on or not (workdir / SPLITS).exists():  # only then made: it names every image
+    if job.recorded_splits is None:  # only then made: it names every image
+        if goes_on:
+            damage.move(workdir / SPLITS, "it does not name the images that the run began with", reporter.line)
         splits.write(job.dataset, workdir / SPLITS)
     for name, content in contents.items():
         if not goes_on or not (workdir / name).exists():

@@ -2,8 +2,10 @@
 
 import time
 from dataclasses import asdict, replace
+from typing import Any
 
 from cnn_jax.training.freezing import Freezing
+from cnn_jax.training.run import run_directory
 from cnn_jax.training.run.checkpoints import Checkpoints
 from cnn_jax.training.run.processes import Vote
 from cnn_jax.training.run.progress import Metrics, Progress
@@ -16,7 +18,7 @@ class Saver:
 
     def __init__(self, job: Job, checkpoints: Checkpoints, progress: Progress) -> None:
         """`progress` is what this start goes on from."""
-        self._settings, self._description = job.config.checkpoint, job.description()
+        self._settings, self._description = job.config.checkpoint, _description(job)
         self._checkpoints, self._clock, self._seconds_before = checkpoints, job.clock, progress.seconds
         self._saved_at, self._vote = time.perf_counter(), Vote(job.mesh)
         self.newest = checkpoints.latest()
@@ -59,3 +61,16 @@ class Saver:
     def timed(self, progress: Progress) -> Progress:
         """The progress with the wall time up to now."""
         return replace(progress, seconds=self._seconds_before + self._clock.wall())
+
+
+def _description(job: Job) -> dict[str, Any]:
+    """What every checkpoint says of its run, so that it can be read with nothing beside it."""
+    return {
+        "config": asdict(job.config),
+        "classes": list(job.dataset.classes),
+        "normalisation": job.model.normalisation,
+        "resize": asdict(job.resize),
+        "versions": run_directory.versions(),
+        "git_commit": run_directory.git_commit(),
+        **({"keras_layers": job.keras_layers} if job.keras_layers else {}),
+    }

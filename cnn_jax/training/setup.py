@@ -1,8 +1,7 @@
 """From a configuration to everything that the training loop needs, before any file changes."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +59,8 @@ class Job:
     """Of this start."""
     shared: Shared = field(default_factory=Shared)
     """What it has in common with other runs of this process."""
+    recorded_splits: Path | None = None
+    """The split.json that its splits are of; None where they were drawn."""
 
     @property
     def resize(self) -> Resize:
@@ -96,29 +97,6 @@ class Job:
             return TrainState.create(copied[0], chosen.optimizer, chosen.freezing, copied[1], averaged)
 
         return self.mesh.replicate(create(self.variables, Settings.of(self.config.seed, chosen.schedule)))
-
-    def fingerprints(self) -> dict[str, str]:
-        """What all processes of a run must have alike."""
-        images = {name: (list(split.ids), split.labels.tolist()) for name, split in self.dataset.splits.items()}
-        return {
-            "configuration": repr(self.config),
-            "list of images": repr((self.dataset.classes, images)),
-            "initial weights": digest(self.variables),
-            "teacher": "" if self.teacher is None else self.teacher.content,
-            "set of package versions": repr(run_directory.versions()),
-        }
-
-    def description(self) -> dict[str, Any]:
-        """What every checkpoint says of its run, so that it can be read with nothing beside it."""
-        return {
-            "config": asdict(self.config),
-            "classes": list(self.dataset.classes),
-            "normalisation": self.model.normalisation,
-            "resize": asdict(self.resize),
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
-            **({"keras_layers": self.keras_layers} if self.keras_layers else {}),
-        }
 
 
 def set_up(
@@ -163,18 +141,36 @@ def set_up(
         sizes = {name: len(dataset.splits.get(name, ())) for name in ("train", "validation")}
         teacher = teachers.load(config, dataset.classes)
         phases = make_phases(config, model, sizes, _steps_per_epoch(config.data, dataset))
-    labels = dataset.splits["train"].labels
-    options = StepOptions(
+    options = _step_options(config, dataset, teacher)
+    loaded = (variables, transferred, keras_layers, notes)
+    return Job(
+        config, mesh, dataset, left_out, model, phases, *loaded, options, teacher, clock, shared, recorded_splits
+    )
+
+
+def fingerprints(job: Job) -> dict[str, str]:
+    """What all processes of a run must have alike."""
+    images = {name: (list(split.ids), split.labels.tolist()) for name, split in job.dataset.splits.items()}
+    return {
+        "configuration": repr(job.config),
+        "list of images": repr((job.dataset.classes, images)),
+        "initial weights": digest(job.variables),
+        "teacher": "" if job.teacher is None else job.teacher.content,
+        "set of package versions": repr(run_directory.versions()),
+    }
+
+
+def _step_options(config: Config, dataset: Dataset, teacher: Teacher | None) -> StepOptions:
+    """How the steps compute, before a phase decides where images are augmented."""
+    return StepOptions(
         config.train.label_smoothing,
         config.train.focal_gamma if config.train.loss == "focal" else None,
-        resolve_class_weights(config.train.class_weights, labels, len(dataset.classes)),
+        resolve_class_weights(config.train.class_weights, dataset.splits["train"].labels, len(dataset.classes)),
         config.optimizer.microbatches,
         config.train.ema_decay,
         config.data.augment,
         distillation=None if teacher is None else teacher.distillation(config.train),
     )
-    loaded = (variables, transferred, keras_layers, notes)
-    return Job(config, mesh, dataset, left_out, model, phases, *loaded, options, teacher, clock, shared)
 
 
 def _require_size(config: ModelConfig, model: Model) -> None:

@@ -1,4 +1,4 @@
-"""The classifier on kept features, solved to its optimum with L-BFGS: multinomial logistic regression.
+"""The classifier on cached features, solved to its optimum with L-BFGS: multinomial logistic regression.
 
 The objective is that of scikit-learn's `LogisticRegression` divided by the number of images n: the mean cross-entropy
 plus l2 / 2 times the sum of the squared kernel, not of the bias, with l2 = 1 / (C n). It is convex, so neither a

@@ -32,6 +32,18 @@ class Totals:
         """Distinct arrays, so that each can be donated."""
         return cls(*(jnp.zeros((), dtype) for dtype in (jnp.float32, jnp.int32, jnp.int32, jnp.float32, jnp.int32)))
 
+    def plus(
+        self, loss: Float32[Array, ""], correct: Int32[Array, ""], count: int, gradient_norm: Float32[Array, ""]
+    ) -> "Totals":
+        """With one step more: the sum of its losses, the right answers among its `count` examples, and its gradient."""
+        return Totals(
+            self.loss + loss,
+            self.correct + correct,
+            self.count + count,
+            self.gradient_norm + gradient_norm,
+            self.steps + 1,
+        )
+
     def means(self) -> dict[str, float]:
         """Mean loss and accuracy of the examples, and mean norm of the gradient of the trainable parameters."""
         count, steps = max(int(self.count), 1), max(int(self.steps), 1)

@@ -18,11 +18,13 @@ from cnn_jax.runtime.compiling import jit
 from cnn_jax.training.freezing import Freezing, Layers, merge
 from cnn_jax.training.loss import distillation_losses, mixed_losses
 from cnn_jax.training.run.mesh import Mesh
-from cnn_jax.training.state import Totals, TrainState, moving
+from cnn_jax.training.state import TrainState, moving
 
 Report = dict[str, Float32[Array, ""]]
 """`loss`, the mean over the batch, and `gradient_norm`, over the trainable parameters."""
 TrainStep = Callable[..., tuple[TrainState, Report]]
+BatchResult = tuple[Layers, Layers, Float32[Array, ""], Int32[Array, ""]]
+"""Gradients, new batch statistics, the sum of the losses, and how many are right."""
 Predict = Callable[[Variables, Inputs], Float32[Array, "b classes"]]
 
 MIXING = 0x6D6978
@@ -128,8 +130,8 @@ def train_step(
 
     def part_gradients(
         state: TrainState, batch_stats: Layers, batch: Mixed, key: Key[Array, ""], taught: Any
-    ) -> tuple[Layers, Layers, Float32[Array, ""], Int32[Array, ""]]:
-        """Gradients, new statistics, the sum of the losses, and how many are right, of one part of the batch."""
+    ) -> BatchResult:
+        """The sums of one part of the batch."""
         trainable, frozen = freezing.split(state.params)
         variables = {"params": state.params, "batch_stats": batch_stats}
         inputs = frozen_start.outputs(variables, batch.images) if frozen_start.layers else batch.images
@@ -149,31 +151,21 @@ def train_step(
         right = (logits.argmax(-1) == batch.main_labels).sum(dtype=jnp.int32)
         return gradients, moved, loss * batch.labels.size, right
 
-    def batch_gradients(
-        state: TrainState, inputs: Inputs, labels: Int32[Array, " b"], taught: Any
-    ) -> tuple[Layers, Layers, Float32[Array, ""], Int32[Array, ""]]:
+    def batch_gradients(state: TrainState, inputs: Inputs, labels: Int32[Array, " b"], taught: Any) -> BatchResult:
         """The same of the whole batch: the mean of the parts' gradients."""
-        of_run, parts = jax.random.wrap_key_data(state.settings.key), options.microbatches
+        of_run = jax.random.wrap_key_data(state.settings.key)
         key = jax.random.fold_in(of_run, state.step)
         if options.augmentation is not None:
             inputs = options.augmentation(of_run, state.step, inputs)
         batch = mix(inputs, labels, jax.random.fold_in(key, MIXING), options.mixing)
-        if parts == 1:
+        if options.microbatches == 1:
             return part_gradients(state, state.batch_stats, batch, key, taught)
-        rows = None if distillation is None or distillation.teacher else taught  # logits are divided as the images are
+        inside = distillation is not None and distillation.teacher is not None  # otherwise each part has its logits
 
-        def one_part(batch_stats: Layers, part: tuple[tuple[Mixed, Any], Key[Array, ""]]) -> tuple[Layers, Any]:
-            (batch, its_rows), key = part
-            of_part = taught if its_rows is None else its_rows
-            gradients, moved, *sums = part_gradients(state, batch_stats, batch, key, of_part)
-            return moved, (gradients, *sums)
+        def of_part(batch_stats: Layers, part: Mixed, rows: Any, key: Key[Array, ""]) -> BatchResult:
+            return part_gradients(state, batch_stats, part, key, taught if inside else rows)
 
-        # part i takes every parts-th example, so that the parts of a sharded batch lie on all devices
-        batches = jax.tree.map(lambda a: jnp.moveaxis(a.reshape(-1, parts, *a.shape[1:]), 1, 0), (batch, rows))
-        moved, (gradients, loss, right) = jax.lax.scan(
-            one_part, state.batch_stats, (batches, jax.random.split(key, parts))
-        )
-        return jax.tree.map(lambda g: g.mean(0), gradients), moved, loss.sum(), right.sum(dtype=jnp.int32)
+        return _over_parts(of_part, options.microbatches, state.batch_stats, (batch, None if inside else taught), key)
 
     def step(
         state: TrainState, inputs: Inputs, labels: Int32[Array, " b"], taught: Any = None
@@ -184,14 +176,7 @@ def train_step(
         updates, opt_state = update(gradients, state.opt_state, trainable, schedule=state.settings.schedule)
         params = merge(state.params, optax.apply_updates(trainable, updates))
         norm = optax.tree.norm(gradients)
-        before = state.totals
-        totals = Totals(
-            before.loss + loss,
-            before.correct + right,
-            before.count + labels.size,
-            before.gradient_norm + norm,
-            before.steps + 1,
-        )
+        totals = state.totals.plus(loss, right, labels.size, norm)
         after = replace(
             state, step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, totals=totals
         )
@@ -200,6 +185,26 @@ def train_step(
         return after, {"loss": loss / labels.size, "gradient_norm": norm}
 
     return step
+
+
+def _over_parts(
+    gradients: Callable[[Layers, Mixed, Any, Key[Array, ""]], BatchResult],
+    parts: int,
+    batch_stats: Layers,
+    batch: tuple[Mixed, Any],
+    key: Key[Array, ""],
+) -> BatchResult:
+    """What `gradients` gives of a batch, and of the teacher's rows of it, from one part after the other."""
+
+    def one_part(batch_stats: Layers, part: tuple[tuple[Mixed, Any], Key[Array, ""]]) -> tuple[Layers, Any]:
+        (mixed, rows), key = part
+        of_part, moved, *sums = gradients(batch_stats, mixed, rows, key)
+        return moved, (of_part, *sums)
+
+    # part i takes every parts-th example, so that the parts of a sharded batch lie on all devices
+    batches = jax.tree.map(lambda a: jnp.moveaxis(a.reshape(-1, parts, *a.shape[1:]), 1, 0), batch)
+    moved, (of_parts, loss, right) = jax.lax.scan(one_part, batch_stats, (batches, jax.random.split(key, parts)))
+    return jax.tree.map(lambda g: g.mean(0), of_parts), moved, loss.sum(), right.sum(dtype=jnp.int32)
 
 
 def _move_average(state: TrainState, decay: float, freezing: Freezing) -> Variables:

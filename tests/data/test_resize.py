@@ -13,16 +13,9 @@ from cnn_jax.data.decode import decode
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import UNSPLIT, open_dataset
 from tests.conftest import write_image
+from tests.data.pictures import photograph
 
 SHAPES = [(20, 31), (200, 97), (33, 33), (1, 5), (64, 64)]
-
-
-def photograph(height: int, width: int) -> np.ndarray:
-    """Something smooth with some noise."""
-    y, x = np.mgrid[:height, :width]
-    waves = [127 + 90 * np.sin(x / 9 + c) * np.cos(y / (7 + c)) for c in range(3)]
-    noise = np.random.default_rng(0).normal(0, 8, (height, width, 3))
-    return np.clip(np.stack(waves, -1) + noise, 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("resize")
     for class_name in ("10", "2", "b"):
         for i, shape in enumerate(SHAPES):
-            write_image(root / class_name / f"{i}.png", photograph(*shape))
+            write_image(root / class_name / f"{i}.png", np.asarray(photograph(*shape)))
     return root
 
 
@@ -106,7 +99,7 @@ def test_one_channel_becomes_three_equal_ones() -> None:
 
 
 def test_an_image_of_the_wanted_size_is_not_changed() -> None:
-    image = photograph(32, 32)
+    image = np.asarray(photograph(32, 32))
     for interpolation in ("bilinear", "nearest", "bicubic"):
         np.testing.assert_array_equal(Resize(32, "crop", interpolation)(tf.constant(image)).numpy(), image)
 
@@ -120,7 +113,7 @@ def test_the_configuration_says_how() -> None:
 @pytest.mark.parametrize(("interpolation", "antialias"), [("bilinear", False), ("nearest", False), ("bicubic", True)])
 @pytest.mark.parametrize("shape", [*SHAPES, (400, 3), (1, 1000)])
 def test_padded_pixels_are_those_of_tensorflow(shape: tuple[int, int], interpolation: str, antialias: bool) -> None:
-    image = photograph(*shape)
+    image = np.asarray(photograph(*shape))
     ours = Resize(33, "pad", interpolation, antialias)(tf.constant(image)).numpy()
     if min(shape) * 33 // max(shape) >= 1:  # of less, TensorFlow makes no picture
         expected = tf.image.resize_with_pad(image, 33, 33, interpolation, antialias).numpy()

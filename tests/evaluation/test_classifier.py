@@ -1,6 +1,7 @@
 """The classifier as a library: arrays and files to classes and probabilities."""
 
 import io
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -25,10 +26,8 @@ from tests.training.helpers import SMALL_CNN, train, with_
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workdir = tmp_path_factory.mktemp("classifier") / "run"
-    train(with_(SMALL_CNN, train={"epochs": 1}), workdir)
-    return workdir
+def run(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(small_run, tmp_path_factory.mktemp("classifier") / "run")
 
 
 @pytest.fixture(scope="module")

@@ -121,7 +121,9 @@ class GoingOn:
         patched.setattr(Job, "initial_state", lambda *_: state)
 
         def again(_: Config, recorded: Path | None, *__: object) -> Job:
-            return job if recorded is None else replace(job, dataset=splits.read(found, recorded))
+            if recorded is None:
+                return job
+            return replace(job, dataset=splits.read(found, recorded), recorded_splits=recorded)
 
         patched.setattr(resume, "set_up", again)
         if not checkpoints:
@@ -136,7 +138,7 @@ class GoingOn:
         """
         config, reporter = self._config, Silent()
         with loop._disk_errors(workdir), Lock(workdir) as lock:
-            job, goes_on = loop._set_up(config, workdir, reporter, lock, None, Clock())
+            job, goes_on = resume.set_up_run(config, workdir, lock, reporter, None, Clock())
             run_directory.create(workdir, config, goes_on, lock, reporter.line)
             resume.write_records(job, workdir, goes_on, reporter)
             with Checkpoints(workdir / "checkpoints") as checkpoints:
@@ -150,7 +152,9 @@ class GoingOn:
 
 def whole(workdir: Path) -> list[str]:
     """What is not as a run leaves it: none of it, if all is well."""
-    bad = [name for name in damage.KINDS if (workdir / name).exists() and not _readable(workdir / name)]
+    bad = [
+        name for name in (*damage.KINDS, "split.json") if (workdir / name).exists() and not _readable(workdir / name)
+    ]
     missing = [name for name in ("config.json", "classes.json", "split.json") if not (workdir / name).is_file()]
     return bad + missing
 

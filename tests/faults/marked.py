@@ -58,7 +58,7 @@ def main() -> None:
     around(resume, "set_up", "setting up")
     around(resume, "newest_state", "restoring")
     around(trained_run, "load", "restoring")
-    around(FeatureCache, "load", "keeping features")
+    around(FeatureCache, "load", "caching features")
     around(Epochs, "train", "training")
     around(Epochs, "_advance", lambda epochs, *_: "training" if epochs._compiled is not None else "compiling")
     around(Epochs, "validate", "validating")

@@ -148,7 +148,7 @@ def test_a_cache_folder_that_takes_no_features(
     monkeypatch.setenv("CNN_JAX_CACHE", str(small_disk(options) / "cache"))
     message = error_of("train", *flags(ON_DISK, tmp_path / "run"))
     assert "name another folder with CNN_JAX_CACHE" in message
-    ended(f"{what} cache folder", "one clear error", "keeping features")
+    ended(f"{what} cache folder", "one clear error", "caching features")
 
 
 SLOW = [pytest.param(what, marks=pytest.mark.slow) for what in ("full", "read-only")]

@@ -36,7 +36,7 @@ TRAINING = {
     "import": 3,
     "setting up": 3,
     "restoring": 3,
-    "keeping features": 4,
+    "caching features": 4,
     "compiling": 4,
     "training": 4,
     "saving": 5,
@@ -58,7 +58,7 @@ def _moments(config: Config, chance: random.Random) -> list[str]:
     """The activities to kill in, in random order."""
     wanted = [name for name, times in TRAINING.items() for _ in range(times)]
     if config.train.feature_cache != "on":
-        wanted = [name if name != "keeping features" else "training" for name in wanted]
+        wanted = [name if name != "caching features" else "training" for name in wanted]
     chance.shuffle(wanted)
     return wanted[: max(KILLS // 3 - len(AT_THE_END) - len(EVALUATE), 0)]
 

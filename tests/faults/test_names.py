@@ -6,7 +6,6 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -15,36 +14,23 @@ from cnn_jax import html
 from cnn_jax.config import Config
 from tests.faults.commands import assert_harmless, error_of, nothing_changed, run
 from tests.faults.strange import NAMES, NO_TEXT, folder, picture
+from tests.report.reading import read_page
 from tests.training.helpers import SMALL_CNN, flags, with_
 
 SMALL = with_(SMALL_CNN, data={"batch_size": 8, "steps_per_epoch": 2}, train={"epochs": 1, "tensorboard": True})
 
 
-class _Elements(HTMLParser):
-    """Tags and attributes, as a browser would see them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        if self.found[-1:] and self.found[-1][0] == "script":
-            self.scripts += data
-
-
 def assert_page_is_harmless(path: Path) -> None:
     """No script but the package's own, no handler, nothing from elsewhere."""
-    page = _Elements()
-    page.feed(path.read_text(encoding="utf-8"))
-    policy = next(a["content"] for tag, a in page.found if tag == "meta" and "http-equiv" in a)
+    page = read_page(path)
+    policy = next(meta.attributes["content"] for meta in page.all("meta") if "http-equiv" in meta.attributes)
     assert policy is not None
     assert policy.startswith("default-src 'none'")
-    assert page.scripts.strip() in ("", str(html.script("report.js").text).strip())
-    for tag, attributes in page.found:
+    assert "".join(script.text for script in page.all("script")).strip() in (
+        "",
+        str(html.script("report.js").text).strip(),
+    )
+    for tag, attributes in ((element.tag, element.attributes) for element in page.below):
         assert not any(name.startswith("on") for name in attributes), (tag, attributes)
         assert tag not in ("iframe", "object", "embed", "base", "link"), tag
         for name in ("src", "href", "action"):

@@ -2,12 +2,12 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import until
 from tests.launch.conftest import Machine, executable
 
 HANG = "trap 'echo saving; exit 143' TERM; echo begun; while :; do sleep 0.02; done"
@@ -18,14 +18,6 @@ def machine(machine: Machine) -> Iterator[Machine]:
     yield machine
     for state in machine.folder.glob("**/lock"):
         machine.run("detached.sh", "stop", str(state.parent), "10")
-
-
-def until(condition: object) -> None:
-    for _ in range(6000):
-        if condition():  # type: ignore[operator]
-            return
-        time.sleep(0.02)
-    pytest.fail("it did not happen within two minutes")
 
 
 def status(machine: Machine, folder: str = "a run") -> str:

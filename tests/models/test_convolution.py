@@ -1,7 +1,5 @@
 """The convolution over all channels against XLA's own and a float64 loop: matrix product, thin and plain form."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +10,7 @@ from hypothesis import strategies as st
 from cnn_jax.models.ops.convolution import conv, plain_conv, shifted_thin_conv
 from cnn_jax.models.ops.shifts import Pads
 from cnn_jax.models.ops.winograd import winograd_conv
-from tests.models.convolutions import Tolerances, assert_close, output_size, resolve_padding, value_and_gradients
+from tests.models.convolutions import Tolerances, assert_close, loop_reference, out_size, resolve, value_and_gradients
 
 Case = tuple[tuple[int, ...], int, tuple[int, int], tuple[int, int], str | Pads]
 """([batch, height, width, channels], features, kernel size, strides, padding)"""
@@ -46,32 +44,6 @@ FAST: list[Case] = [
 CASES = POINTWISE + THIN + PLAIN + FAST
 
 TOLERANCES: Tolerances = {"float32": (2e-5, 2e-5), "bfloat16": (2.0**-7, 2.0**-7), "float64": (1e-13, 1e-13)}
-
-
-def resolve(case: Case) -> Pads:
-    shape, _, kernel_size, strides, padding = case
-    return resolve_padding(shape[1:3], kernel_size, strides, padding)
-
-
-def out_size(case: Case) -> tuple[int, int]:
-    return output_size(case[0][1:3], case[2], case[3], resolve(case))
-
-
-def loop_reference(
-    x: np.ndarray, kernel: np.ndarray, grad: np.ndarray, strides: tuple[int, int], pads: Pads
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Output, gradient of the images and gradient of the kernel, one output pixel at a time in float64."""
-    x, kernel, grad = (np.asarray(a, np.float64) for a in (x, kernel, grad))
-    out, grad_kernel, grad_x = np.zeros(grad.shape), np.zeros(kernel.shape), np.zeros(x.shape)
-    for i, j in itertools.product(*map(range, grad.shape[1:3])):
-        for p, q in itertools.product(*map(range, kernel.shape[:2])):
-            row, column = i * strides[0] + p - pads[0][0], j * strides[1] + q - pads[1][0]
-            if not (0 <= row < x.shape[1] and 0 <= column < x.shape[2]):
-                continue
-            out[:, i, j] += x[:, row, column] @ kernel[p, q]
-            grad_x[:, row, column] += grad[:, i, j] @ kernel[p, q].T
-            grad_kernel[p, q] += x[:, row, column].T @ grad[:, i, j]
-    return out, grad_x, grad_kernel
 
 
 def arrays(case: Case, dtype: str) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -1,7 +1,5 @@
 """The depthwise convolution against the grouped convolution and a float64 loop: values, gradients, lowering."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 
 from cnn_jax.models.ops.depthwise import depthwise_conv, grouped_conv
 from cnn_jax.models.ops.shifts import Pads
-from tests.models.convolutions import Tolerances, assert_close, output_size, resolve_padding, value_and_gradients
+from tests.models.convolutions import Tolerances, assert_close, loop_reference, out_size, resolve, value_and_gradients
 
 Case = tuple[tuple[int, ...], tuple[int, int], tuple[int, int], str | Pads]
 """([batch, height, width, channels], kernel size, strides, padding)"""
@@ -36,33 +34,6 @@ CASES: list[Case] = [
 
 TOLERANCES: Tolerances = {"float32": (2e-5, 2e-5), "bfloat16": (2.0**-8, 2e-5), "float64": (1e-13, 1e-13)}
 """Sums in float32 or wider, then one rounding."""
-
-
-def resolve(case: Case) -> Pads:
-    shape, kernel_size, strides, padding = case
-    return resolve_padding(shape[1:3], kernel_size, strides, padding)
-
-
-def out_size(case: Case) -> tuple[int, int]:
-    return output_size(case[0][1:3], case[1], case[2], resolve(case))
-
-
-def loop_reference(
-    x: np.ndarray, kernel: np.ndarray, grad: np.ndarray, strides: tuple[int, int], pads: Pads
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Output, gradient of the images and gradient of the kernel, one output pixel at a time in float64."""
-    x, kernel, grad = (np.asarray(a, np.float64) for a in (x, kernel, grad))
-    kh, kw = kernel.shape[:2]
-    out, grad_kernel, grad_x = np.zeros(grad.shape), np.zeros(kernel.shape), np.zeros(x.shape)
-    for i, j in itertools.product(*map(range, grad.shape[1:3])):
-        for p, q in itertools.product(range(kh), range(kw)):
-            row, column = i * strides[0] + p - pads[0][0], j * strides[1] + q - pads[1][0]
-            if not (0 <= row < x.shape[1] and 0 <= column < x.shape[2]):
-                continue
-            out[:, i, j] += x[:, row, column] * kernel[p, q, 0]
-            grad_x[:, row, column] += grad[:, i, j] * kernel[p, q, 0]
-            grad_kernel[p, q, 0] += (x[:, row, column] * grad[:, i, j]).sum(0)
-    return out, grad_x, grad_kernel
 
 
 def arrays(case: Case, dtype: str, seed: int = 0) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -1,6 +1,7 @@
-"""Reads a report as a browser would, with the standard library's parser alone."""
+"""Reads a page as a browser would, with the standard library's parser alone."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,14 +20,17 @@ class Element:
     def text(self) -> str:
         return "".join(child if isinstance(child, str) else child.text for child in self.children)
 
-    def all(self, tag: str, **attributes: str) -> list["Element"]:
-        """Every element below with this tag and these attributes; `class_` is one of the classes."""
-        found = []
+    @property
+    def below(self) -> Iterator["Element"]:
+        """Every element below, in the order of the page."""
         for child in self.children:
             if isinstance(child, Element):
-                found += [child] if child.fits(tag, attributes) else []
-                found += child.all(tag, **attributes)
-        return found
+                yield child
+                yield from child.below
+
+    def all(self, tag: str, **attributes: str) -> list["Element"]:
+        """Every element below with this tag and these attributes; `class_` is one of the classes."""
+        return [element for element in self.below if element.fits(tag, attributes)]
 
     def one(self, tag: str, **attributes: str) -> "Element":
         (found,) = self.all(tag, **attributes)

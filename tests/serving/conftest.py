@@ -14,7 +14,8 @@ from types import TracebackType
 
 import pytest
 
-from tests.training.helpers import SMALL_CNN, train, with_
+import cnn_jax
+from cnn_jax.evaluation.classifier import Classifier
 
 PATIENCE_SECONDS = 300.0
 RUNS = ("first", "second")
@@ -70,12 +71,10 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def served_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def served_runs(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two runs on digits that answer alike."""
     folder = tmp_path_factory.mktemp("served")
-    train(with_(SMALL_CNN, train={"epochs": 1}), folder / RUNS[0])
-    shutil.copytree(folder / RUNS[0], folder / RUNS[1])
-    return [folder / name for name in RUNS]
+    return [shutil.copytree(small_run, folder / name) for name in RUNS]
 
 
 @pytest.fixture(scope="session")
@@ -83,3 +82,9 @@ def server(served_runs: list[Path]) -> Iterator[Server]:
     with Server(*served_runs) as started:
         yield started
         assert "Traceback" not in started.said, started.said
+
+
+@pytest.fixture(scope="session")
+def classifier(served_runs: list[Path]) -> Classifier:
+    """The first of the runs, as it answers without a server."""
+    return cnn_jax.load(served_runs[0])

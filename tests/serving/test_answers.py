@@ -2,14 +2,12 @@
 
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
 from PIL import Image
 
-import cnn_jax
 from cnn_jax.evaluation.classifier import Classifier
 from cnn_jax.explaining import saliency
 from cnn_jax.serving import openapi
@@ -19,11 +17,6 @@ from tests.serving.conftest import RUNS, Server
 
 JPEG = encode(photograph(), "JPEG", exif=oriented(6))
 PICTURES = {"a.jpg": JPEG, "b.png": encode(see_through(), "PNG"), "c.gif": encode(photograph(), "GIF")}
-
-
-@pytest.fixture(scope="module")
-def classifier(served_runs: list[Path]) -> Classifier:
-    return cnn_jax.load(served_runs[0])
 
 
 def test_several_pictures_are_answered_as_the_classifier_answers_them_and_a_damaged_one_fails_alone(

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-import cnn_jax
 from cnn_jax.evaluation.classifier import Classifier
 from tests.data.pictures import encode, photograph
 from tests.serving.conftest import RUNS, Server
@@ -42,11 +41,6 @@ def browser(chromium: Path) -> Iterator[Browser]:
         expect.set_options(timeout=120_000)
         yield launched
         launched.close()
-
-
-@pytest.fixture(scope="module")
-def classifier(served_runs: list[Path]) -> Classifier:
-    return cnn_jax.load(served_runs[0])
 
 
 def open_page(browser: Browser, address: str, viewport: dict[str, int] = DESKTOP, **options: object) -> Page:

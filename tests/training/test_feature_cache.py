@@ -1,4 +1,4 @@
-"""Kept features: the same training as from the images, computed once, safe to interrupt and to reuse."""
+"""Cached features: the same training as from the images, computed once, safe to interrupt and to reuse."""
 
 import json
 import os
@@ -95,7 +95,7 @@ def test_result_and_console_say_what_is_kept(tmp_path: Path, capsys: pytest.Capt
     assert result["features"]["in_memory"] is True
     assert result["frozen_unchanged"] is True
     assert result["flops_per_step"]["step"] < 0.5 * result["flops_per_step"]["full_model"]
-    assert "each image kept as the output of pool2 (8x8x8 float32)" in capsys.readouterr().out
+    assert "each image cached as the output of pool2 (8x8x8 float32)" in capsys.readouterr().out
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""Runs with hidden layers before the classifier: kept features, resume, the next run, and Keras."""
+"""Runs with hidden layers before the classifier: cached features, resume, the next run, and Keras."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_a_run_with_hidden_layers_goes_on_bit_for_bit_and_leaves_as_it_is(
     result = train(HIDDEN, whole).result
     assert result["frozen_unchanged"]
     assert result["parameters"]["trainable"] == 32 * 12 + 12 + 24 + 12 * 8 + 8 + 16 + 8 * 10 + 10
-    assert "kept as the output of flatten (32 float32)" in capsys.readouterr().out
+    assert "cached as the output of flatten (32 float32)" in capsys.readouterr().out
     train_until(8, HIDDEN, parts, monkeypatch)
     train(HIDDEN, parts)
     assert_identical(final_state(HIDDEN, whole), final_state(HIDDEN, parts))

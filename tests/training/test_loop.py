@@ -22,6 +22,8 @@ from cnn_jax.errors import ConfigError, DataError, RunError, WeightsError
 from cnn_jax.training import loaders, shared
 from cnn_jax.training.run import run_directory
 from cnn_jax.training.run.logs import Reporter
+from cnn_jax.training.run.progress import Progress
+from cnn_jax.training.saving import Saver
 from cnn_jax.training.setup import set_up
 from tests.conftest import make_unlistable, write_image
 from tests.training.helpers import (
@@ -160,6 +162,17 @@ def test_a_run_stopped_by_a_signal_goes_on_bit_exactly(
     assert train(config, tmp_path / "stopped").result["status"] == "completed"
     assert_identical(final_state(config, whole), final_state(config, tmp_path / "stopped"))
     assert metrics(whole) == metrics(tmp_path / "stopped")
+
+
+def test_an_interrupt_after_an_epoch_has_asked_for_one_is_saved_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes when the epoch has no more reason to save: it is neither the best, nor due, nor the last."""
+    monkeypatch.setattr(Progress, "is_best", lambda *_: False)
+    monkeypatch.setattr(Saver, "due_after", lambda *_: bool(signal.raise_signal(signal.SIGTERM)))
+    outcome = train(SMALL_CNN, tmp_path / "run")
+    assert (outcome.stopped_by, outcome.result["steps"]) == (signal.SIGTERM, 6)
+    assert newest_checkpoint(tmp_path / "run") == 6
 
 
 @pytest.mark.slow

@@ -241,8 +241,8 @@ def test_the_head_is_solved_first_and_the_rest_goes_on_from_there(
     [
         ({"train": {"freeze_until": "conv2"}}, "optimizer.name=lbfgs solves the classifier alone"),
         ({"train": {"frozen": ("head/bias",)}}, "optimizer.name=lbfgs solves the classifier alone"),
-        ({"train": {"feature_cache": "off"}}, "on kept features: train.feature_cache=off"),
-        ({"data": {"augment": AugmentConfig(rotation=10)}}, "on kept features: the images are augmented anew"),
+        ({"train": {"feature_cache": "off"}}, "on cached features: train.feature_cache=off"),
+        ({"data": {"augment": AugmentConfig(rotation=10)}}, "on cached features: the images are augmented anew"),
         ({"train": {"feature_memory_megabytes": 0}}, "more than train.feature_memory_megabytes=0"),
         ({"train": {"loss": "focal"}}, "train.loss=focal is another"),
     ],

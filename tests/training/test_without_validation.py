@@ -63,7 +63,7 @@ def test_the_last_epoch_is_kept_and_none_is_the_best(whole: Path) -> None:
 @pytest.mark.parametrize(
     "config",
     [SMALL_CNN, *(pytest.param(config, marks=pytest.mark.slow) for config in (KEPT, ON_DISK, SOLVED))],
-    ids=["images", "kept features", "features on disk", "solved first"],
+    ids=["images", "cached features", "features on disk", "solved first"],
 )
 def test_training_is_what_it_is_with_a_validation(config: Config, image_folder: Path, tmp_path: Path) -> None:
     config = with_(config, data={"dataset": f"folder:{image_folder}", "split": (1.0, 0.0, 0.0)})

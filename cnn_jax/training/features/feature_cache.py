@@ -36,7 +36,7 @@ from cnn_jax.training.run.processes import all_of_them, fail_together
 
 
 def folder() -> Path:
-    """Where features are kept."""
+    """Where features are cached."""
     return cache_folder() / "features"
 
 
@@ -110,7 +110,7 @@ class FeatureCache:
         where = "in memory" if plan.in_memory else f"in {folder()}"
         before = "all" if self._found == images else f"{self._found:,} of {images:,}"
         reporter.line(
-            f"features   {of} kept as the output of {self._names[-1]} ({size} {plan.dtype}), "
+            f"features   {of} cached as the output of {self._names[-1]} ({size} {plan.dtype}), "
             f"{plan.megabytes:,.0f} MB {where}, ready in {seconds:.1f} s"
             + (f", {before} from an earlier run or phase" if self._found else "")
             + (f", from those of {', '.join(sorted(self._sources))}" if self._sources else "")

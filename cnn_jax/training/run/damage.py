@@ -19,7 +19,6 @@ FOLDER = "damaged"
 KINDS = {
     "config.json": dict,
     "classes.json": list,
-    "split.json": dict,
     "weights.json": dict,
     "keras_layers.json": dict,
     "left_out.json": dict,
@@ -27,7 +26,7 @@ KINDS = {
     "result.json": dict,
     "trackers.json": dict,
 }
-"""Records and what their JSON is."""
+"""Records and what their JSON is; split.json, which names every image, is read where it is used alone."""
 METRICS = "metrics.jsonl"
 SUFFIXES = (".json", ".jsonl", ".html", ".npz")
 """Of the files that a run writes beside its folders."""
