@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float64, UInt8
 
+from cnn_jax.config.image_size import ImageSize, sides
 from cnn_jax.errors import WeightsError
 from cnn_jax.models.chain import layer_names
 from cnn_jax.models.layers import Activation
@@ -71,7 +72,7 @@ class Certificate:
         return next((d for d in self.differences if not d.within(tolerance)), None)
 
 
-def certify(pretrained: Pretrained, images: UInt8[np.ndarray, "n s s 3"]) -> Certificate:
+def certify(pretrained: Pretrained, images: UInt8[np.ndarray, "n h w 3"]) -> Certificate:
     """Run both networks on images.
 
     Keras reads the file with its own code, and normalises with its own `preprocess_input`. Of a file that describes its
@@ -108,15 +109,16 @@ def certify(pretrained: Pretrained, images: UInt8[np.ndarray, "n s s 3"]) -> Cer
     )
 
 
-def made_up_images(count: int, size: int) -> UInt8[np.ndarray, "n s s 3"]:
+def made_up_images(count: int, size: ImageSize) -> UInt8[np.ndarray, "n h w 3"]:
     """Images that reach what photographs rarely do: noise, ramps, and flat black and white."""
     rng = np.random.default_rng(0)
-    ramp = np.linspace(0, 255, size)
+    height, width = sides(size)
+    down, across = np.linspace(0, 255, height)[:, None], np.linspace(0, 255, width)
     kinds = [
-        rng.integers(0, 256, (size, size, 3)),
-        np.stack(np.broadcast_arrays(ramp[:, None], ramp[None, :], ramp[::-1, None]), -1),
-        np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((-(-size // 8), -(-size // 8), 1)))[:size, :size],
-        np.full((size, size, 3), 255) * (np.indices((size, size)).sum(0) > size)[..., None],
+        rng.integers(0, 256, (height, width, 3)),
+        np.stack(np.broadcast_arrays(down, across, down[::-1]), -1),
+        np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((-(-height // 8), -(-width // 8), 1)))[:height, :width],
+        np.full((height, width, 3), 255) * (2 * np.indices((height, width)).sum(0) > height + width)[..., None],
     ]
     shifts = (np.roll(kinds[i % len(kinds)], i // len(kinds) * 7, axis=(0, 2)) for i in range(count))
     return np.stack(list(shifts)).astype(np.uint8)
@@ -133,7 +135,7 @@ class _Port:
         probable = pretrained.config.name == "keras" and pretrained.has_top
         self._result = jit(lambda v, x: (model.probabilities if probable else model.outputs)(v, x))
 
-    def outputs(self, images: UInt8[np.ndarray, "b s s 3"]) -> dict[str, Float[np.ndarray, "b ..."]]:
+    def outputs(self, images: UInt8[np.ndarray, "b h w 3"]) -> dict[str, Float[np.ndarray, "b ..."]]:
         with jax.default_matmul_precision("highest"):
             inputs, tapped = self._inputs(images), self._tapped(self._variables, images)
             result = self._result(self._variables, images)
@@ -149,7 +151,7 @@ class _Reference:
         function, module = KERAS_MODELS[config.name]
         keras.utils.clear_session()  # layers without a name of their own are not numbered on
         model = getattr(keras.applications, function)(
-            input_shape=(config.image_size, config.image_size, 3),
+            input_shape=pretrained.model.image_shape,
             include_top=pretrained.has_top,
             weights=None,
             **({"alpha": config.alpha} if config.name in WITH_ALPHA else {}),
@@ -166,7 +168,7 @@ class _Reference:
         self._preprocess = getattr(keras.applications, module).preprocess_input
         self.version = keras.__version__
 
-    def outputs(self, images: UInt8[np.ndarray, "b s s 3"]) -> dict[str, Float[np.ndarray, "b ..."]]:
+    def outputs(self, images: UInt8[np.ndarray, "b h w 3"]) -> dict[str, Float[np.ndarray, "b ..."]]:
         inputs = self._preprocess(images.astype(np.float32))
         outputs = self._model(inputs, training=False)
         return {
@@ -196,7 +198,7 @@ class _WholeModel:
         self._network, self._is_classifier = pretrained.model, pretrained.has_top
         self.version = keras.__version__
 
-    def outputs(self, images: UInt8[np.ndarray, "b s s 3"]) -> dict[str, Float[np.ndarray, "b ..."]]:
+    def outputs(self, images: UInt8[np.ndarray, "b h w 3"]) -> dict[str, Float[np.ndarray, "b ..."]]:
         """As `_Port.outputs`. What the file does not say, how to scale images, is done as there."""
         inputs = np.asarray(self._network.prepare(jnp.asarray(images)))
         outputs = self._model(inputs, training=False)
