@@ -9,7 +9,7 @@ import socket
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,6 +42,9 @@ if os.environ.get("CNN_JAX_TESTS_TYPES"):  # `make test-types`; before any modul
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+
+OPTIMIZATIONS = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+"""JAX's variable, and its option in small letters."""
 
 LAST = ("tests", "evaluation", "launch", "weights", "models", "data")
 """Folders, the one with the shortest files last; those that are not named come first."""
@@ -89,6 +92,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             seen[name] += 1
             if seen[name] > mark.args[0]:
                 item.add_marker("long")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test marked `optimized`, its fixtures and processes compile as users do, also in `make test` and `test-all`."""
+    if not os.environ.get(OPTIMIZATIONS) or item.get_closest_marker("optimized") is None:
+        return (yield)
+    import jax
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delenv(OPTIMIZATIONS)
+        jax.config.update(OPTIMIZATIONS.lower(), False)
+        try:
+            return (yield)
+        finally:
+            jax.config.update(OPTIMIZATIONS.lower(), True)
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -71,6 +71,7 @@ def _fine_tune(dataset: Path, weights: Path, workdir: Path, *flags: str) -> dict
 
 
 @pytest.mark.long
+@pytest.mark.optimized
 def test_mobilenet_tells_cats_from_dogs(real_data: Path, real_weights: Path, tmp_path: Path) -> None:
     weights = real_weights / "mobilenet_7_5_224_tf.h5"
     flags = ("--model.alpha=0.75", "--train.epochs=2")

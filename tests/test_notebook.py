@@ -22,6 +22,7 @@ def test_the_notebook_is_stored_without_outputs() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.optimized
 @pytest.mark.filterwarnings("ignore")  # of Jupyter's own packages
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", PACKAGE_PARENT)

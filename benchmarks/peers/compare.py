@@ -1,13 +1,15 @@
-"""The same work here, in Keras on TensorFlow and in PyTorch: milliseconds a batch, in turn, and the ratios.
+"""The same work here, in Keras on TensorFlow, PyTorch and ONNX Runtime: milliseconds a batch, in turn, and the ratios.
 
     python benchmarks/peers/compare.py                              (needs PyTorch: pip install 'cnn_jax[bench]')
     python benchmarks/peers/compare.py --tasks mobilenet-inference --rounds=5 --sides cnn_jax keras
     python benchmarks/peers/compare.py --memory                     (peak memory of a process for each task instead)
+    python benchmarks/peers/compare.py --tasks mobilenet-inference vgg16-inference --batch=1     (one photograph's wait)
     python benchmarks/peers/compare.py --sides cnn_jax pytorch-compiled --precision=bfloat16 --batch=256 --in-flight=20
 
-The last is for a GPU, where the host starts steps before the ones before have ended. Each side is a process of its own
-that lives through the whole comparison and works only when it is its turn. The last column is the median of the rounds'
-ratios, the fastest peer's time over cnn_jax's: above 1, cnn_jax is ahead.
+ONNX Runtime only predicts; it needs pip install 'cnn_jax[onnx]'. The last line is for a GPU, where the host starts
+steps before the ones before have ended. Each side is a process of its own that lives through the whole comparison and
+works only when it is its turn. The last column is the median of the rounds' ratios, the fastest peer's time over
+cnn_jax's: above 1, cnn_jax is ahead.
 """
 
 import argparse
@@ -22,7 +24,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-SIDES = {"cnn_jax": "here", "keras": "keras_side", "pytorch": "torch_side", "pytorch-compiled": "torch_side"}
+SIDES = {
+    "cnn_jax": "here",
+    "keras": "keras_side",
+    "pytorch": "torch_side",
+    "onnxruntime": "onnx_side",
+    "pytorch-compiled": "torch_side",
+}
+DEFAULT_SIDES = tuple(SIDES)[:4]
+PREDICTIONS = ("inference", "prefix")
+"""The kinds of tasks that ONNX Runtime has; it does not train."""
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "mobilenet-inference": ("inference", {"name": "mobilenet"}),
     "mobilenet-from-conv_pw_10": ("training", {"name": "mobilenet", "freeze_until": "conv_pw_10"}),
@@ -116,13 +127,14 @@ def compare_speed(arguments: argparse.Namespace) -> None:
     print(f"| task | {' | '.join(sides)} | fastest peer / cnn_jax | lowest to highest |")
     print("|" + "---|" * (len(sides) + 3))
     for task in arguments.tasks:
-        times: dict[str, list[float]] = {name: [] for name in sides}
+        able = {name: side for name, side in sides.items() if name != "onnxruntime" or TASKS[task][0] in PREDICTIONS}
+        times: dict[str, list[float]] = {name: [] for name in able}
         for _ in range(arguments.rounds):
-            for name, side in sides.items():
+            for name, side in able.items():
                 times[name].append(side.measure(task, arguments.batch, arguments.size)["milliseconds"])
         peers = [min(of_round) for of_round in zip(*(v for k, v in times.items() if k != "cnn_jax"), strict=True)]
         ratios = [peer / ours for peer, ours in zip(peers, times.get("cnn_jax", peers), strict=True)]
-        cells = [f"{statistics.median(values):.1f}" for values in times.values()]
+        cells = [f"{statistics.median(times[name]):.1f}" if name in times else "-" for name in sides]
         spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
         print(f"| {task} | {' | '.join(cells)} | {statistics.median(ratios):.2f} | {spread} |", flush=True)
     for side in sides.values():
@@ -136,6 +148,9 @@ def compare_memory(arguments: argparse.Namespace) -> None:
     for task in arguments.tasks:
         cells = []
         for name in arguments.sides:
+            if name == "onnxruntime" and TASKS[task][0] not in PREDICTIONS:
+                cells.append("-")
+                continue
             side = Side(name, arguments.precision, arguments.in_flight)
             cells.append(f"{side.measure(task, arguments.batch, arguments.size)['megabytes']:.0f}")
             side.close()
@@ -146,7 +161,7 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", choices=tuple(TASKS), default=list(DEFAULT_TASKS))
-    parser.add_argument("--sides", nargs="+", choices=tuple(SIDES), default=["cnn_jax", "keras", "pytorch"])
+    parser.add_argument("--sides", nargs="+", choices=tuple(SIDES), default=list(DEFAULT_SIDES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--size", type=int, default=224, help="pixels")

@@ -19,7 +19,7 @@ tf.config.experimental.enable_tensor_float_32_execution(PRECISION == "tensorfloa
 
 def inference(name: str, batch: np.ndarray, **settings: Any) -> Task:
     """Logits of a batch of images uint8[b, s, s, 3]."""
-    return _prediction(_classifier(name, batch.shape[1], **settings), batch)
+    return _prediction(classifier(name, batch.shape[1], **settings), batch)
 
 
 def application(path: str, batch: np.ndarray) -> Task:
@@ -33,7 +33,7 @@ def application(path: str, batch: np.ndarray) -> Task:
 
 def training(name: str, freeze_until: str, batch: np.ndarray, labels: np.ndarray, **settings: Any) -> Task:
     """A step of Adam on a batch of images, with the layers before `freeze_until` frozen."""
-    model = _classifier(name, batch.shape[1], **settings)
+    model = classifier(name, batch.shape[1], **settings)
     trainable = freeze_until == "none"
     for layer in model.layers:
         trainable = trainable or layer.name == freeze_until
@@ -43,9 +43,7 @@ def training(name: str, freeze_until: str, batch: np.ndarray, labels: np.ndarray
 
 def prefix(name: str, freeze_until: str, batch: np.ndarray, **settings: Any) -> Task:
     """The output of the layers before `freeze_until`."""
-    model = _classifier(name, batch.shape[1], **settings)
-    before = itertools.takewhile(lambda layer: layer.name != freeze_until, model.layers)
-    return _prediction(keras.Model(model.inputs, list(before)[-1].output), batch)
+    return _prediction(layers_before(freeze_until, name, batch.shape[1], **settings), batch)
 
 
 def head(name: str, features: np.ndarray, labels: np.ndarray, image_size: int, **settings: Any) -> Task:
@@ -54,7 +52,7 @@ def head(name: str, features: np.ndarray, labels: np.ndarray, image_size: int, *
     return _step(keras.Model(inputs, layers.Dense(2)(inputs)), features, labels)
 
 
-def _classifier(name: str, size: int, **settings: Any) -> keras.Model:
+def classifier(name: str, size: int, **settings: Any) -> keras.Model:
     """The network with a head for two classes, all layers in one model, images scaled as the weights want them."""
     inputs = keras.Input((size, size, 3))
     x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
@@ -66,6 +64,13 @@ def _classifier(name: str, size: int, **settings: Any) -> keras.Model:
     body = builder(input_tensor=x, weights=None, include_top=False, **settings)
     x = layers.GlobalAveragePooling2D(name="pool")(body.output)
     return keras.Model(inputs, layers.Dense(2, name="head")(x))
+
+
+def layers_before(freeze_until: str, name: str, size: int, **settings: Any) -> keras.Model:
+    """The layers before `freeze_until`, a model of their own."""
+    model = classifier(name, size, **settings)
+    before = itertools.takewhile(lambda layer: layer.name != freeze_until, model.layers)
+    return keras.Model(model.inputs, list(before)[-1].output)
 
 
 def _prediction(model: keras.Model, batch: np.ndarray) -> Task:

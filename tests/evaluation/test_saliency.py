@@ -294,6 +294,7 @@ def _shares(maps: np.ndarray, corners: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.long
+@pytest.mark.optimized
 @pytest.mark.parametrize("method", METHODS)
 def test_the_mass_of_a_map_lies_on_the_shape_in_the_corner(looker: tuple[Model, Variables], method: str) -> None:
     model, variables = looker
@@ -306,6 +307,7 @@ def test_the_mass_of_a_map_lies_on_the_shape_in_the_corner(looker: tuple[Model, 
 
 
 @pytest.mark.long
+@pytest.mark.optimized
 def test_what_an_occluded_network_misses_lies_on_the_shape_in_the_corner(looker: tuple[Model, Variables]) -> None:
     images, labels, corners = _shapes(24, seed=2)
     drops = [saliency.occlusion(*looker, image, [label], 8, 4)[0] for image, label in zip(images, labels, strict=True)]

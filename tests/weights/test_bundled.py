@@ -114,6 +114,7 @@ def test_frozen_features_tell_shapes_apart_that_they_were_not_learned_from() -> 
 
 
 @pytest.mark.long
+@pytest.mark.optimized
 def test_frozen_pretrained_features_beat_frozen_random_ones_by_a_wide_margin_on_digits() -> None:
     """Standardised, so that the tiny activations of a random network count as much.
 
