@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cnn_jax.config.image_size import sides
 from cnn_jax.exporting.description import Description
 
 NAME = "TFLITE_METADATA"
@@ -31,8 +32,9 @@ def metadata(description: Description, labels: str) -> bytes:
     from flatbuffers import Builder
 
     builder = Builder(1024)
-    size = ("Uint32", description.resize.size)
-    pixels = _table(builder, {0: ("Int8", RGB), 1: _table(builder, {0: size, 1: size})})
+    height, width = sides(description.resize.size)
+    size = _table(builder, {0: ("Uint32", width), 1: ("Uint32", height)})
+    pixels = _table(builder, {0: ("Int8", RGB), 1: size})
     resized = f"RGB bytes of 0 to 255, resized as in training: {description.resize}"
     image = _tensor(builder, "image", resized, (IMAGE_PROPERTIES, pixels), 255.0)
     file = _table(builder, {0: builder.CreateString(labels), 2: ("Int8", AXIS_LABELS)})
