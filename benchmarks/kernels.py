@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cnn_jax.cli import command_line
+from cnn_jax.runtime.tuning import tune_process
 
 SHAPES = ((112, 32, 1), (112, 64, 2), (56, 128, 1), (28, 256, 1), (14, 512, 1), (7, 1024, 1))
 """Of MobileNet's depthwise convolutions: rows and columns of the input, channels at width 1, stride."""
@@ -159,4 +160,5 @@ def main(argv) -> int:
 
 
 if __name__ == "__main__":
+    tune_process()
     command_line.run(main)

@@ -46,8 +46,8 @@ class Arguments:
     write_exclude: Path | None = None
     """A file for the list of images to leave out, as --data.exclude takes it."""
     preview: Path | None = None
-    """FILE.png for training images beside augmented versions of them, and for some that are not square in each way that
-    --data.resize can make them so."""
+    """FILE.png for training images beside augmented versions of them, and for some of other proportions than the
+    network's as each --data.resize makes them."""
     config: Annotated[Config, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = field(default_factory=Config)
 
     def __post_init__(self) -> None:
@@ -147,7 +147,7 @@ def write_preview(report: "Report", config: Config, path: Path, reporter: "Repor
     changes = augment.changes_images or augment.mixes
     reporter.line(f"written    {path}" + ("" if changes else ": nothing is augmented; say --exp or --data.augment.…"))
     if modes is not None:
-        reporter.line(f"           below: images that are not square, by each --data.resize (now: {resize.fit})")
+        reporter.line(f"           below: images of other proportions, by each --data.resize (now: {resize.fit})")
 
 
 if __name__ == "__main__":

@@ -45,14 +45,15 @@ class Arguments:
     """Take the mean of the probabilities of each image and its mirror image; it takes twice as long."""
     output: Path | None = None
     """The .json file to write, with an .npz and an .html (the report) beside it; None is evaluation-<split>.json in the
-    run directory (without a run, here), with predictions-<split>.npz and report.html."""
+    run directory, with predictions-<split>.npz and report.html. Without a run it is here, and so is a report of its
+    name."""
     recompute: bool = False
     """Run the network also on images of which it is kept what this checkpoint said, in training or an evaluation."""
     features: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also write features.npz into the run directory, by which `predict --other` tells images of none of the
     classes."""
     report: Annotated[bool, tyro.conf.FlagConversionOff] = True
-    """Write the report: one page with everything that is known of the run."""
+    """Write the report: one page with everything that is known of the run, or of a file's network."""
     data: DataOptions = field(default_factory=DataOptions)
     model: PretrainedConfig = field(default_factory=PretrainedConfig)
     distributed: DistributedArguments = field(default_factory=DistributedArguments)
@@ -96,10 +97,10 @@ def main(argv: Sequence[str]) -> int:
         write(evaluation, output, output.with_name(f"{beside}.npz"), reporter)
     if arguments.features:
         _write_features(run, reporter)
-    if arguments.report and is_main() and arguments.checkpoint is not None:  # a file has no run to report on
+    if arguments.report and is_main():
         from cnn_jax import report
 
-        report.attempt(run, evaluation, reporter.line, arguments.output)
+        report.attempt(run, evaluation, reporter.line, output if run.is_file else arguments.output)
     return 0
 
 

@@ -16,6 +16,7 @@ import tyro
 
 from cnn_jax.api import inference
 from cnn_jax.cli import command_line
+from cnn_jax.config.image_size import sides
 from cnn_jax.config.validation import near, require
 from cnn_jax.errors import EXIT_FAILED, ConfigError
 from cnn_jax.io.writing import writing
@@ -47,7 +48,7 @@ class Arguments:
     channels: int = 16
     """Feature maps of each layer, the most active ones."""
     patch: int | None = None
-    """Occlusion: rows and columns of the grey square; None is a seventh of the image."""
+    """Occlusion: rows and columns of the grey square; None is a seventh of the shorter side."""
     stride: int | None = None
     """Occlusion: pixels between the places of the square; None is half of it."""
     output: Path | None = None
@@ -99,8 +100,9 @@ def choose(arguments: Arguments, classifier: "Classifier") -> "Choices":
     model = classifier.model
     layers = arguments.layers or chain_walk.selection(model)
     classes = None if arguments.classes is None else [_class_index(name, classifier) for name in arguments.classes]
-    patch = arguments.patch or max(model.image_size // 7, 1)
-    require(patch <= model.image_size, "--patch", patch, f"at most {model.image_size}, the size of the images")
+    least = min(sides(model.image_size))
+    patch = arguments.patch or max(least // 7, 1)
+    require(patch <= least, "--patch", patch, f"at most {least}, the shorter side of the images")
     return Choices(
         layers=[saliency.check_layer(model, name, "--layers") for name in dict.fromkeys(layers)],
         methods=arguments.methods,

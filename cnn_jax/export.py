@@ -4,7 +4,7 @@
     python -m cnn_jax.export --checkpoint=runs/mobilenet_ft --format litert litert-int8 onnx --output=out
     python -m cnn_jax.export --checkpoint=runs/mobilenet_ft --format=keras-h5 --top=False
 
-The files take images of 0 to 255 as they are, [b, s, s, 3] (Keras' of networks for grey images, [b, s, s, 1]), and give
+The files take images of 0 to 255 as they are, [b, h, w, 3] (Keras' of networks for grey images, [b, h, w, 1]), and give
 probabilities, [b, classes]: what normalises them is inside. How an image becomes so large is said, and written into the
 file and export.json; the names of the classes are there too, and in labels.txt. Each file is then run by its own
 runtime on the images that the run is measured on.
@@ -122,11 +122,11 @@ def _without_classifier(run: "TrainedRun", arguments: Arguments) -> None:
             written = conversion.size_of(Path(folder) / "model.h5")
         except OSError as error:
             raise RunError(f"--output={output} cannot be written: {error.strerror or error}") from error
-    size = run.model.image_size
+    height, width, _ = run.model.image_shape
     print(f"written    {printable(str(output))} ({written / 1e6:.2f} MB)")
     channels = 1 if run.model.takes_grey else 3
     gives = f"feature maps [b, {', '.join(map(str, shape))}]"
-    print(f"takes      images [b, {size}, {size}, {channels}] of 0 to 255; gives {gives}")
+    print(f"takes      images [b, {height}, {width}, {channels}] of 0 to 255; gives {gives}")
     if is_remote(output):
         print(f"fetch      gcloud storage cp {output} .")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnn_jax.cli import command_line
+from cnn_jax.config.image_size import ImageSize, in_pixels
 from cnn_jax.errors import EXIT_FAILED, ConfigError, DataError
 from cnn_jax.io.escaping import printable
 from cnn_jax.weights.options import PretrainedConfig
@@ -56,15 +57,15 @@ def main(argv: Sequence[str]) -> int:
     images = made_up_images(arguments.count, size) if arguments.images is None else _read(arguments, size)
     print(f"file       {printable(str(loaded.path))}")
     width = "" if loaded.config.name == "keras" else f"alpha {loaded.config.alpha:g}, "
-    print(f"model      {loaded.config.name}, {width}{size} pixels, ", end="")
+    print(f"model      {loaded.config.name}, {width}{in_pixels(size)}, ", end="")
     print("with classifier" if loaded.has_top else "feature maps only", flush=True)
     certificate = certify(loaded, images)
     print("\n".join(describe(certificate, arguments.tolerance)))
     return 0 if certificate.first_above(arguments.tolerance) is None else EXIT_FAILED
 
 
-def _read(arguments: Arguments, size: int) -> "np.ndarray":
-    """The first readable images of the folder, uint8[n, size, size, 3]."""
+def _read(arguments: Arguments, size: ImageSize) -> "np.ndarray":
+    """The first readable images of the folder, uint8[n, h, w, 3]."""
     import numpy as np
 
     from cnn_jax.data.paths import expand, readable_batches

@@ -14,8 +14,14 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-CACHE = tempfile.mkdtemp(prefix="cnn_jax_tests_")  # the user's own stays out of it
-atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
+# What processes leave behind goes with this folder: a worker ends without a chance to tidy up, and some are killed. The
+# folders of tests stay where pytest puts them.
+FOLDER = tempfile.mkdtemp(prefix="cnn_jax_tests_")
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+os.environ["TMPDIR"] = tempfile.tempdir = FOLDER
+CACHE = f"{FOLDER}/cache"  # the user's own stays out of it
+os.mkdir(CACHE)
 os.environ["CNN_JAX_CACHE"] = CACHE
 # Several tests run the same programs; the workers inherit the folder of the process that starts them. JAX writes there
 # under a lock only where the folder has a bound.

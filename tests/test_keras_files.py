@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -13,8 +14,10 @@ import cnn_jax
 from cnn_jax import evaluate, explain, export, predict, summarize, train, verify_weights
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import ConfigError, WeightsError
+from cnn_jax.models.chain import layer_names
 from cnn_jax.training import trained_run
 from cnn_jax.weights import keras_model
+from cnn_jax.weights.verify import certify
 from tests.models.keras_networks import (
     images,
     loaded,
@@ -115,12 +118,72 @@ def test_a_file_is_evaluated_explained_and_verified_as_it_is(
     record = json.loads(output.read_text())
     predictions = np.load(output.with_suffix(".npz"))
     assert (record["split"], len(predictions["labels"])) == ("validation", 10)
+    report = output.with_suffix(".html").read_text()
+    assert "evaluation.json#/accuracy" in report
+    assert not {word for word in ("freeze_until", "checkpoint", "result.json", "data.augment") if word in report}
     photo = next((image_folder / "validation" / "red").iterdir())
     assert explain.main([str(photo), *flags(file), f"--output={tmp_path / 'page'}"]) == 0
     assert "What mine.keras sees" in (tmp_path / "page" / "index.html").read_text()
     capsys.readouterr()
     assert verify_weights.main([*flags(file), "--count=2"]) == 0
     assert "equal      every difference is at most" in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_layers_of_models_inside_are_compared_with_keras_one_by_one(tmp_path: Path) -> None:
+    network, pixels = loaded(saved(randomise(nested_mobilenet()), tmp_path / "mine.keras")), images(2)
+    names = layer_names(network.model.layers)
+    certificate = certify(network, pixels)
+    assert [difference.layer for difference in certificate.differences[1:-1]] == names[:-1]
+    assert certificate.first_above(1e-4) is None
+    params = network.variables["params"]
+    wrong = {**params, "conv_pw_3": {"kernel": params["conv_pw_3"]["kernel"] * np.float32(1.01)}}
+    other = certify(replace(network, variables={**network.variables, "params": wrong}), pixels).first_above(1e-4)
+    assert other is not None
+    assert other.layer == "conv_pw_3"
+
+
+@pytest.mark.long
+def test_branches_with_layers_of_one_name_are_compared_each_with_its_own(tmp_path: Path) -> None:
+    certificate = certify(loaded(saved(randomise(branches()), tmp_path / "mine.keras"), normalisation="tf"), images(2))
+    names = [difference.layer for difference in certificate.differences[1:-1]]
+    assert names == ["a/conv", "b/conv", "multiply", "global_max_pooling2d"]
+    assert certificate.first_above(1e-4) is None
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("side", ["host", "device"])
+def test_a_network_that_is_not_square_goes_through_every_command(
+    side: str, image_folder: Path, tmp_path: Path, capsys
+) -> None:
+    size = (24, 36)
+    model = randomise(own_cnn(size=size))
+    file, photos = saved(model, tmp_path / "mine.keras"), sorted((image_folder / "validation" / "red").iterdir())
+    pixels = np.stack([opened(photo, Resize(size)) for photo in photos])
+    expected = np.asarray(model(pixels / np.float32(255)))
+    output = tmp_path / "evaluation.json"
+    data = [f"--data.dataset=folder:{image_folder}", "--model.classes", "blue", "red", f"--output={output}"]
+    assert evaluate.main([*flags(file), *data]) == 0
+    assert "keras, 24 x 36 pixels" in capsys.readouterr().out
+    found = np.load(output.with_suffix(".npz"))
+    logits = found["logits"][found["labels"] == 1].astype(np.float64)
+    np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True), expected, atol=1e-5)
+    moves = ["rotation=20", "shear=5", "zoom=0.2", "width_shift=0.1", "erasing.probability=0.5", "cutmix=0.5"]
+    moves += ["crop_area 0.5 1"] if side == "host" else []
+    augment = [word for move in (f"on={side}", *moves) for word in f"--data.augment.{move}".split()]
+    run = tmp_path / "run"
+    result = trained(file, image_folder, run, "--model.normalisation=unit", "--train.freeze_until=conv2d_1", *augment)
+    assert result["frozen_unchanged"]
+    assert json.loads((run / "config.json").read_text())["model"]["image_size"] == list(size)
+    after = trained_run.load(run)
+    np.testing.assert_allclose(
+        cnn_jax.load(run)(photos).probabilities, after.model.probabilities(after.variables, pixels), atol=1e-5
+    )
+    assert explain.main([str(photos[0]), f"--checkpoint={run}", f"--output={tmp_path / 'page'}"]) == 0
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "images of 24 x 36 pixels" in page
+    assert verify_weights.main([*flags(file), "--count=2"]) == 0
+    assert "keras, 24 x 36 pixels" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("missing", ["--data.dataset", "--checkpoint"])
@@ -181,15 +244,18 @@ def test_a_nested_network_trains_from_any_layer_on_and_keras_reads_what_is_expor
     np.testing.assert_allclose(np.asarray(run.model.probabilities(run.variables, pixels)), expected, atol=1e-5)
 
 
-@pytest.mark.long
-def test_branches_with_layers_of_one_name_train_and_are_restored(image_folder: Path, tmp_path: Path) -> None:
+def branches() -> keras.Model:
+    """Two models inside of one, each with a layer called conv."""
     keras.utils.clear_session()
     x = inputs = keras.Input((32, 32, 3))
-    branches = [
-        keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, name="conv")], name=n) for n in "ab"
-    ]
-    x = keras.layers.GlobalMaxPooling2D()(keras.layers.Multiply()([branch(x) for branch in branches]))
-    file = saved(keras.Model(inputs, keras.layers.Dense(2)(x)), tmp_path / "mine.keras")
+    both = [keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, name="conv")], name=n) for n in "ab"]
+    x = keras.layers.GlobalMaxPooling2D()(keras.layers.Multiply()([branch(x) for branch in both]))
+    return keras.Model(inputs, keras.layers.Dense(2)(x))
+
+
+@pytest.mark.long
+def test_branches_with_layers_of_one_name_train_and_are_restored(image_folder: Path, tmp_path: Path) -> None:
+    file = saved(branches(), tmp_path / "mine.keras")
     more = ("--model.normalisation=tf", "--train.freeze_until=b/conv", "--train.frozen", "b/conv/bias")
     trained(file, image_folder, tmp_path / "run", *more)
     run = trained_run.load(tmp_path / "run")

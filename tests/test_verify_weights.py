@@ -165,8 +165,8 @@ def test_images_that_cannot_be_read_are_left_out_and_none_at_all_is_an_error(fil
 
 
 def test_the_made_up_images_reach_both_ends_and_differ() -> None:
-    images = made_up_images(6, 40)
-    assert images.shape == (6, 40, 40, 3)
+    images = made_up_images(6, (40, 27))
+    assert images.shape == (6, 40, 27, 3)
     assert images.dtype == np.uint8
     assert (images.min(), images.max()) == (0, 255)
     assert len({image.tobytes() for image in images}) == 6

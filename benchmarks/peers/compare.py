@@ -49,6 +49,8 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 DEFAULT_TASKS = tuple(name for name in TASKS if name not in ("vgg16-training", "mobilenet-from-head"))
 """Those whose step is not too long for a CPU, nor nearly another's."""
+APPLICATION = "application:"
+"""Before the file of a network of Keras Applications; inference of it is a task, too (`benchmarks/applications.py`)."""
 VGG16_FEATURES = 512
 SECONDS = 3.0
 """How long a side works in its turn, at least, and at least three batches."""
@@ -58,7 +60,10 @@ def make_task(side: str, name: str, batch: int, size: int) -> Any:
     """A function that does the task so many times and waits for the end of the last."""
     import numpy as np
 
-    kind, settings = TASKS[name]
+    if name.startswith(APPLICATION):
+        kind, settings = "application", {"path": name.removeprefix(APPLICATION)}
+    else:
+        kind, settings = TASKS[name]
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, batch).astype(np.int32)
     if kind == "head":

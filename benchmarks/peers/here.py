@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +16,8 @@ from cnn_jax.training.freezing import Freezing
 from cnn_jax.training.run.mesh import Mesh
 from cnn_jax.training.state import Settings, TrainState
 from cnn_jax.training.step import make_predict, make_train_step
+from cnn_jax.weights import keras_description, pretrained
+from cnn_jax.weights.options import PretrainedConfig
 
 Task = Callable[[int], Any]
 """Does the work so many times, one after the other, and waits for the last. Inputs lie on the device."""
@@ -25,6 +28,14 @@ def inference(name: str, batch: np.ndarray, **settings: Any) -> Task:
     """Logits of a batch of images uint8[b, s, s, 3]."""
     model = _built(name, batch.shape[1], **settings)
     return _prediction(model, model.init(0), batch)
+
+
+def application(path: str, batch: np.ndarray) -> Task:
+    """Logits of a batch by the network in a Keras file."""
+    scales = keras_description.network(Path(path)).scaling is not None
+    config = PretrainedConfig("keras", path, normalisation="auto" if scales else "tf")
+    loaded = pretrained.load(config, need_top=True)
+    return _prediction(loaded.model, loaded.variables, batch)
 
 
 def training(name: str, freeze_until: str, batch: np.ndarray, labels: np.ndarray, **settings: Any) -> Task:

@@ -22,6 +22,15 @@ def inference(name: str, batch: np.ndarray, **settings: Any) -> Task:
     return _prediction(classifier(name, batch.shape[1], **settings), batch)
 
 
+def application(path: str, batch: np.ndarray) -> Task:
+    """Probabilities of a batch by the model in a file, scaled to -1 to 1 where it does not scale itself."""
+    model = keras.models.load_model(path, compile=False)
+    if not any(isinstance(layer, layers.Rescaling | layers.Normalization) for layer in model.layers):
+        inputs = keras.Input(batch.shape[1:])
+        model = keras.Model(inputs, model(layers.Rescaling(1 / 127.5, offset=-1)(inputs)))
+    return _prediction(model, batch)
+
+
 def training(name: str, freeze_until: str, batch: np.ndarray, labels: np.ndarray, **settings: Any) -> Task:
     """A step of Adam on a batch of images, with the layers before `freeze_until` frozen."""
     model = classifier(name, batch.shape[1], **settings)

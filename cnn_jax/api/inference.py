@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cnn_jax.config.image_size import in_pixels
 from cnn_jax.errors import ConfigError, FetchError, WeightsError
 from cnn_jax.weights.options import PretrainedConfig
 
@@ -64,7 +65,7 @@ def load(
         raise ConfigError(f"--other: {path} does not know its training images: give the run")
     if formats.is_exported(path):
         classifier = opening.open_classifier(path)
-        say(f"model      {path}, {classifier.resize.size} pixels; {len(classifier.classes)} classes")
+        say(f"model      {path}, {in_pixels(classifier.resize.size)}; {len(classifier.classes)} classes")
         return classifier.doubting(threshold)
     if is_keras:
         keras = open_file(PretrainedConfig(name="keras", weights=str(path)), say)[1]
@@ -88,7 +89,7 @@ def open_file(model: PretrainedConfig, say: Callable[[str], None]) -> "tuple[Pre
     from cnn_jax.weights import pretrained
 
     loaded = pretrained.load(model, need_top=True)
-    say(f"model      {loaded.config.name}, {loaded.config.image_size} pixels; weights {loaded.path.name}")
+    say(f"model      {loaded.config.name}, {in_pixels(loaded.config.image_size)}; weights {loaded.path.name}")
     for note in loaded.notes:
         say(f"           {note}")
     names = loaded.classes or _names(loaded.model.classes)

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from cnn_jax.config import NAMED_WEIGHTS, Config, ModelConfig
+from cnn_jax.config.image_size import ImageSize
 from cnn_jax.config.model import KERAS_PREFIX
 
 
@@ -29,7 +30,7 @@ def resolve_paths(config: Config) -> Config:
     )
 
 
-def _image_size(model: ModelConfig, weights: str) -> int:
+def _image_size(model: ModelConfig, weights: str) -> ImageSize:
     """As configured; where that is the default, the size of the network in the Keras file or run."""
     if model.name != "keras" or model.image_size != ModelConfig.image_size:
         return model.image_size

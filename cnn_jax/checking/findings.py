@@ -194,7 +194,7 @@ _ALL = (
         "extreme_aspect",
         "warning",
         f"One side more than {EXTREME_ASPECT:g} times the other",
-        "Squashed to a square it is distorted; --data.resize=crop keeps only its middle.",
+        "Squashed to the size of a network it is distorted; --data.resize=crop keeps only its middle.",
     ),
     Kind(
         "exif_rotated",

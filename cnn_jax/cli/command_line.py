@@ -16,6 +16,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from cnn_jax.cli import flag_list
 from cnn_jax.config.experiments import augmented, load_experiment
+from cnn_jax.config.image_size import ImageSize, as_flag, from_flag
 from cnn_jax.errors import EXIT_FAILED, EXIT_SIGINT, EXIT_USAGE, RunFailed, UserError
 from cnn_jax.io.escaping import as_it_is, escape_standard_streams
 from cnn_jax.io.files import as_path
@@ -34,12 +35,13 @@ USUAL = (
 
 Arguments = TypeVar("Arguments")
 
-PATHS = ConstructorRegistry()
-"""How flags of type `Path` are read: `pathlib` makes gs:/ of gs://."""
+CONSTRUCTORS = ConstructorRegistry()
+"""How flags of some types are read."""
 
 
-@PATHS.primitive_rule
+@CONSTRUCTORS.primitive_rule
 def _path(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
+    """`pathlib` makes gs:/ of gs://."""
     if kind.type is not Path:
         return None
     return PrimitiveConstructorSpec(
@@ -48,6 +50,21 @@ def _path(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
         instance_from_str=lambda texts: as_path(texts[0]),
         is_instance=lambda value: isinstance(value, PurePath),
         str_from_instance=lambda path: [str(path)],
+    )
+
+
+@CONSTRUCTORS.primitive_rule
+def _image_size(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[ImageSize | None] | None:
+    """One word, so that it takes no file that follows."""
+    if kind.type not in (ImageSize, ImageSize | None):
+        return None
+    nothing = {"None": None} if kind.type != ImageSize else {}
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{'{None}|' if nothing else ''}INT|INTxINT",
+        instance_from_str=lambda texts: nothing[texts[0]] if texts[0] in nothing else from_flag(texts[0]),
+        is_instance=lambda value: isinstance(value, int | tuple) or (value is None and bool(nothing)),
+        str_from_instance=lambda size: ["None" if size is None else as_flag(size)],
     )
 
 
@@ -71,7 +88,7 @@ def parse(
     given: dict[str, Any] = {} if default is None else {"default": default}
 
     def parsed(words: Sequence[str]) -> Arguments:
-        with PATHS, as_it_is("".join(words).isprintable()):  # its colours, but for names that are no plain text
+        with CONSTRUCTORS, as_it_is("".join(words).isprintable()):  # its colours, but for names that are no plain text
             return tyro.cli(arguments, args=list(words), prog=prog, description="", **given)
 
     every, group = flag_list.ALL in argv, flag_list.group_asked_for(argv)

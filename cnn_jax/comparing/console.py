@@ -51,18 +51,18 @@ def settings(runs: tuple[Compared, ...]) -> Table | list[str]:
     """The settings that differ: a table, or of many runs lines."""
     found = differences(runs)
     if len(runs) > MOST_COLUMNS:
-        return [f"{name}: {_grouped(values)}" for name, values in found.items()]
+        return [f"{name}: {_grouped(name, values)}" for name, values in found.items()]
     table = _table("setting", *(str(run.number) for run in runs), numbers=0)
     for name, values in found.items():
-        table.add_row(name, *(plain(shown(value)) for value in values))
+        table.add_row(name, *(plain(shown(name, value)) for value in values))
     return table
 
 
-def _grouped(values: list[Any]) -> str:
-    """Each value, with the numbers of the runs that have it."""
+def _grouped(name: str, values: list[Any]) -> str:
+    """Each value of a setting, with the numbers of the runs that have it."""
     by_value: dict[str, list[str]] = {}
     for number, value in enumerate(values, start=1):
-        by_value.setdefault(printable(shown(value)), []).append(str(number))
+        by_value.setdefault(printable(shown(name, value)), []).append(str(number))
     return "; ".join(f"{value} ({', '.join(numbers)})" for value, numbers in by_value.items())
 
 

@@ -87,7 +87,7 @@ def page(comparison: Comparison, pairs: Sequence[Pair]) -> str:
         heads=["loss", *(head for head, *_ in FIGURES)],
         costs=[head for head, *_ in COSTS],
         pairs=pairs,
-        settings={name: [printable(shown(value)) for value in values] for name, values in found.items()},
+        settings={name: [printable(shown(name, value)) for value in values] for name, values in found.items()},
         alike=alike,
         panels=[*_curves(runs), *_calibration(runs)],
         frame=FRAME,

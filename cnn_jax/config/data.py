@@ -69,8 +69,8 @@ class DataConfig:
     shapes_seed: int = 0
     """`shapes`: fixes the pictures; `seed` draws the splits."""
     resize: Literal["squash", "crop", "pad"] = "squash"
-    """How an image becomes square: `squash` changes its proportions, `crop` takes the largest square in its middle,
-    `pad` keeps all of it, with black beside it."""
+    """How an image becomes as large as the network's: `squash` changes its proportions, `crop` takes the largest part
+    in its middle that has the right ones, `pad` keeps all of it, with black beside it."""
     interpolation: Literal["bilinear", "nearest", "bicubic"] = "bilinear"
     """How pixels are made up in resizing."""
     antialias: bool = False

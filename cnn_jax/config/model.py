@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from cnn_jax.config.image_size import ImageSize, of_sides, sides
 from cnn_jax.config.validation import check_types, is_finite, require
 
 ModelName = Literal["simple_cnn", "vgg16", "vgg19", "mobilenet", "mobilenet_v2", "keras"]
@@ -24,8 +25,9 @@ class ModelConfig:
     top: Literal["pool", "flatten", "fc"] = "pool"
     """From the convolutions to the new head: `pool`, each channel's mean, `flatten`, all values (simple_cnn always), or
     `fc`, VGG's `fc1` and `fc2`."""
-    image_size: int = 224
-    """Rows and columns of the images that the network sees, in pixels."""
+    image_size: ImageSize = 224
+    """Rows and columns of the images that the network sees, in pixels: 224, or where they differ 96x128. keras: as the
+    file says."""
     channels: Literal[1, 3] = 3
     """3: colours. 1: images are made grey; simple_cnn takes the one channel, the others, as their weights do, three
     equal ones."""
@@ -66,7 +68,11 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check_types(self, "model.")
         require(is_finite(self.alpha) and int(32 * self.alpha) >= 1, "model.alpha", self.alpha, "at least 1/32")
-        require(self.image_size >= 1, "model.image_size", self.image_size, "at least 1")
+        size = self.image_size
+        possible = isinstance(size, int) or len(size) == 2
+        rule = "at least 1: a number, or rows and columns"
+        require(possible and min(sides(size)) >= 1, "model.image_size", size, rule)
+        object.__setattr__(self, "image_size", of_sides(*sides(size)))
         from_file = self.name == "keras"
         rule = "the path of a whole Keras model, .keras or .h5, or of a run, for model.name=keras"
         require(not from_file or self.weights not in NAMED_WEIGHTS, "model.weights", self.weights, rule)

@@ -23,8 +23,8 @@ def training_batches(
     processes: int = 1,
 ) -> Generator[Batch, None, None]:
     """The batches of `TrainStream`; of images in memory that stay as they are, without TensorFlow."""
-    images, shape = split.images, (resize.size, resize.size, 3)
-    if isinstance(images, ArrayImages) and images.pixels.shape[1:] == shape and not augment.changes_images:
+    images = split.images
+    if isinstance(images, ArrayImages) and images.pixels.shape[1:] == resize.shape and not augment.changes_images:
         return training_rows([images.pixels], split.labels, batch_size, seed, first_step, process, processes)
     stream = TrainStream(split, resize, batch_size, seed, augment, process, processes)
     return stream.batches(first_step)

@@ -158,7 +158,7 @@ def readable_batches(images: Readable, count: int, resize: Resize, batch_size: i
         found = _readable(images, count, resize, ahead)
     with contextlib.closing(found) as readable:
         while chosen := list(itertools.islice(readable, batch_size)):
-            image = np.zeros((batch_size, resize.size, resize.size, 3), np.uint8)
+            image = np.zeros((batch_size, *resize.shape), np.uint8)
             index = np.zeros(batch_size, np.int64)
             for position, (number, pixels) in enumerate(chosen):
                 image[position], index[position] = pixels, number
@@ -167,17 +167,17 @@ def readable_batches(images: Readable, count: int, resize: Resize, batch_size: i
 
 def _readable(
     images: Readable, count: int, resize: Resize, ahead: int
-) -> Generator[tuple[int, UInt8[np.ndarray, "s s 3"]], None, None]:
+) -> Generator[tuple[int, UInt8[np.ndarray, "h w 3"]], None, None]:
     """Number and pixels of each image that can be read; as many threads as there are cores read `ahead` of the user."""
 
-    def load(index: int) -> UInt8[np.ndarray, "s s 3"] | None:
+    def load(index: int) -> UInt8[np.ndarray, "h w 3"] | None:
         try:
             return resize.array(images.array(index))
         except DataError:
             return None
 
     pool = ThreadPoolExecutor(min(os.cpu_count() or 1, count or 1))
-    numbers, waiting = iter(range(count)), collections.deque[tuple[int, Future[UInt8[np.ndarray, "s s 3"] | None]]]()
+    numbers, waiting = iter(range(count)), collections.deque[tuple[int, Future[UInt8[np.ndarray, "h w 3"] | None]]]()
     try:
         while True:
             for number in itertools.islice(numbers, ahead - len(waiting)):
@@ -194,7 +194,7 @@ def _readable(
 
 def _readable_in_graph(
     images: FileImages, count: int, resize: Resize, ahead: int
-) -> Generator[tuple[int, UInt8[np.ndarray, "s s 3"]], None, None]:
+) -> Generator[tuple[int, UInt8[np.ndarray, "h w 3"]], None, None]:
     """As `_readable`, on TensorFlow's threads."""
 
     def load(index: Any) -> tuple[Any, Any]:

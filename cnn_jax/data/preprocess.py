@@ -1,4 +1,4 @@
-"""From an image of any size to uint8[s, s, 3]: inside a TensorFlow graph, and the same pixels in NumPy."""
+"""From an image of any size to that of the network: inside a TensorFlow graph, and the same pixels in NumPy."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from cnn_jax.config import DataConfig
+from cnn_jax.config.image_size import ImageSize, sides
 from cnn_jax.io.tensorflow import tf
 
 Fit = Literal["squash", "crop", "pad"]
@@ -17,7 +18,7 @@ FLOATS_PAY = 8
 
 @dataclass(frozen=True)
 class Resize:
-    """How images of any size become `size` pixels square: the same in training, evaluation and prediction.
+    """How images of any size become one of `size`: the same in training, evaluation and prediction.
 
     `squash` and bilinear without antialias is what Keras' `image_dataset_from_directory` does, and `crop` its
     `crop_to_aspect_ratio=True`; `pad` is `tf.image.resize_with_pad`, with black beside the picture. Nearest is the
@@ -25,35 +26,38 @@ class Resize:
     `load_img`'s.
     """
 
-    size: int
+    size: ImageSize
     fit: Fit = "squash"
     interpolation: Literal["bilinear", "nearest", "bicubic"] = "bilinear"
     antialias: bool = False
 
     @classmethod
-    def of(cls, data: DataConfig, size: int) -> "Resize":
+    def of(cls, data: DataConfig, size: ImageSize) -> "Resize":
         """As configured."""
         return cls(size, data.resize, data.interpolation, data.antialias)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the result: rows, columns and 3 channels."""
+        return (*sides(self.size), 3)
+
     def __call__(self, image: Any) -> Any:
-        """uint8[h, w, 1 or 3] to uint8[size, size, 3]."""
-        shape = (self.size, self.size)
+        """uint8[h, w, 1 or 3] to uint8[*shape]."""
         if image.shape[-1] == 1:
             image = tf().image.grayscale_to_rgb(image)
-        if image.shape == (*shape, 3):
+        if image.shape == self.shape:
             return image
-        height, width = tf().unstack(tf().shape(image)[:2], num=2)
+        height, width = tf().unstack(tf().shape(image, tf().int64)[:2], num=2)
         if self.fit == "crop":
-            image = _middle_square(image, height, width, tf().minimum(height, width))
-        if self.fit != "pad":
-            return tf().ensure_shape(self._resized(image, shape), (*shape, 3))
-        height, width = (tf().cast(side, tf().int64) for side in (height, width))
-        longer = tf().maximum(height, width)
-        rows, columns = (tf().cast(_kept(side, longer, self.size), tf().int32) for side in (height, width))
-        rows, columns = (tf().maximum(side, 1) for side in (rows, columns))
-        bands = (tf().cast(_band(side, longer, self.size), tf().int32) for side in (height, width))
-        image = tf().pad(self._resized(image, (rows, columns)), (*_around(self.size, rows, columns, *bands), (0, 0)))
-        return tf().ensure_shape(image, (*shape, 3))
+            top, left, rows, columns = self._window(height, width, tf().minimum, tf().maximum)
+            image = image[top : top + rows, left : left + columns]
+        if self.fit == "pad":
+            padded = self._within(height, width, tf().minimum, tf().maximum)
+            top, left, rows, columns = (tf().cast(number, tf().int32) for number in padded)
+            image = tf().pad(self._resized(image, (rows, columns)), self._around(top, left, rows, columns))
+        else:
+            image = self._resized(image, self.shape[:2])
+        return tf().ensure_shape(image, self.shape)
 
     def _resized(self, image: Any, shape: tuple[Any, Any]) -> Any:
         """uint8[h, w, 3] to uint8[*shape, 3], whatever the proportions."""
@@ -62,27 +66,54 @@ class Resize:
         image = tf().image.resize(image, shape, self.interpolation, antialias=self.antialias)
         return image if self.interpolation == "nearest" else tf().saturate_cast(image + 0.5, tf().uint8)
 
-    def array(self, image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "s s 3"]:
+    def array(self, image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "oh ow 3"]:
         """As calling it, in NumPy; the image has 1 or 3 channels.
 
         Bicubic and antialiased images take TensorFlow all the same: its sums are rounded in an order of their own.
         """
         if image.shape[-1] == 1:
             image = np.repeat(image, 3, axis=-1)
-        if image.shape == (self.size, self.size, 3):
+        if image.shape == self.shape:
             return image
         if self.antialias or self.interpolation == "bicubic":
             return np.asarray(self(tf().constant(image)))
         height, width = image.shape[:2]
         resized = _bilinear_array if self.interpolation == "bilinear" else _nearest_array
+        if self.fit == "pad":
+            top, left, rows, columns = self._within(height, width, min, max)
+            return np.pad(resized(image, (rows, columns)), self._around(top, left, rows, columns))
         if self.fit == "crop":
-            image = _middle_square(image, height, width, min(height, width))
-        if self.fit != "pad":
-            return resized(image, (self.size, self.size))
-        longer = max(height, width)
-        rows, columns = (max(_kept(side, longer, self.size), 1) for side in (height, width))
-        bands = (_band(side, longer, self.size) for side in (height, width))
-        return np.pad(resized(image, (rows, columns)), (*_around(self.size, rows, columns, *bands), (0, 0)))
+            top, left, rows, columns = self._window(height, width, min, max)
+            image = image[top : top + rows, left : left + columns]
+        return resized(image, self.shape[:2])
+
+    def _window(self, height: Any, width: Any, least: Any, most: Any) -> tuple[Any, Any, Any, Any]:
+        """Top, left, rows and columns of the largest part in the middle of an image that has the right proportions.
+
+        Args:
+            height: an integer, or a tensor of int64; as `width`.
+            least: the function `min`, or TensorFlow's.
+            most: the function `max`, or TensorFlow's.
+        """
+        wanted_height, wanted_width, _ = self.shape
+        rows = least(height, most(width * wanted_height // wanted_width, 1))
+        columns = least(width, most(height * wanted_width // wanted_height, 1))
+        return (height - rows) // 2, (width - columns) // 2, rows, columns
+
+    def _within(self, height: Any, width: Any, least: Any, most: Any) -> tuple[Any, Any, Any, Any]:
+        """Top, left, rows and columns of all of an image in the middle of the result; arguments as of `_window`."""
+        wanted_height, wanted_width, _ = self.shape
+        rows = most(least(wanted_height, height * wanted_width // width), 1)
+        columns = most(least(wanted_width, width * wanted_height // height), 1)
+        # half of what is missing before it is rounded
+        top = most((wanted_height * width - height * wanted_width) // (2 * width), 0)
+        left = most((wanted_width * height - width * wanted_height) // (2 * height), 0)
+        return top, left, rows, columns
+
+    def _around(self, top: Any, left: Any, rows: Any, columns: Any) -> tuple[tuple[Any, Any], ...]:
+        """What is added before and after rows, columns and channels."""
+        height, width, _ = self.shape
+        return (top, height - rows - top), (left, width - columns - left), (0, 0)
 
     def __str__(self) -> str:
         return f"{self.fit}, {self.interpolation}{', antialias' * self.antialias}"
@@ -103,27 +134,6 @@ def _bilinear(image: Any, shape: tuple[Any, Any]) -> Any:
     return tf().reshape(tf().cast(values + 0.5, tf().uint8), (*shape, 3))  # between the values that it weighs
 
 
-def _kept(side: Any, longer: Any, size: int) -> Any:
-    """What a side becomes where the longer one becomes `size`: an integer, or a tensor of int64."""
-    return side * size // longer
-
-
-def _band(side: Any, longer: Any, size: int) -> Any:
-    """The black rows, or columns, before it: half of what is missing to `size` before it is rounded."""
-    return (longer - side) * size // (2 * longer)
-
-
-def _around(size: int, rows: Any, columns: Any, top: Any, left: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """What is added before and after rows and columns to make a square of `size`."""
-    return (top, size - rows - top), (left, size - columns - left)
-
-
-def _middle_square(image: Any, height: Any, width: Any, side: Any) -> Any:
-    """What lies in the middle of an array or a tensor, `side` pixels square."""
-    top, left = (height - side) // 2, (width - side) // 2
-    return image[top : top + side, left : left + side]
-
-
 def _places(length: int, size: int) -> Float32[np.ndarray, " s"]:
     """Where the middles of `size` pixels lie on an axis of `length`, as TensorFlow computes them."""
     scale = np.float32(length) / np.float32(size)
@@ -131,15 +141,15 @@ def _places(length: int, size: int) -> Float32[np.ndarray, " s"]:
 
 
 def _nearest_array(image: UInt8[np.ndarray, "h w 3"], shape: tuple[int, int]) -> UInt8[np.ndarray, "oh ow 3"]:
-    sides = zip(image.shape[:2], shape, strict=True)
-    rows, columns = (np.minimum(_places(n, size).astype(np.int64), n - 1) for n, size in sides)
+    axes = zip(image.shape[:2], shape, strict=True)
+    rows, columns = (np.minimum(_places(n, size).astype(np.int64), n - 1) for n, size in axes)
     return image[rows[:, None], columns]
 
 
 def _bilinear_array(image: UInt8[np.ndarray, "h w 3"], shape: tuple[int, int]) -> UInt8[np.ndarray, "oh ow 3"]:
     """The sums and products of TensorFlow's kernel, in its order and in float32, so that every bit is the same."""
-    sides = zip(image.shape[:2], shape, strict=True)
-    (top, bottom, down), (left, right, across) = (_neighbours(n, size) for n, size in sides)
+    axes = zip(image.shape[:2], shape, strict=True)
+    (top, bottom, down), (left, right, across) = (_neighbours(n, size) for n, size in axes)
 
     def along(rows: Int64[np.ndarray, " oh"]) -> Float32[np.ndarray, "oh ow 3"]:
         columns = image[rows].astype(np.float32)

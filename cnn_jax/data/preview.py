@@ -21,8 +21,9 @@ GAP, MARGIN = 4, 16
 
 WHITE = 255
 
-LOOKED_AT, SQUARE = 32, 1.02
-"""Images that are looked at for those that are not square, and the longer by the shorter side up to which one is."""
+LOOKED_AT, ALIKE = 32, 1.02
+"""Images that are looked at for other proportions than the network's, and the quotient of both up to which they are
+alike."""
 HEADING = 18
 """Rows of pixels for the names of columns."""
 
@@ -59,7 +60,7 @@ def spread(split: Split, count: int) -> Split:
 
 def versions(
     split: Split, resize: Resize, config: AugmentConfig, seed: int, count: int
-) -> UInt8[np.ndarray, "n columns s s 3"]:
+) -> UInt8[np.ndarray, "n columns h w 3"]:
     """All images of a small split, and so many augmented versions of each; arguments as for `preview`.
 
     Returns:
@@ -74,67 +75,78 @@ def versions(
     return np.stack(passes, 1)
 
 
-def _images(split: Split, resize: Resize, view: View | None) -> UInt8[np.ndarray, "n s s 3"]:
+def _images(split: Split, resize: Resize, view: View | None) -> UInt8[np.ndarray, "n h w 3"]:
     (batch,) = evaluation_batches(split, resize, len(split), view=view)
     return batch["image"]
 
 
-def _grid(images: UInt8[np.ndarray, "n columns s s 3"]) -> UInt8[np.ndarray, "h w 3"]:
+def _grid(images: UInt8[np.ndarray, "n columns h w 3"]) -> UInt8[np.ndarray, "_ _ 3"]:
     """Rows and columns of images as one picture; the first column stands apart."""
-    rows, columns, size = images.shape[:3]
-    step = size + GAP
-    picture = np.full((rows * step - GAP, columns * step - GAP + MARGIN - GAP, 3), WHITE, np.uint8)
+    rows, columns, height, width, _ = images.shape
+    picture = np.full((rows * (height + GAP) - GAP, _width(columns, width), 3), WHITE, np.uint8)
     for row in range(rows):
         for column in range(columns):
-            top, left = row * step, column * step + (MARGIN - GAP if column else 0)
-            picture[top : top + size, left : left + size] = images[row, column]
+            top, left = row * (height + GAP), _left(column, width)
+            picture[top : top + height, left : left + width] = images[row, column]
     return picture
 
 
+def _left(column: int, width: int) -> int:
+    """Where a column of a `_grid` begins."""
+    return column * (width + GAP) + (MARGIN - GAP if column else 0)
+
+
+def _width(columns: int, width: int) -> int:
+    """Of a `_grid`."""
+    return _left(columns, width) - GAP
+
+
 def resize_modes(split: Split, resize: Resize, rows: int = 3) -> UInt8[np.ndarray, "h w 3"] | None:
-    """Images of a split that are not square: as they are, and as each value of `data.resize` makes them square.
+    """Images of a split whose proportions are not the network's: as they are, and as each value of `data.resize` does.
 
     Args:
-        split: where the images come from; the ones farthest from a square are shown.
+        split: where the images come from; the ones that are farthest from its proportions are shown.
         resize: how images become what the network takes; its own way is marked.
         rows: images at most.
 
     Returns:
-        The grid, on white, with the names of the columns; None where all images are square.
+        The grid, on white, with the names of the columns; None where all images have them.
     """
     seen = spread(split, LOOKED_AT)
     images = [seen.images.array(index) for index in range(len(seen))]
-    images = sorted((image for image in images if _proportion(image) > SQUARE), key=_proportion, reverse=True)[:rows]
+    other = [(_difference(image.shape, resize.shape), image) for image in images]
+    images = [image for by, image in sorted(other, key=lambda pair: pair[0], reverse=True) if by > ALIKE][:rows]
     if not images:
         return None
     fits = get_args(Fit)
     ways = [replace(resize, fit=fit) for fit in fits]
-    cells = np.stack([np.stack([_whole(image, resize.size), *(way.array(image) for way in ways)]) for image in images])
+    cells = np.stack([np.stack([_whole(image, resize.shape), *(way.array(image) for way in ways)]) for image in images])
     names = ["as it is", *(f"{fit} (now)" if fit == resize.fit else fit for fit in fits)]
-    return np.concatenate([_headings(names, resize.size), _grid(cells)])
+    return np.concatenate([_headings(names, resize.shape[1]), _grid(cells)])
 
 
-def _proportion(image: UInt8[np.ndarray, "h w c"]) -> float:
-    """The longer by the shorter side."""
-    height, width = image.shape[:2]
-    return max(height, width) / min(height, width)
+def _difference(shape: tuple[int, ...], wanted: tuple[int, ...]) -> float:
+    """The larger of two proportions, rows by columns, by the smaller one."""
+    quotient = shape[0] * wanted[1] / (shape[1] * wanted[0])
+    return max(quotient, 1 / quotient)
 
 
-def _whole(image: UInt8[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray, "s s 3"]:
-    """All of an image in its proportions, in the middle of a white square."""
+def _whole(image: UInt8[np.ndarray, "h w c"], shape: tuple[int, int, int]) -> UInt8[np.ndarray, "_ _ 3"]:
+    """All of an image in its proportions, in the middle of white of this shape."""
+    height, width, _ = shape
     picture = Image.fromarray(image if image.shape[-1] == 3 else image[..., 0]).convert("RGB")
-    picture.thumbnail((size, size))
-    square = Image.new("RGB", (size, size), "white")
-    square.paste(picture, ((size - picture.width) // 2, (size - picture.height) // 2))
-    return np.asarray(square)
+    picture.thumbnail((width, height))
+    whole = Image.new("RGB", (width, height), "white")
+    whole.paste(picture, ((width - picture.width) // 2, (height - picture.height) // 2))
+    return np.asarray(whole)
 
 
-def _headings(names: Sequence[str], size: int) -> UInt8[np.ndarray, "h w 3"]:
-    """A row of names over the columns of a `_grid`."""
-    picture = Image.new("RGB", (len(names) * (size + GAP) - GAP + MARGIN - GAP, HEADING), "white")
+def _headings(names: Sequence[str], width: int) -> UInt8[np.ndarray, "h w 3"]:
+    """A row of names over the columns of a `_grid`, of images of this width."""
+    picture = Image.new("RGB", (_width(len(names), width), HEADING), "white")
     draw = ImageDraw.Draw(picture)
     for column, name in enumerate(names):
-        draw.text((column * (size + GAP) + (MARGIN - GAP if column else 0), 2), name, fill="black")
+        draw.text((_left(column, width), 2), name, fill="black")
     return np.asarray(picture)
 
 

@@ -31,7 +31,7 @@ from cnn_jax.io.store import RowStore
 from cnn_jax.io.tensorflow import first_line, read_errors, tf
 
 Batch = dict[str, np.ndarray]
-"""image uint8[b, s, s, 3], label int32[b], index int64[b] (position in the split), mask bool[b] (False: padding).
+"""image uint8[b, h, w, 3], label int32[b], index int64[b] (position in the split), mask bool[b] (False: padding).
 
 In the place of images there may be other arrays [b, …] that stand for them (see `rows`).
 """
@@ -65,8 +65,8 @@ def _pass_key(seed: int, number: int) -> int:
 
 
 def _augmented(image: Any, seed: Any, config: AugmentConfig, resize: Resize) -> Any:
-    """An image of any size, resized and augmented: uint8[size, size, 3]."""
-    return augment(image if config.reads_originals else resize(image), seed, config, resize.size)
+    """An image of any size, resized and augmented: uint8[h, w, 3]."""
+    return augment(image if config.reads_originals else resize(image), seed, config, resize.shape[:2])
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def in_memory(split: Split, resize: Resize, budget: int, disk_megabytes: float =
     Raises:
         DataError: an image cannot be read; the message names the file.
     """
-    shape = (len(split), resize.size, resize.size, 3)
+    shape = (len(split), *resize.shape)
     if math.prod(shape) > budget:
         return split
     pixels, missing = _aligned(shape), np.arange(len(split))

@@ -134,7 +134,7 @@ class Classifier:
         """The same for files alone; one that is gone is a result with an error too."""
         return self._run(FileImages.of(paths, self.background), paths)
 
-    def pixels(self, path: str) -> UInt8[np.ndarray, "s s 3"]:
+    def pixels(self, path: str) -> UInt8[np.ndarray, "h w 3"]:
         """An image file as the network takes it.
 
         Raises:
@@ -162,7 +162,7 @@ class Classifier:
         for index in range(start, stop):
             yield FileResult(names[index], None, why_unreadable(images, index))
 
-    def batch(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float32[np.ndarray, "b classes"]:
+    def batch(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float32[np.ndarray, "b classes"]:
         """The probabilities of images as the network takes them."""
         return np.asarray(self.network.probabilities(images))
 

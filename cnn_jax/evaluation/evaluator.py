@@ -10,7 +10,7 @@ from jaxtyping import Array, Float32, UInt8
 from cnn_jax.data.stream import Batch
 from cnn_jax.evaluation.metrics import Predictions
 
-Predict = Callable[[UInt8[np.ndarray, "b s s 3"]], Float32[np.ndarray | Array, "b _"]]
+Predict = Callable[[UInt8[np.ndarray, "b h w 3"]], Float32[np.ndarray | Array, "b _"]]
 """Images to logits, or to something else of each."""
 
 
@@ -55,7 +55,7 @@ def flip_averaged(predict: Predict) -> Predict:
     average the posteriors of the softmax.
     """
 
-    def both(images: UInt8[np.ndarray, "b s s 3"]) -> Float32[Array, "_ classes"]:
+    def both(images: UInt8[np.ndarray, "b h w 3"]) -> Float32[Array, "_ classes"]:
         return _mean_log_probabilities(predict(images), predict(images[:, :, ::-1]))
 
     return both

@@ -16,7 +16,7 @@ from cnn_jax.runtime.compiling import jit
 class Network(Protocol):
     """Images of one size to probabilities."""
 
-    def probabilities(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float32[np.ndarray | Array, "b classes"]:
+    def probabilities(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float32[np.ndarray | Array, "b classes"]:
         """Of images of 0 to 255, for any number of them."""
 
     def compile(self) -> None:
@@ -30,15 +30,14 @@ class LayeredNetwork:
     model: Model
     variables: Variables
 
-    def probabilities(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float32[Array, "b classes"]:
+    def probabilities(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float32[Array, "b classes"]:
         return self._jitted(self.variables, images)
 
     def compile(self) -> None:
         """Compile what one image takes, for the cache of compiled programs: the next process finds it there."""
-        size = self.model.image_size
-        self._jitted.lower(self.variables, np.zeros((1, size, size, 3), np.uint8)).compile()
+        self._jitted.lower(self.variables, np.zeros((1, *self.model.image_shape), np.uint8)).compile()
 
-    def with_features(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float32[Array, "b classes_d"]:
+    def with_features(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float32[Array, "b classes_d"]:
         """Probabilities, and beside them what the classifier is given."""
         return self._with_features(self.variables, images)
 
@@ -47,7 +46,7 @@ class LayeredNetwork:
         start = len(self.model.layers) - 1
         features, end = self.model.part(0, start), self.model.part(start)
 
-        def both(variables: Variables, images: UInt8[Array, "b s s 3"]) -> Float32[Array, "b classes_d"]:
+        def both(variables: Variables, images: UInt8[Array, "b h w 3"]) -> Float32[Array, "b classes_d"]:
             given = features.outputs(variables, images)
             rows = given.reshape(len(images), -1).astype(jnp.float32)
             return jnp.concatenate([end.probabilities(variables, given), rows], axis=-1)

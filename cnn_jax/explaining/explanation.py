@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from cnn_jax import html
+from cnn_jax.config.image_size import sides
 from cnn_jax.errors import DataError
 from cnn_jax.evaluation.classifier import Classifier, top
 from cnn_jax.explaining import chain_walk, feature_maps, saliency
@@ -106,12 +107,12 @@ class Explainer:
         outputs = self._outputs(self.classifier.variables, pixels[None])
         outputs = {name: np.asarray(output, np.float32) for name, output in outputs.items()}
         probabilities = np.asarray(jax.nn.softmax(outputs[self._taps[-1]][0]))
-        size = self.classifier.model.image_size
-        photo = feature_maps.enlarged(pixels, max(size, LEAST_SIDE))
+        height, width = sides(self.classifier.model.image_size)
+        photo = feature_maps.enlarged(pixels, max(height, width, LEAST_SIDE))
         return {
             "path": path,
             "error": None,
-            "photo": picture_folder.add("image", photo, f"As the network sees it: {size} x {size} pixels."),
+            "photo": picture_folder.add("image", photo, f"As the network sees it: {height} x {width} pixels."),
             "top": [(names[index], share) for index, share in top(probabilities, NAMED_CLASSES)],
             "stages": [self._stage(name, outputs, picture_folder) for name in self.choices.layers],
             "features": [self._features(name, outputs, picture_folder) for name in self.choices.layers],
@@ -152,7 +153,7 @@ class Explainer:
 
     def _classes(
         self,
-        pixels: UInt8[np.ndarray, "s s 3"],
+        pixels: UInt8[np.ndarray, "h w 3"],
         photo: UInt8[np.ndarray, "_ _ 3"],
         probabilities: Float32[np.ndarray, " classes"],
         picture_folder: PictureFolder,
@@ -177,7 +178,7 @@ class Explainer:
         ]
 
     def _gradient_maps(
-        self, pixels: UInt8[np.ndarray, "s s 3"], classes: Sequence[int]
+        self, pixels: UInt8[np.ndarray, "h w 3"], classes: Sequence[int]
     ) -> dict[tuple[str, str], Float32[np.ndarray, "classes _ _"]]:
         """(layer, method) to maps, in the order of the page."""
         methods = [method for method in ("grad-cam", "grad-cam++") if method in self.choices.methods]
@@ -191,8 +192,8 @@ class Explainer:
         return {(layer, method): found[layer][places[method]] for layer in deepest_first for method in methods}
 
     def _drops(
-        self, pixels: UInt8[np.ndarray, "s s 3"], classes: Sequence[int]
-    ) -> Float32[np.ndarray, "classes s s"] | None:
+        self, pixels: UInt8[np.ndarray, "h w 3"], classes: Sequence[int]
+    ) -> Float32[np.ndarray, "classes h w"] | None:
         if "occlusion" not in self.choices.methods:
             return None
         model, variables = self.classifier.model, self.classifier.variables
@@ -216,7 +217,7 @@ class Explainer:
     def _occlusion(
         self,
         index: int,
-        drops: Float32[np.ndarray, "s s"],
+        drops: Float32[np.ndarray, "h w"],
         photo: UInt8[np.ndarray, "_ _ 3"],
         picture_folder: PictureFolder,
     ) -> Picture:

@@ -55,10 +55,10 @@ def check_layer(model: Model, name: str, field: str = "layer") -> str:
 def grad_cam(
     model: Model,
     variables: Variables,
-    images: UInt8[np.ndarray, "b s s 3"],
+    images: UInt8[np.ndarray, "b h w 3"],
     classes: Int[np.ndarray, " b"],
     layer: str | None = None,
-) -> Float32[np.ndarray, "b h w"]:
+) -> Float32[np.ndarray, "b _ _"]:
     """Grad-CAM (Selvaraju et al., 2017, arXiv:1610.02391): where a layer sees what speaks for a class.
 
     The channels of the layer are summed, each with the mean derivative of the class's logit by that channel as its
@@ -83,10 +83,10 @@ def grad_cam(
 def grad_cam_plus_plus(
     model: Model,
     variables: Variables,
-    images: UInt8[np.ndarray, "b s s 3"],
+    images: UInt8[np.ndarray, "b h w 3"],
     classes: Int[np.ndarray, " b"],
     layer: str | None = None,
-) -> Float32[np.ndarray, "b h w"]:
+) -> Float32[np.ndarray, "b _ _"]:
     """Grad-CAM++ (Chattopadhyay et al., 2018, arXiv:1710.11063): several objects of a class weigh alike.
 
     As `grad_cam`, but the weight of a channel is a sum of its positive derivatives, each with the coefficient of
@@ -99,7 +99,7 @@ def grad_cam_plus_plus(
 def class_activation_maps(
     model: Model,
     variables: Variables,
-    images: UInt8[np.ndarray, "b s s 3"],
+    images: UInt8[np.ndarray, "b h w 3"],
     classes: Int[np.ndarray, " b"],
     layers: Sequence[str],
 ) -> dict[str, tuple[Float32[np.ndarray, "b _ _"], Float32[np.ndarray, "b _ _"]]]:
@@ -122,7 +122,7 @@ def _mapping() -> Any:
 
 def _maps(
     variables: Variables,
-    images: UInt8[Array, "b s s 3"],
+    images: UInt8[Array, "b h w 3"],
     classes: Int32[Array, " b"],
     *,
     model: Model,
@@ -164,11 +164,11 @@ def _plus_plus_weights(
 def occlusion(
     model: Model,
     variables: Variables,
-    image: UInt8[np.ndarray, "s s 3"],
+    image: UInt8[np.ndarray, "h w 3"],
     classes: Sequence[int],
     patch: int,
     stride: int,
-) -> Float32[np.ndarray, "classes s s"]:
+) -> Float32[np.ndarray, "classes h w"]:
     """Occlusion sensitivity (Zeiler and Fergus, 2013, arXiv:1311.2901): what the network misses where it is covered.
 
     A grey square is moved over the image; needs no gradients.
@@ -186,15 +186,16 @@ def occlusion(
     Raises:
         ConfigError: a patch or stride that is not possible for the image.
     """
-    size = len(image)
-    require(1 <= patch <= size, "patch", patch, f"from 1 to {size}, the size of the image")
+    height, width = shape = image.shape[:2]
+    least = min(shape)
+    require(1 <= patch <= least, "patch", patch, f"from 1 to {least}, the shorter side of the image")
     require(stride >= 1, "stride", stride, "at least 1")
-    starts = sorted({*range(0, size - patch + 1, stride), size - patch})
-    places = np.array([(row, column) for row in starts for column in starts], np.int32)
-    nothing = np.full((1, 2), size, np.int32)
+    rows, columns = (sorted({*range(0, side - patch + 1, stride), side - patch}) for side in shape)
+    places = np.array([(row, column) for row in rows for column in columns], np.int32)
+    nothing = np.array([shape], np.int32)
     whole, *covered = _probabilities_without(model, variables, image, np.concatenate([nothing, places]), patch)
     chosen = list(classes)
-    drops, times = np.zeros((len(chosen), size, size)), np.zeros((size, size), np.int64)
+    drops, times = np.zeros((len(chosen), height, width)), np.zeros(shape, np.int64)
     for (row, column), probabilities in zip(places, covered, strict=True):
         square = np.s_[row : row + patch, column : column + patch]
         drops[:, *square] += (whole - probabilities)[chosen, None, None]
@@ -205,7 +206,7 @@ def occlusion(
 def _probabilities_without(
     model: Model,
     variables: Variables,
-    image: UInt8[np.ndarray, "s s 3"],
+    image: UInt8[np.ndarray, "h w 3"],
     places: Int32[np.ndarray, "n 2"],
     patch: int,
 ) -> Float32[np.ndarray, "n classes"]:
@@ -222,15 +223,17 @@ def _occlusion() -> Any:
 
 
 def _occluded(
-    variables: Variables, image: UInt8[Array, "s s 3"], places: Int32[Array, "b 2"], *, model: Model, patch: int
+    variables: Variables, image: UInt8[Array, "h w 3"], places: Int32[Array, "b 2"], *, model: Model, patch: int
 ) -> Float32[Array, "b classes"]:
-    pixels = jnp.arange(len(image))
-    rows, columns = ((pixels >= place[:, None]) & (pixels < place[:, None] + patch) for place in places.T)
+    rows, columns = (
+        (jnp.arange(side) >= place[:, None]) & (jnp.arange(side) < place[:, None] + patch)
+        for side, place in zip(image.shape[:2], places.T, strict=True)
+    )
     square = rows[:, :, None, None] & columns[:, None, :, None]
     return model.probabilities(variables, jnp.where(square, jnp.uint8(GREY), image))
 
 
-def overlay(image: UInt8[np.ndarray, "s s 3"], saliency: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "s s 3"]:
+def overlay(image: UInt8[np.ndarray, "h w 3"], saliency: Float[np.ndarray, "_ _"]) -> UInt8[np.ndarray, "h w 3"]:
     """A map in colours over a photograph, which shows through in grey: bright is much, dark is nothing.
 
     Args:

@@ -56,7 +56,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
 class Reference:
     """Images, and what the run says of them."""
 
-    pixels: UInt8[np.ndarray, "n s s 3"]
+    pixels: UInt8[np.ndarray, "n h w 3"]
     predictions: Predictions
     """Of the run, in float32."""
     split: str | None
@@ -128,7 +128,7 @@ def _accuracy(right: Bool[np.ndarray, " n"], expected: Bool[np.ndarray, " n"]) -
     }
 
 
-def milliseconds(network: Network, images: UInt8[np.ndarray, "n s s 3"]) -> float:
+def milliseconds(network: Network, images: UInt8[np.ndarray, "n h w 3"]) -> float:
     """The median time of an image, one at a time."""
     taken = []
     for number in range(WARM_UP + TIMED):

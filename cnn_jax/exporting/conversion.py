@@ -31,7 +31,7 @@ def convert(
     variables: Variables,
     description: Description,
     folder: Path,
-    calibration: UInt8[np.ndarray, "n s s 3"] | None,
+    calibration: UInt8[np.ndarray, "n h w 3"] | None,
     say: Callable[[str], None],
 ) -> dict[FormatName, Path]:
     """Write the network in each format into an empty folder; returns what was written, in the order of `names`.

@@ -90,7 +90,7 @@ def _convert(
     reporter: Reporter,
 ) -> Targets:
     """Write the files into a temporary folder."""
-    calibration: UInt8[np.ndarray, "n s s 3"] | None = None
+    calibration: UInt8[np.ndarray, "n h w 3"] | None = None
     if "litert-int8" in names:
         assert images is not None, "which `_images` raises for"
         calibration = images.to_calibrate(choices.calibration_images)
@@ -120,7 +120,7 @@ def _check(
     return found
 
 
-def _losses(run: TrainedRun, files: Targets, images: UInt8[np.ndarray, "n s s 3"]) -> list[Row]:
+def _losses(run: TrainedRun, files: Targets, images: UInt8[np.ndarray, "n h w 3"]) -> list[Row]:
     """The layers that lose most in int8; the file in float32 is made where it was not asked for."""
     with tempfile.TemporaryDirectory(prefix="cnn_jax-") as folder:
         if "litert" not in files:
@@ -147,17 +147,18 @@ def _tell(run: TrainedRun, targets: Targets, rows: dict[str, Row], reporter: Rep
     """What was written, how it is used, and how it did; returns the exit code."""
     for path in targets.values():
         reporter.line(f"written    {printable(str(path))} ({rows[path.name]['bytes'] / 1e6:.2f} MB)")
-    size, background = run.model.image_size, run.config.data.background
+    height, width, _ = run.model.image_shape
+    background = run.config.data.background
     reporter.line(f"resize     {run.resize}, as in training, before you hand images over")
     reporter.line(
         f"colours    upright by EXIF, transparency {'dropped' if background == 'drop' else f'on {background}'}"
     )
     reporter.line(
-        f"takes      images [b, {size}, {size}, 3] of 0 to 255; gives probabilities [b, {len(run.classes)}] in the "
+        f"takes      images [b, {height}, {width}, 3] of 0 to 255; gives probabilities [b, {len(run.classes)}] in the "
         f"order of {LABELS}"
     )
     if run.model.takes_grey and not {"keras", "keras-h5"}.isdisjoint(targets):
-        reporter.line(f"           Keras' files: grey images [b, {size}, {size}, 1]")
+        reporter.line(f"           Keras' files: grey images [b, {height}, {width}, 1]")
     for name, path in targets.items():
         if is_remote(path):
             reporter.line(f"fetch      gcloud storage cp {path} .")

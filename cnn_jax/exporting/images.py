@@ -1,5 +1,6 @@
 """The run's own images for an export: those that int8 ranges are measured on, and those that files are checked on."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,7 +45,7 @@ class RunImages:
         name = measured_on(self.dataset, self.run)
         return name, self._drawn(name, count)
 
-    def to_calibrate(self, count: int) -> UInt8[np.ndarray, "n s s 3"]:
+    def to_calibrate(self, count: int) -> UInt8[np.ndarray, "n h w 3"]:
         """At most `count` images that the run was trained on, and none that it is measured on."""
         if TRAIN not in self.dataset.splits:
             raise ConfigError(f"--format=litert-int8 measures ranges on training images: {self.dataset.name} has none")
@@ -59,5 +60,5 @@ class RunImages:
             rng = np.random.default_rng([self.seed, len(name)])
             split = split.take(np.sort(rng.permutation(len(split))[:count]))
         config = self.run.config
-        size = len(split) * config.model.image_size**2 * 3
+        size = len(split) * math.prod(self.run.resize.shape)
         return in_memory(split, self.run.resize, size, config.data.disk_megabytes)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from cnn_jax.config.image_size import of_sides
 from cnn_jax.errors import WeightsError
 from cnn_jax.weights.keras_library import import_keras
 
@@ -16,13 +17,14 @@ class KerasNetwork:
     def __init__(self, path: Path) -> None:
         """Load it."""
         self.path, self._model = path, load(path)
-        self.image_size, self._channels = self._model.inputs[0].shape[1], self._model.inputs[0].shape[3]
+        _, height, width, self._channels = self._model.inputs[0].shape
+        self.image_size = of_sides(height, width)
         self.classes = self._model.outputs[0].shape[1]
 
     def __str__(self) -> str:
         return str(self.path)
 
-    def probabilities(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float32[np.ndarray, "b classes"]:
+    def probabilities(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float32[np.ndarray, "b classes"]:
         """Of images of 0 to 255."""
         import jax.numpy as jnp
 

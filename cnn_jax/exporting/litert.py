@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from cnn_jax.config.image_size import ImageSize
 from cnn_jax.errors import WeightsError
-from cnn_jax.exporting.description import KEY, Description
+from cnn_jax.exporting import litert_metadata
+from cnn_jax.exporting.description import KEY, Description, image_size
 
 MAGIC = b"TFL3"
 """At byte 4 of every file."""
@@ -63,20 +65,20 @@ class LiteRTNetwork:
             raise WeightsError(f"{self.path} cannot be run by LiteRT: {str(error).splitlines()[0]}") from error
         return interpreter
 
-    def _checked(self, interpreter: Any) -> tuple[int, int]:
-        """Rows and columns of an image, and the number of classes."""
+    def _checked(self, interpreter: Any) -> tuple[ImageSize, int]:
+        """The size of an image, and the number of classes."""
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         shape = [int(n) for n in inputs[0]["shape"]] if len(inputs) == 1 else []
         given = [int(n) for n in outputs[0]["shape"]] if len(outputs) == 1 else []
-        fine = len(shape) == 4 and shape[0] == 1 and shape[1] == shape[2] and shape[3] == 3
-        if not fine or inputs[0]["dtype"] != np.uint8 or len(given) != 2:
+        size = image_size(shape)
+        if size is None or shape[0] != 1 or inputs[0]["dtype"] != np.uint8 or len(given) != 2:
             raise WeightsError(
-                f"{self.path} does not take one image uint8[1, s, s, 3] of 0 to 255 and give one list of "
+                f"{self.path} does not take one image uint8[1, h, w, 3] of 0 to 255 and give one list of "
                 "probabilities, as the files of python -m cnn_jax.export do: it does not say how its images are scaled"
             )
-        return shape[1], given[1]
+        return size, given[1]
 
-    def probabilities(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float32[np.ndarray, "b classes"]:
+    def probabilities(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float32[np.ndarray, "b classes"]:
         """Of images of 0 to 255."""
         found = list(self._pool.map(self._one, images)) if len(images) > 1 else [self._one(image) for image in images]
         return np.stack(found) if found else np.zeros((0, self.classes), np.float32)
@@ -84,7 +86,7 @@ class LiteRTNetwork:
     def compile(self) -> None:
         """There is nothing to wait for."""
 
-    def _one(self, image: UInt8[np.ndarray, "s s 3"]) -> Float32[np.ndarray, " classes"]:
+    def _one(self, image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " classes"]:
         interpreter = self._taken()
         try:
             interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
@@ -113,28 +115,32 @@ class LiteRTNetwork:
 
 
 def described(content: bytes, description: Description) -> bytes:
-    """The file with a description in its metadata, and labels.txt at its end, where TFLite's tools look for it."""
+    """The file with descriptions in its metadata, ours and that of TFLite's tools, and labels.txt in a zip at its end.
+
+    A class whose name has a line break would be two lines of labels.txt: it has spaces there, and its own name in ours.
+    """
     from ai_edge_litert import schema_py_generated as schema
     from flatbuffers import Builder
 
     model = schema.ModelT.InitFromPackedBuf(bytearray(content), 0)
-    text = schema.BufferT()
-    text.data = np.frombuffer(description.to_json().encode(), np.uint8)
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = KEY, len(model.buffers)
-    model.buffers.append(text)
-    model.metadata = [*(model.metadata or []), entry]
+    texts = {KEY: description.to_json().encode(), litert_metadata.NAME: litert_metadata.metadata(description, LABELS)}
+    for name, text in texts.items():
+        buffer, entry = schema.BufferT(), schema.MetadataT()
+        buffer.data = np.frombuffer(text, np.uint8)
+        entry.name, entry.buffer = name, len(model.buffers)
+        model.buffers.append(buffer)
+        model.metadata = [*(model.metadata or []), entry]
     builder = Builder(len(content))
     builder.Finish(model.Pack(builder), MAGIC)
-    return bytes(builder.Output()) + _archive(description.classes)
-
-
-def _archive(classes: tuple[str, ...]) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
+    whole = io.BytesIO(builder.Output())
+    with zipfile.ZipFile(whole, "a") as archive:  # which counts places from the beginning of the file, as zip does
         # a date of its own would make every export another file
-        archive.writestr(zipfile.ZipInfo(LABELS), "\n".join(classes) + "\n")
-    return content.getvalue()
+        archive.writestr(zipfile.ZipInfo(LABELS), "".join(f"{_one_line(name)}\n" for name in description.classes))
+    return whole.getvalue()
+
+
+def _one_line(name: str) -> str:
+    return " ".join(name.splitlines())
 
 
 def description_in(path: Path) -> str | None:

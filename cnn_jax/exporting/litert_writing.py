@@ -13,7 +13,7 @@ Ranges = dict[str, tuple[float, float]]
 
 
 def write(model: Any, path: Path, half: bool = False) -> None:
-    """Write the model for one image at a time, uint8[1, s, s, 3]: what phones and their accelerators take.
+    """Write the model for one image at a time, uint8[1, h, w, 3]: what phones and their accelerators take.
 
     Args:
         half: keep the weights in float16.
@@ -36,7 +36,7 @@ def write_int8(model: Any, path: Path, calibration: Path, learned: Ranges) -> No
     do is done here in its two steps, measuring and rounding, with the learned ranges put in between.
 
     Args:
-        calibration: an .npy file of images uint8[n, s, s, 3], on which the ranges of activations are measured.
+        calibration: an .npy file of images uint8[n, h, w, 3], on which the ranges of activations are measured.
         learned: layer to range, where training has found it.
     """
     import tensorflow as tf

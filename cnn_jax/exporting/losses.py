@@ -26,7 +26,7 @@ class Loss:
     """That share, less the largest one among its inputs."""
 
 
-def by_layer(exact: Path, rounded: Path, images: UInt8[np.ndarray, "n s s 3"]) -> list[Loss]:
+def by_layer(exact: Path, rounded: Path, images: UInt8[np.ndarray, "n h w 3"]) -> list[Loss]:
     """The layers whose outputs have more error than their inputs, the largest addition first.
 
     Args:
@@ -76,7 +76,7 @@ class _Tensors:
                 self.made[names[output]] = [names[i] for i in operation.inputs if i >= 0]
         self._details: dict[str, Any] = {d["name"]: d for d in self._interpreter.get_tensor_details()}
 
-    def run(self, image: UInt8[np.ndarray, "s s 3"], names: list[str]) -> dict[str, Float64[np.ndarray, "..."]]:
+    def run(self, image: UInt8[np.ndarray, "h w 3"], names: list[str]) -> dict[str, Float64[np.ndarray, "..."]]:
         """The tensors of these names for one image."""
         self._interpreter.set_tensor(self._interpreter.get_input_details()[0]["index"], image[None])
         self._interpreter.invoke()

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from cnn_jax.errors import WeightsError
-from cnn_jax.exporting.description import KEY, Description
+from cnn_jax.exporting.description import KEY, Description, image_size
 
 INPUT, OUTPUT = "images", "probabilities"
 LARGEST_FILE = 2**31
@@ -29,19 +29,19 @@ class OnnxNetwork:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         shape = inputs[0].shape if len(inputs) == 1 else []
         given = outputs[0].shape if len(outputs) == 1 else []
-        fine = len(shape) == 4 and isinstance(shape[1], int) and shape[1] == shape[2] and shape[3] == 3
-        if not fine or inputs[0].type != "tensor(uint8)" or len(given) != 2 or not isinstance(given[1], int):
+        size = image_size(shape)
+        if size is None or inputs[0].type != "tensor(uint8)" or len(given) != 2 or not isinstance(given[1], int):
             raise WeightsError(
-                f"{path} does not take images uint8[b, s, s, 3] of 0 to 255 and give probabilities [b, classes], as "
+                f"{path} does not take images uint8[b, h, w, 3] of 0 to 255 and give probabilities [b, classes], as "
                 "the files of python -m cnn_jax.export do: it does not say how its images are scaled"
             )
         self._input = inputs[0].name
-        self.image_size, self.classes = shape[1], given[1]
+        self.image_size, self.classes = size, given[1]
 
     def __str__(self) -> str:
         return str(self.path)
 
-    def probabilities(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float32[np.ndarray, "b classes"]:
+    def probabilities(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float32[np.ndarray, "b classes"]:
         """Of images of 0 to 255."""
         if not len(images):
             return np.zeros((0, self.classes), np.float32)

@@ -13,7 +13,7 @@ OPSET = 18
 
 
 def write(model: Any, path: Path) -> None:
-    """Write the model for any number of images, uint8[b, s, s, 3]."""
+    """Write the model for any number of images, uint8[b, h, w, 3]."""
     import onnx
     import tf2onnx
     from keras.src.export.tf2onnx_lib import patch_tf2onnx

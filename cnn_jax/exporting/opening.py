@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cnn_jax.config.image_size import in_pixels
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import WeightsError
 from cnn_jax.evaluation.classifier import Classifier
@@ -26,15 +27,16 @@ def open_classifier(path: Path) -> Classifier:
     if is_remote(path):
         raise WeightsError(f"{path} is not on this machine: fetch it first, with gcloud storage cp {path} .")
     try:
-        network, said = _opened(path)
+        network, found = _opened(path)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
-    said = said if said is not None else record.description_of(path)
-    description = _without_description(path, network) if said is None else read_description(said, path)
+    found = found if found is not None else record.description_of(path)
+    description = _without_description(path, network) if found is None else read_description(found, path)
     if len(description.classes) != network.classes or description.resize.size != network.image_size:
+        said = f"{len(description.classes)} and {in_pixels(description.resize.size)}"
         raise WeightsError(
-            f"{path} tells {network.classes} classes apart on images of {network.image_size} pixels; its description "
-            f"says {len(description.classes)} and {description.resize.size}: it is of another file"
+            f"{path} tells {network.classes} classes apart on images of {in_pixels(network.image_size)}; its "
+            f"description says {said}: it is of another file"
         )
     return Classifier(network, description.classes, description.resize, description.background)
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from cnn_jax.errors import WeightsError
-from cnn_jax.exporting.description import Description
+from cnn_jax.exporting.description import Description, image_size
 
 DESCRIPTION = "cnn_jax.json"
 """In the folder, which has a place for files of others."""
@@ -131,19 +131,19 @@ class SavedModelNetwork:
             reason = str(error).splitlines()[0][:300] if str(error) else ""
             raise WeightsError(f"{path} cannot be run by TensorFlow: {type(error).__name__}: {reason}") from error
         shape = taken[0].shape.as_list() if len(taken) == 1 else []
-        fine = len(shape) == 4 and isinstance(shape[1], int) and shape[1] == shape[2] and shape[3] == 3
-        if not fine or taken[0].dtype != tf().uint8 or len(given) != 1 or given[0].shape.rank != 2:
+        size = image_size(shape)
+        if size is None or taken[0].dtype != tf().uint8 or len(given) != 1 or given[0].shape.rank != 2:
             raise WeightsError(
-                f"{path} does not take images uint8[b, s, s, 3] of 0 to 255 and give probabilities [b, classes], as "
+                f"{path} does not take images uint8[b, h, w, 3] of 0 to 255 and give probabilities [b, classes], as "
                 "those of python -m cnn_jax.export do: it does not say how its images are scaled"
             )
         self._input = taken[0].name
-        self.image_size, self.classes = int(shape[1]), int(given[0].shape[1])
+        self.image_size, self.classes = size, int(given[0].shape[1])
 
     def __str__(self) -> str:
         return str(self.path)
 
-    def probabilities(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float32[np.ndarray, "b classes"]:
+    def probabilities(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float32[np.ndarray, "b classes"]:
         """Of images of 0 to 255."""
         from cnn_jax.io.tensorflow import tf
 

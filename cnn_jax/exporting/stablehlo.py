@@ -10,7 +10,9 @@ import numpy as np
 from jax import export
 from jaxtyping import Array, Float32, UInt8
 
+from cnn_jax.config.image_size import sides
 from cnn_jax.errors import WeightsError
+from cnn_jax.exporting import description
 from cnn_jax.models.chain import Variables
 from cnn_jax.models.model import Model
 
@@ -20,12 +22,12 @@ CALLS = {"shape_assertion"}
 
 
 def serialize(model: Model, variables: Variables) -> bytes:
-    """The function uint8[b, s, s, 3] -> probabilities float32[b, classes], for any b, with weights and normalisation.
+    """The function uint8[b, h, w, 3] -> probabilities float32[b, classes], for any b, with weights and normalisation.
 
     It is StableHLO in the format of `jax.export`, lowered for each of `PLATFORMS`.
     """
     (batch,) = export.symbolic_shape("b")
-    images = jax.ShapeDtypeStruct((batch, model.image_size, model.image_size, 3), jnp.uint8)
+    images = jax.ShapeDtypeStruct((batch, *model.image_shape), jnp.uint8)
     function = jax.jit(lambda images: model.probabilities(variables, images))
     return bytes(export.export(function, platforms=PLATFORMS)(images).serialize())
 
@@ -52,22 +54,21 @@ class StableHloNetwork:
             raise WeightsError(f"{path} calls {', '.join(sorted(called - CALLS))}: programs from elsewhere may not")
         taken, given = self._function.in_avals, self._function.out_avals
         shape: tuple[Any, ...] = taken[0].shape if len(taken) == 1 else ()
-        fine = len(shape) == 4 and isinstance(shape[1], int) and shape[1] == shape[2] and shape[3] == 3
-        if not fine or taken[0].dtype != jnp.uint8 or len(given) != 1 or len(given[0].shape) != 2:
+        size = description.image_size(shape)
+        if size is None or taken[0].dtype != jnp.uint8 or len(given) != 1 or len(given[0].shape) != 2:
             raise WeightsError(
-                f"{path} does not take images uint8[b, s, s, 3] of 0 to 255 and give probabilities [b, classes]"
+                f"{path} does not take images uint8[b, h, w, 3] of 0 to 255 and give probabilities [b, classes]"
             )
-        self.image_size, self.classes = int(shape[1]), int(given[0].shape[1])
+        self.image_size, self.classes = size, int(given[0].shape[1])
         self._call = jax.jit(self._function.call)
 
     def __str__(self) -> str:
         return str(self.path)
 
-    def probabilities(self, images: UInt8[np.ndarray, "b s s 3"]) -> Float32[Array, "b classes"]:
+    def probabilities(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float32[Array, "b classes"]:
         """Of images of 0 to 255."""
         return self._call(images)
 
     def compile(self) -> None:
         """Compile what one image takes."""
-        size = self.image_size
-        self._call.lower(np.zeros((1, size, size, 3), np.uint8)).compile()
+        self._call.lower(np.zeros((1, *sides(self.image_size), 3), np.uint8)).compile()

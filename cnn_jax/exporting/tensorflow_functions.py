@@ -10,7 +10,7 @@ LUMA = (19595.0, 38470.0, 7471.0)
 
 
 def classify(model: Any, batch: int | None, dtype: str = "uint8") -> Any:
-    """The `tf.function` from images [b, s, s, 3] of 0 to 255 to probabilities [b, classes].
+    """The `tf.function` from images [b, h, w, 3] of 0 to 255 to probabilities [b, classes].
 
     A model that takes grey images is given them: the luma, rounded as in training.
 
@@ -20,7 +20,7 @@ def classify(model: Any, batch: int | None, dtype: str = "uint8") -> Any:
     """
     import tensorflow as tf
 
-    size, channels = int(model.inputs[0].shape[1]), int(model.inputs[0].shape[3])
+    height, width, channels = map(int, model.inputs[0].shape[1:])
 
     def function(images: Any) -> dict[str, Any]:
         inputs = tf.cast(images, tf.float32)
@@ -29,7 +29,7 @@ def classify(model: Any, batch: int | None, dtype: str = "uint8") -> Any:
             inputs = tf.floor((luma + 2.0**15) / 2.0**16)  # exact: the sums are below 2**24
         return {OUTPUT: model(inputs, training=False)}
 
-    specification = tf.TensorSpec((batch, size, size, 3), tf.dtypes.as_dtype(dtype), INPUT)
+    specification = tf.TensorSpec((batch, height, width, 3), tf.dtypes.as_dtype(dtype), INPUT)
     return tf.function(function, input_signature=[specification])
 
 

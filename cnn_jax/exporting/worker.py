@@ -4,7 +4,7 @@ It is one of its own because the converters need Keras on TensorFlow, and a prog
 or PyTorch, or TensorFlow on a GPU; they also write to the terminal from C++, and a fault of theirs ends the process.
 
 The request: `model`, the .h5 file of `keras_model.write`; `files`, the path to write for each format; and, for
-litert-int8, `calibration`, an .npy of images uint8[n, s, s, 3], and `ranges`, those that training has found. Each
+litert-int8, `calibration`, an .npy of images uint8[n, h, w, 3], and `ranges`, those that training has found. Each
 format that is written is a line on standard output.
 """
 

@@ -1,6 +1,7 @@
 """From a configuration to the model that it describes."""
 
 from cnn_jax.config import ModelConfig
+from cnn_jax.config.image_size import as_flag
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.architectures.registry import ARCHITECTURES
 from cnn_jax.models.chain import layer_names
@@ -61,7 +62,7 @@ def build_imagenet(config: ModelConfig, precision: Precision = "float32") -> Mod
 
 def _checked(model: Model, config: ModelConfig) -> Model:
     """The model, if every layer leaves something of the image."""
-    size = config.image_size
+    size = as_flag(config.image_size)
     try:
         vanished = next((name for name, output in model.output_shapes.items() if 0 in output.shape), None)
     except (TypeError, ValueError, ZeroDivisionError) as error:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Key, Num
 
+from cnn_jax.config.image_size import ImageSize, sides
 from cnn_jax.models.chain import Chain, Variables, cut_before, depthwise_layers, layer_index, layer_names
 from cnn_jax.models.head import HEAD
 from cnn_jax.models.initializers import initial_value
@@ -25,15 +26,15 @@ PRODUCTS = {"float32": "highest", "tensorfloat32": "high", "bfloat16": "default"
 IMAGENET_CLASSES = 1000
 
 Inputs = Num[Array, "b ..."]
-"""Images uint8[b, s, s, 3], or what the layers before a `part` put out."""
+"""Images uint8[b, h, w, 3], or what the layers before a `part` put out."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network for images of one size: uint8[b, s, s, 3] in, logits float32[b, classes] out."""
+    """A network for images of one size: uint8[b, h, w, 3] in, logits float32[b, classes] out."""
 
     layers: tuple[Layer, ...]
-    image_size: int
+    image_size: ImageSize
     normalisation: Normalisation | None
     """None: the inputs are activations of the layers before, not images (see `part`)."""
     new_layers: tuple[str, ...] = (HEAD,)
@@ -53,6 +54,11 @@ class Model:
     """Images are made grey, also where the first layer takes three channels, which are equal then."""
 
     @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Of the images that it is given: rows, columns and 3 channels."""
+        return (*sides(self.image_size), 3)
+
+    @property
     def takes_grey(self) -> bool:
         """Whether images are made grey before anything else."""
         return self.grey or self.channels == 1
@@ -65,7 +71,7 @@ class Model:
     @functools.cached_property
     def _traced(self) -> tuple[Variables, dict[str, jax.ShapeDtypeStruct]]:
         """Shapes and dtypes of the variables, and of the output of each layer for one image; nothing is computed."""
-        image = jax.ShapeDtypeStruct((1, self.image_size, self.image_size, self.channels), self.dtype)
+        image = jax.ShapeDtypeStruct((1, *sides(self.image_size), self.channels), self.dtype)
         run = functools.partial(self.chain.init_with_output, taps=layer_names(self.layers))
         (_, outputs), variables = jax.eval_shape(run, jax.random.key(0), image)
         return {"params": {}, "batch_stats": {}, **variables}, outputs

@@ -12,11 +12,13 @@ import jax
 from jax import lax
 from jaxtyping import Array, Float, Num
 
+from cnn_jax.config.image_size import ImageSize, sides
+
 PIXELS = 224 * 224
 """Of the images that a core works on at once."""
 
 
-def part_size(shape: tuple[int, ...], image_size: int | None = None) -> int:
+def part_size(shape: tuple[int, ...], image_size: ImageSize | None = None) -> int:
     """How many of a batch of this shape to run at once: all, unless they are images, on a CPU that is one device.
 
     Args:
@@ -26,7 +28,7 @@ def part_size(shape: tuple[int, ...], image_size: int | None = None) -> int:
         return shape[0]
     if jax.default_backend() != "cpu" or jax.device_count() > 1:
         return shape[0]
-    wanted = PIXELS * _cores() // (image_size**2 if image_size else math.prod(shape[1:3]))
+    wanted = PIXELS * _cores() // math.prod(sides(image_size) if image_size else shape[1:3])
     fitting = max((size for size in range(1, min(wanted, shape[0]) + 1) if shape[0] % size == 0), default=1)
     return fitting if 2 * fitting > wanted else shape[0]
 
@@ -34,7 +36,7 @@ def part_size(shape: tuple[int, ...], image_size: int | None = None) -> int:
 def in_parts(
     function: Callable[[Num[Array, "b ..."]], Float[Array, "b ..."]],
     inputs: Num[Array, "b ..."],
-    image_size: int | None = None,
+    image_size: ImageSize | None = None,
 ) -> Float[Array, "b ..."]:
     """`function(inputs)`, for a function that treats the examples one by one; `image_size` as for `part_size`."""
     size = part_size(inputs.shape, image_size)

@@ -76,8 +76,8 @@ def _look(run: TrainedRun, examples: Split, describer: Describer, indices: Seque
 
 
 def _heat(
-    run: TrainedRun, images: UInt8[np.ndarray, "n s s 3"], classes: Int[np.ndarray, " n"]
-) -> Float32[np.ndarray, "n h w"]:
+    run: TrainedRun, images: UInt8[np.ndarray, "n h w 3"], classes: Int[np.ndarray, " n"]
+) -> Float32[np.ndarray, "n _ _"]:
     """Grad-CAM of any number of images, always so many at a time that there is one program."""
     missing = -len(images) % BATCH
     filled = np.concatenate([images, np.repeat(images[:1], missing, 0)])

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from cnn_jax.config.image_size import in_pixels
 from cnn_jax.models.head import HEAD
 from cnn_jax.models.summary import LayerSummary, summarise
 from cnn_jax.report.record import RESULT, Number, Record, count
@@ -14,7 +15,8 @@ class Network:
     """The section."""
 
     name: str
-    image_size: int
+    image_size: str
+    """In words."""
     layers: tuple[LayerSummary, ...]
     first_trainable: str | None
     freeze_until: str
@@ -38,7 +40,7 @@ def network(run: TrainedRun, record: Record) -> Network:
     summary = summarise(run.model, lambda params: freezing.split(params)[0], config.data.batch_size)
     return Network(
         config.model.name,
-        run.model.image_size,
+        in_pixels(run.model.image_size),
         summary.layers,
         summary.first_trainable,
         config.train.freeze_until,

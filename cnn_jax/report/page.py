@@ -30,7 +30,7 @@ def write(
         predictions: of every example, in the order of the split.
         evaluation: what the evaluation's JSON holds of them.
         output: that JSON file, for a report of the same name beside it; None is evaluation-<split>.json in the run
-            directory, with report.html beside it.
+            directory, with report.html beside it. The network of a file has no such directory.
 
     Returns:
         The file.
@@ -61,7 +61,7 @@ def view(
     run: TrainedRun, name: str, split: str, examples: Split, predictions: Predictions, evaluation: dict[str, Any]
 ) -> dict[str, Any]:
     """The sections of the page, as the template takes them; `name` is of the evaluation's JSON, see `write`."""
-    known = record.read(run.directory, run.config, name, evaluation)
+    known = record.read(None if run.is_file else run.directory, run.config, name, evaluation)
     describer = galleries.Describer(examples, predictions, run.classes)
     return {
         **_of_run(run, known, examples),
@@ -83,6 +83,7 @@ def _of_run(run: TrainedRun, known: record.Record, examples: Split) -> dict[str,
         "script": html.script("report.js"),
         "dataset": run.config.data.dataset,
         "step": run.step,
+        "trained": not run.is_file,
         "missing": known.missing,
         "augmented": augmentation.augmentation(run, examples),
         "curves": curves.curves(known),

@@ -34,7 +34,7 @@ def picture(pixels: UInt8[np.ndarray, "h w 3"], longest_side: int) -> Picture:
     return Picture(html.photograph(pixels, longest_side), False)
 
 
-def load(examples: Split, indices: Sequence[int], resize: Resize) -> Generator[UInt8[np.ndarray, "s s 3"], None, None]:
+def load(examples: Split, indices: Sequence[int], resize: Resize) -> Generator[UInt8[np.ndarray, "h w 3"], None, None]:
     """The images at these places of the split, in this order.
 
     Close it, to stop the threads that read.
@@ -43,7 +43,7 @@ def load(examples: Split, indices: Sequence[int], resize: Resize) -> Generator[U
         DataError: an image can no longer be read.
     """
 
-    def load_one(index: int) -> UInt8[np.ndarray, "s s 3"]:
+    def load_one(index: int) -> UInt8[np.ndarray, "h w 3"]:
         try:
             return resize.array(examples.images.array(index))
         except DataError as error:

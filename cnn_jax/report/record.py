@@ -102,14 +102,17 @@ class Record:
         return self.number(form, RESULT, *keys)
 
 
-def read(directory: Path, config: Config, name: str = "", evaluation: dict[str, Any] | None = None) -> Record:
+def read(directory: Path | None, config: Config, name: str = "", evaluation: dict[str, Any] | None = None) -> Record:
     """The record of a run; files that are missing or damaged are left out and named.
 
     Args:
+        directory: None for the network of a file, which has no run directory.
         config: of the checkpoint, which is also in config.json.
         name: the file of `evaluation`, if there is one.
     """
     contents, missing = json.loads(json.dumps({name: evaluation or {}, CONFIG: asdict(config)})), {}
+    if directory is None:
+        return Record(name, contents)
     for file in (METRICS, RESULT, SPLIT, exports.FILE):
         try:
             contents[file] = _parse(directory / file)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnn_jax.config import Config, flags
+from cnn_jax.config.image_size import as_flag
 from cnn_jax.evaluation.metrics import lowest_f1_first
 from cnn_jax.report.record import METRICS, RESULT, Number, Record, count, decimals, per_second, percent, seconds
 from cnn_jax.runtime.clock import OTHER, REPORT
@@ -92,11 +93,13 @@ class Setting:
 def configuration(config: Config) -> tuple[Setting, ...]:
     """Every field with its flag's name."""
     defaults = flags(Config())
-    return tuple(Setting(name, shown(value), value == defaults[name]) for name, value in flags(config).items())
+    return tuple(Setting(name, shown(name, value), value == defaults[name]) for name, value in flags(config).items())
 
 
-def shown(value: Any) -> str:
+def shown(name: str, value: Any) -> str:
     """A setting, as its flag takes it."""
+    if name == "model.image_size":
+        return as_flag(value)
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 import jax
 
 from cnn_jax.config import Config
+from cnn_jax.config.image_size import as_flag, of_sides, sides
 from cnn_jax.errors import RunFailed
 
 EXHAUSTED = "RESOURCE_EXHAUSTED"
@@ -63,7 +64,7 @@ def explained(config: Config, what: str, step: Bytes, newest: Bytes) -> Generato
 def _remedies(config: Config) -> list[str]:
     """Flags that about halve what a step needs, the validation's among them."""
     batch, parts, size = config.data.batch_size, config.optimizer.microbatches, config.model.image_size
-    smaller = round(size / 2**0.5 / SMALLEST_IMAGE) * SMALLEST_IMAGE  # half the pixels
+    half = [round(side / 2**0.5 / SMALLEST_IMAGE) * SMALLEST_IMAGE for side in sides(size)]  # of the pixels
     found = []
     if batch % (2 * parts) == 0:
         found.append(f"--optimizer.microbatches={2 * parts} (the same batch in {2 * parts} parts)")
@@ -71,8 +72,8 @@ def _remedies(config: Config) -> list[str]:
         found.append(f"--data.batch_size={batch // 2} (now {batch})")
     if config.train.precision != "bfloat16":
         found.append("--train.precision=bfloat16")
-    if SMALLEST_IMAGE <= smaller < size:
-        found.append(f"--model.image_size={smaller} (now {size})")
+    if min(half) >= SMALLEST_IMAGE and tuple(half) != sides(size):
+        found.append(f"--model.image_size={as_flag(of_sides(*half))} (now {as_flag(size)})")
     if config.data.eval_batch_size > 1:
         found.append(f"for the validation --data.eval_batch_size={config.data.eval_batch_size // 2}")
     return found

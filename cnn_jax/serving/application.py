@@ -141,7 +141,7 @@ class Application:
 
     def _prepared_for(
         self, network: Network, prepared: Sequence[UInt8[np.ndarray, "_ _ 3"]]
-    ) -> UInt8[np.ndarray, "s s 3"]:
+    ) -> UInt8[np.ndarray, "h w 3"]:
         return prepared[self._recipes.index(network.recipe)]
 
     async def _on_device(self, function: Any, *arguments: Any) -> Any:
@@ -167,7 +167,7 @@ def _result(network: Network, probabilities: Float32[np.ndarray, " classes"], co
     return {"model": network.name, **best[0], "classes": best}
 
 
-def _overlay(network: Network, pixels: UInt8[np.ndarray, "s s 3"], index: int) -> bytes:
+def _overlay(network: Network, pixels: UInt8[np.ndarray, "h w 3"], index: int) -> bytes:
     from PIL import Image
 
     file = io.BytesIO()

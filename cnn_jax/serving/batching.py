@@ -18,7 +18,7 @@ class Batcher:
 
     def __init__(
         self,
-        run: Callable[[UInt8[np.ndarray, "b s s 3"]], Float32[np.ndarray, "b classes"]],
+        run: Callable[[UInt8[np.ndarray, "b h w 3"]], Float32[np.ndarray, "b classes"]],
         device: Executor,
         coming: Callable[[], bool],
         sizes: Sequence[int] = SIZES,
@@ -33,10 +33,10 @@ class Batcher:
         """
         self._run, self._device, self._coming = run, device, coming
         self._sizes, self._wait_seconds = sorted(sizes), wait_seconds
-        self._waiting: list[tuple[UInt8[np.ndarray, "s s 3"], asyncio.Future[Float32[np.ndarray, " classes"]]]] = []
+        self._waiting: list[tuple[UInt8[np.ndarray, "h w 3"], asyncio.Future[Float32[np.ndarray, " classes"]]]] = []
         self._arrived = asyncio.Event()
 
-    async def __call__(self, pixels: UInt8[np.ndarray, "s s 3"]) -> Float32[np.ndarray, " classes"]:
+    async def __call__(self, pixels: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " classes"]:
         """Its probabilities."""
         future: asyncio.Future[Float32[np.ndarray, " classes"]] = asyncio.get_running_loop().create_future()
         self._waiting.append((pixels, future))

@@ -16,12 +16,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
 
 from cnn_jax.config.data import Background
+from cnn_jax.config.image_size import from_json
 from cnn_jax.data import pillow
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.errors import DataError
@@ -45,10 +46,15 @@ class Recipe:
     background: Background
     resize: Resize
 
+    @classmethod
+    def of(cls, background: Background, resize: dict[str, Any]) -> "Recipe":
+        """From what `settings` says of it."""
+        return cls(background, Resize(**{**resize, "size": from_json(resize["size"])}))
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of the pixels."""
-        return self.resize.size, self.resize.size, 3
+        return self.resize.shape
 
 
 def settings(recipes: Sequence[Recipe], most_pixels: int) -> str:
@@ -59,7 +65,7 @@ def settings(recipes: Sequence[Recipe], most_pixels: int) -> str:
 def main(argv: Sequence[str]) -> int:
     """Answer until there is nothing more to read."""
     given = json.loads(argv[0])
-    recipes = [Recipe(recipe["background"], Resize(**recipe["resize"])) for recipe in given["recipes"]]
+    recipes = [Recipe.of(**recipe) for recipe in given["recipes"]]
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     _warm_up(recipes)
     _confine(given["most_pixels"])

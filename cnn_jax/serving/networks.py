@@ -45,11 +45,11 @@ class Network:
         for program in [beside(self.overlay, pixels, 0), *programs]:
             program.result()
 
-    def overlay(self, pixels: UInt8[np.ndarray, "s s 3"], index: int) -> UInt8[np.ndarray, "_ _ 3"]:
+    def overlay(self, pixels: UInt8[np.ndarray, "h w 3"], index: int) -> UInt8[np.ndarray, "_ _ 3"]:
         """Grad-CAM for the class of that index over the picture, as the network sees it."""
         model, variables = self.classifier.model, self.classifier.variables
         (found,) = saliency.grad_cam(model, variables, pixels[None], np.asarray([index]))
-        return saliency.overlay(feature_maps.enlarged(pixels, max(len(pixels), LEAST_SIDE)), found)
+        return saliency.overlay(feature_maps.enlarged(pixels, max(*pixels.shape[:2], LEAST_SIDE)), found)
 
     def describe(self) -> dict[str, object]:
         """For the page, and for programs."""

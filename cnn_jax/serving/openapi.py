@@ -111,9 +111,8 @@ def _array(items: dict[str, Any]) -> dict[str, Any]:
 
 
 _TEXT, _SHARE = {"type": "string"}, {"type": "number", "minimum": 0, "maximum": 1}
-_MODEL = _object(
-    {"name": _TEXT, "classes": _array(_TEXT), "image_size": {"type": "integer"}, "explains": {"type": "boolean"}}
-)
+_SIZE = {"oneOf": [{"type": "integer"}, _array({"type": "integer"})], "description": "Of a square, or rows and columns"}
+_MODEL = _object({"name": _TEXT, "classes": _array(_TEXT), "image_size": _SIZE, "explains": {"type": "boolean"}})
 _CLASS = {"class": _TEXT, "probability": _SHARE}
 _RESULT = _object({"model": _TEXT, **_CLASS, "classes": _array(_object(_CLASS))})
 _ANSWER = _object({"name": _TEXT, "results": _array(_RESULT), "milliseconds": {"type": "number"}})

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnn_jax import html
+from cnn_jax.config.image_size import in_pixels
 from cnn_jax.io.escaping import printable
 from cnn_jax.io.writing import write_atomically
 from cnn_jax.report.tables import configuration
@@ -53,6 +54,7 @@ def page(sweep: Sweep, light: bytes, dark: bytes) -> str:
         folder=str(sweep.workdir),
         dataset=printable(config.data.dataset),
         model=config.model,
+        image_size=in_pixels(config.model.image_size),
         epochs=config.train.epochs,
         images=sweep.images,
         classes=[printable(name) for name in sweep.classes],

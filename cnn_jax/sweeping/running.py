@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from cnn_jax.config.image_size import in_pixels
 from cnn_jax.errors import ConfigError, RunFailed, UserError
 from cnn_jax.io.escaping import printable
 from cnn_jax.io.writing import write_atomically
@@ -196,7 +197,9 @@ def _introduce(sweep: Sweep, reporter: Reporter) -> None:
     reporter.line(f"data       {printable(config.data.dataset)}: {sizes}; {len(sweep.classes)} classes")
     for note in sweep.notes:
         reporter.line(f"           {printable(note)}")
-    reporter.line(f"model      {config.model.name}, {config.model.image_size} pixels, {_epochs(config.train.epochs)}")
+    reporter.line(
+        f"model      {config.model.name}, {in_pixels(config.model.image_size)}, {_epochs(config.train.epochs)}"
+    )
 
 
 def _epochs(number: int) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from cnn_jax.config.image_size import in_pixels
 from cnn_jax.training.classifier import unused
 from cnn_jax.training.run.logs import Reporter
 from cnn_jax.training.setup import Job
@@ -22,7 +23,7 @@ def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) ->
         reporter.line(f"           {note}")
     if "validation" not in job.dataset.splits:
         reporter.line("           no validation images: no best epoch can be chosen, the last is kept")
-    reporter.line(f"model      {config.model.name}, {config.model.image_size} pixels, {config.train.precision}")
+    reporter.line(f"model      {config.model.name}, {in_pixels(config.model.image_size)}, {config.train.precision}")
     if job.model.takes_grey:
         how = "one channel" if job.model.channels == 1 else "three equal channels, which is what its weights take"
         reporter.line(f"           images are made grey: {how}")
@@ -60,7 +61,7 @@ def describe(job: Job, workdir: Path, newest: int | None, reporter: Reporter) ->
 def _how_it_teaches(job: Job) -> str:
     assert job.teacher is not None
     settings, size = job.config.train, job.teacher.run.model.image_size
-    resized = "" if size == job.model.image_size else f", resized to its {size} pixels"
+    resized = "" if size == job.model.image_size else f", resized to its {in_pixels(size)}"
     how = f"inside the step, on the same images{resized}" if job.teacher.inside else "asked once for each image"
     return f": {how}; weight {settings.distillation_weight:g}, temperature {settings.distillation_temperature:g}"
 

@@ -50,7 +50,7 @@ def compiled_step(
     batch, shape = inputs.shape[0] // microbatches, inputs.shape[1:]
     counted += _other_parts(model.part(0, freezing.prefix(model)), variables, batch, shape, inputs.dtype)
     if teacher is not None:
-        images = (teacher[0].image_size, teacher[0].image_size, 3)
+        images = teacher[0].image_shape
         counted += _other_parts(*teacher, batch, images, inputs.dtype)
         counted += _spared(teacher[0], batch, images, len(teacher[0].layers))
     counted += _spared(model, batch, shape, freezing.prefix(model))
@@ -135,7 +135,7 @@ def _count(job: Job) -> float | None:
     settings = Settings.of(0, make_schedule(config.optimizer, 1, 1))
     state = jax.eval_shape(lambda variables: TrainState.create(variables, optimizer, nothing, settings), job.variables)
     size = config.data.batch_size
-    images = jax.ShapeDtypeStruct((size, job.model.image_size, job.model.image_size, 3), np.uint8)
+    images = jax.ShapeDtypeStruct((size, *job.model.image_shape), np.uint8)
     cost = step.lower(state, images, jax.ShapeDtypeStruct((size,), np.int32)).cost_analysis()
     found = (cost or {}).get("flops")
     return found and found + jax.device_count() * _spared(job.model, size, images.shape[1:], 0)

@@ -220,7 +220,7 @@ def _run(
 
     parts = evaluation_batches(examples, run.resize, batch_size, mesh.process, mesh.processes)
 
-    def logits(images: UInt8[np.ndarray, "part s s 3"]) -> Float32[Array, "b classes"]:
+    def logits(images: UInt8[np.ndarray, "part h w 3"]) -> Float32[Array, "b classes"]:
         return step(variables, mesh.put_batch(images))
 
     with reporter.bar(what, len(examples), "images") as bar:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax.config import Config, DataConfig, ModelConfig
+from cnn_jax.config.image_size import as_flag, in_pixels
 from cnn_jax.data.augment.device import side
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import Dataset
@@ -177,8 +178,8 @@ def _require_size(config: ModelConfig, model: Model) -> None:
     """Raise ConfigError where a file's network takes images of another size than the configured one."""
     if config.image_size != model.image_size:
         raise ConfigError(
-            f"model.image_size={config.image_size}: the network in {config.weights} takes images of "
-            f"{model.image_size} pixels"
+            f"model.image_size={as_flag(config.image_size)}: the network in {config.weights} takes images of "
+            f"{in_pixels(model.image_size)}"
         )
 
 

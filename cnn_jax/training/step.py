@@ -40,8 +40,8 @@ class Augmentation:
     """Over the training images."""
 
     def __call__(
-        self, key: Key[Array, ""], step: Int32[Array, ""], images: UInt8[Array, "b s s 3"]
-    ) -> UInt8[Array, "b s s 3"]:
+        self, key: Key[Array, ""], step: Int32[Array, ""], images: UInt8[Array, "b h w 3"]
+    ) -> UInt8[Array, "b h w 3"]:
         """The images, changed; `key` is the run's, `step` is counted from 0 over the run."""
         place = step % self.steps_per_pass * len(images) + jnp.arange(len(images))
         return augment_batch(images, example_keys(key, step // self.steps_per_pass, place), self.config)
@@ -63,9 +63,8 @@ class Distillation:
         """The teacher's logits of images, resized to what it takes; `taught` as the step takes it."""
         if self.teacher is None:
             return taught
-        size = self.teacher.image_size
-        if images.shape[1] != size:
-            shape = (len(images), size, size, images.shape[3])
+        shape = (len(images), *self.teacher.image_shape)
+        if images.shape != shape:
             images = jax.image.resize(images.astype(jnp.float32), shape, "linear")
         return self.teacher.logits(taught, images)[:, jnp.asarray(self.order)]
 
@@ -117,7 +116,7 @@ def train_step(
 
     That is the teacher's logits float32[b, classes], or where it runs inside the step, its variables.
 
-    Inputs are images uint8[b, s, s, 3], or activations where `model` is the end part of one. It differentiates with
+    Inputs are images uint8[b, h, w, 3], or activations where `model` is the end part of one. It differentiates with
     respect to the trainable parameters only, so frozen ones cost no backward pass.
 
     Augmentation, dropout and mixing draw from keys that follow from the run's and the number of the step. Where images

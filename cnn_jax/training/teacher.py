@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from cnn_jax.config import Config, DataConfig, TrainConfig
+from cnn_jax.config.image_size import in_pixels
 from cnn_jax.data.sources import Split
 from cnn_jax.data.stream import Batch, evaluation_batches
 from cnn_jax.errors import ConfigError, RunError
@@ -55,7 +56,7 @@ class Teacher:
     def description(self) -> str:
         """In a few words."""
         step = f", step {self.run.step}" if self.run.step else ""
-        return f"{self.run.config.model.name}, {self.run.model.image_size} pixels, of {self.run.directory}{step}"
+        return f"{self.run.config.model.name}, {in_pixels(self.run.model.image_size)}, of {self.run.directory}{step}"
 
     def distillation(self, config: TrainConfig) -> Distillation:
         """What the training step has to know of it."""
@@ -147,7 +148,7 @@ def _of_file(path: Path) -> TrainedRun:
     except ConfigError as error:  # what a flag says for a network that trains, a teacher's file has to say itself
         raise RunError(
             f"train.teacher={path} leaves open what images it takes. {error}. Put that into the file, for images from "
-            "0 to 1: keras.Sequential([keras.Input((s, s, 3)), keras.layers.Rescaling(1 / 255), model]).save(…)"
+            "0 to 1: keras.Sequential([keras.Input((h, w, 3)), keras.layers.Rescaling(1 / 255), model]).save(…)"
         ) from error
     if loaded.classes is None:
         raise RunError(f"train.teacher={path} does not name its classes: put a labels.txt beside it, a class a line")

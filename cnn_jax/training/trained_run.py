@@ -38,6 +38,11 @@ class TrainedRun:
     meta: dict[str, Any]
 
     @property
+    def is_file(self) -> bool:
+        """Whether it is the network of a file, of whose training nothing is known."""
+        return not self.meta
+
+    @property
     def resize(self) -> Resize:
         """How images of any size become what the network takes."""
         return Resize.of(self.config.data, self.config.model.image_size)

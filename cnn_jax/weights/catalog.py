@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnn_jax.config import ModelConfig, ModelName
+from cnn_jax.config.image_size import ImageSize, as_flag
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.normalisation import Normalisation
 
@@ -210,7 +211,9 @@ def imagenet(model: ModelConfig, *, top: bool | None = None) -> Pretrained:
     if model.name.startswith("vgg"):
         return _vgg(records, model, model.top == "fc" if top is None else top)
     records = [record for record in records if record.top == bool(top)]
-    fitting = {record.image_size: record for record in records if record.alpha == model.alpha}
+    fitting: dict[ImageSize, Pretrained] = {
+        record.image_size: record for record in records if record.alpha == model.alpha
+    }
     if not fitting:
         alphas = ", ".join(map(str, sorted({record.alpha for record in records})))
         raise ConfigError(
@@ -224,7 +227,7 @@ def _vgg(records: list[Pretrained], model: ModelConfig, top: bool) -> Pretrained
     if top and model.image_size != FALLBACK_SIZE:
         raise ConfigError(
             f"model.weights=imagenet: {model.name}'s fully connected layers were trained for model.image_size=224, "
-            f"not {model.image_size}; use 224, or model.top=pool, whose weights go with any size from 32"
+            f"not {as_flag(model.image_size)}; use 224, or model.top=pool, whose weights go with any size from 32"
         )
     return next(record for record in records if record.top == top)
 

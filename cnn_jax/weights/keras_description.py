@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 from cnn_jax.config import ModelConfig
+from cnn_jax.config.image_size import ImageSize
 from cnn_jax.errors import WeightsError
 from cnn_jax.io.files import parse_json
 from cnn_jax.models.keras_graph.network import Network
@@ -37,7 +38,7 @@ def _version(archive: zipfile.ZipFile, path: Path) -> str | None:
     return str(metadata.get("keras_version")) if isinstance(metadata, dict) else None
 
 
-def network(path: Path, image_size: int | None = None) -> Network:
+def network(path: Path, image_size: ImageSize | None = None) -> Network:
     """The network that the file, or the file that a run began with, describes; errors name it.
 
     Args:
@@ -67,7 +68,7 @@ def of(model: ModelConfig, source: Path | None = None) -> str | None:
     return text
 
 
-def _network(text: str, path: Path, image_size: int | None) -> Network:
+def _network(text: str, path: Path, image_size: ImageSize | None) -> Network:
     try:
         return read_network(text, image_size)
     except WeightsError as error:

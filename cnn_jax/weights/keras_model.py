@@ -15,6 +15,7 @@ from pathlib import Path
 
 import h5py
 
+from cnn_jax.config.image_size import sides
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.chain import Variables, sources
 from cnn_jax.models.layers import IMAGES, Layer
@@ -73,13 +74,13 @@ def _write_weights(group: h5py.Group, layer: Layer, variables: Variables) -> Non
 
 def _graph(model: Model, variables: Variables, probabilities: bool) -> list[Config]:
     """Keras' configuration of each layer: the input, the normalisation, the chain, perhaps the softmax."""
-    size = model.image_size
+    shape = sides(model.image_size)
     repeated = model.grey and model.channels == 3
     name, channels = (GREY_INPUT, 1) if repeated else (INPUT, model.channels)
-    graph = [described("InputLayer", name, [], batch_input_shape=[None, size, size, channels], dtype="float32")]
+    graph = [described("InputLayer", name, [], batch_input_shape=[None, *shape, channels], dtype="float32")]
     graph += [described("Concatenate", INPUT, [name] * 3, axis=-1)] if repeated else []
     graph += _NORMALISATIONS[model.normalisation or "none"]()
-    shape, ends = (size, size), {IMAGES: graph[-1]["name"]}
+    ends = {IMAGES: graph[-1]["name"]}
     for layer, names in zip(model.layers, sources(model.layers), strict=True):
         graph += counterparts(layer, [ends[name] for name in names], shape, variables)
         ends[str(layer.name)] = graph[-1]["name"]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cnn_jax.config import ModelConfig, ModelName
+from cnn_jax.config.image_size import ImageSize
 from cnn_jax.errors import ConfigError
 
 
@@ -21,11 +22,13 @@ class PretrainedConfig:
     normalisation: Literal["auto", "tf", "caffe", "torch", "unit", "none"] = "auto"
     """keras: what its network takes, as --model.normalisation of `train`."""
     resize: Literal["squash", "crop", "pad"] = "squash"
-    """How an image that is not square becomes so, as --data.resize of `train`; Teachable Machine crops."""
+    """How an image of other proportions becomes as large as the network's, as --data.resize of `train`; Teachable
+    Machine crops."""
     alpha: float | None = None
     """MobileNet: width multiplier; None is read off the file, 1 for `imagenet`."""
-    image_size: int | None = None
-    """Rows and columns of the images; None is read off the file's name, else 224."""
+    image_size: ImageSize | None = None
+    """Rows and columns of the images, 224 or 96x128; None is read off the file's name, else 224. keras: as the file
+    says."""
 
     def __post_init__(self) -> None:
         self.model_config()

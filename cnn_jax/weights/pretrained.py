@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cnn_jax.config import ModelConfig
+from cnn_jax.config.image_size import as_flag, in_pixels
 from cnn_jax.errors import WeightsError
 from cnn_jax.models.architectures.registry import ARCHITECTURES
 from cnn_jax.models.building import build_imagenet
@@ -85,9 +86,11 @@ def _load_keras(config: PretrainedConfig, need_top: bool) -> Pretrained:
     assert path is not None, "PretrainedConfig refuses `none`"
     if path.is_dir():
         raise WeightsError(f"model.weights={path} is a run: give it as --checkpoint")
-    network = keras_description.network(path, config.image_size or given.image_size)
-    if config.image_size not in (None, network.image_size):
-        raise WeightsError(f"model.image_size={config.image_size}: {path} takes images of {network.image_size} pixels")
+    network = keras_description.network(path, given.image_size)
+    if config.image_size is not None and given.image_size != network.image_size:
+        raise WeightsError(
+            f"model.image_size={as_flag(given.image_size)}: {path} takes images of {in_pixels(network.image_size)}"
+        )
     if network.classes is None and need_top:
         raise WeightsError(f"{path} has no classifier: train one with python -m cnn_jax.train")
     model = as_model(network, given)

@@ -1,15 +1,18 @@
 """The parity certificate: this port and Keras on the same images with the same file, layer by layer."""
 
+import functools
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float64, UInt8
 
+from cnn_jax.config.image_size import ImageSize, sides
 from cnn_jax.errors import WeightsError
 from cnn_jax.models.chain import layer_names
 from cnn_jax.models.layers import Activation
@@ -71,11 +74,11 @@ class Certificate:
         return next((d for d in self.differences if not d.within(tolerance)), None)
 
 
-def certify(pretrained: Pretrained, images: UInt8[np.ndarray, "n s s 3"]) -> Certificate:
+def certify(pretrained: Pretrained, images: UInt8[np.ndarray, "n h w 3"]) -> Certificate:
     """Run both networks on images.
 
     Keras reads the file with its own code, and normalises with its own `preprocess_input`. Of a file that describes its
-    layers, the results are probabilities, and layers inside of models inside are not compared one by one.
+    layers, the results are probabilities.
 
     Raises:
         WeightsError: Keras is not installed, or cannot load the file.
@@ -108,15 +111,16 @@ def certify(pretrained: Pretrained, images: UInt8[np.ndarray, "n s s 3"]) -> Cer
     )
 
 
-def made_up_images(count: int, size: int) -> UInt8[np.ndarray, "n s s 3"]:
+def made_up_images(count: int, size: ImageSize) -> UInt8[np.ndarray, "n h w 3"]:
     """Images that reach what photographs rarely do: noise, ramps, and flat black and white."""
     rng = np.random.default_rng(0)
-    ramp = np.linspace(0, 255, size)
+    height, width = sides(size)
+    down, across = np.linspace(0, 255, height)[:, None], np.linspace(0, 255, width)
     kinds = [
-        rng.integers(0, 256, (size, size, 3)),
-        np.stack(np.broadcast_arrays(ramp[:, None], ramp[None, :], ramp[::-1, None]), -1),
-        np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((-(-size // 8), -(-size // 8), 1)))[:size, :size],
-        np.full((size, size, 3), 255) * (np.indices((size, size)).sum(0) > size)[..., None],
+        rng.integers(0, 256, (height, width, 3)),
+        np.stack(np.broadcast_arrays(down, across, down[::-1]), -1),
+        np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((-(-height // 8), -(-width // 8), 1)))[:height, :width],
+        np.full((height, width, 3), 255) * (2 * np.indices((height, width)).sum(0) > height + width)[..., None],
     ]
     shifts = (np.roll(kinds[i % len(kinds)], i // len(kinds) * 7, axis=(0, 2)) for i in range(count))
     return np.stack(list(shifts)).astype(np.uint8)
@@ -133,7 +137,7 @@ class _Port:
         probable = pretrained.config.name == "keras" and pretrained.has_top
         self._result = jit(lambda v, x: (model.probabilities if probable else model.outputs)(v, x))
 
-    def outputs(self, images: UInt8[np.ndarray, "b s s 3"]) -> dict[str, Float[np.ndarray, "b ..."]]:
+    def outputs(self, images: UInt8[np.ndarray, "b h w 3"]) -> dict[str, Float[np.ndarray, "b ..."]]:
         with jax.default_matmul_precision("highest"):
             inputs, tapped = self._inputs(images), self._tapped(self._variables, images)
             result = self._result(self._variables, images)
@@ -149,7 +153,7 @@ class _Reference:
         function, module = KERAS_MODELS[config.name]
         keras.utils.clear_session()  # layers without a name of their own are not numbered on
         model = getattr(keras.applications, function)(
-            input_shape=(config.image_size, config.image_size, 3),
+            input_shape=pretrained.model.image_shape,
             include_top=pretrained.has_top,
             weights=None,
             **({"alpha": config.alpha} if config.name in WITH_ALPHA else {}),
@@ -166,7 +170,7 @@ class _Reference:
         self._preprocess = getattr(keras.applications, module).preprocess_input
         self.version = keras.__version__
 
-    def outputs(self, images: UInt8[np.ndarray, "b s s 3"]) -> dict[str, Float[np.ndarray, "b ..."]]:
+    def outputs(self, images: UInt8[np.ndarray, "b h w 3"]) -> dict[str, Float[np.ndarray, "b ..."]]:
         inputs = self._preprocess(images.astype(np.float32))
         outputs = self._model(inputs, training=False)
         return {
@@ -176,34 +180,54 @@ class _Reference:
 
 
 class _WholeModel:
-    """The model as Keras itself loads it from the file."""
+    """The model as Keras itself loads it from the file, with the models inside of it."""
 
     def __init__(self, pretrained: Pretrained) -> None:
         keras = import_keras("the comparison")
         try:
-            model = keras.models.load_model(str(pretrained.path), compile=False)
+            self._model = keras.models.load_model(str(pretrained.path), compile=False)
         except Exception as error:  # by what does not fit, of many kinds
             reason = str(error).splitlines()[0][:300]
             raise WeightsError(
                 f"{pretrained.path}: this version of Keras, {keras.__version__}, cannot load it: {reason}"
             ) from error
-        *names, last = layer_names(pretrained.model.layers)
-        ours = pretrained.model.output_shapes
-        wanted = {layer.name: layer.output for layer in model.layers if layer.name in names and layer.name != last}
-        fitting = {name: output for name, output in wanted.items() if len(output.shape) == len(ours[name].shape)}
-        self._model = keras.Model(model.inputs[0], {**fitting, RESULT: model.outputs[0]})
-        self._names = [name for name in names if name in fitting]
+        self._names = layer_names(pretrained.model.layers)[:-1]
         self._network, self._is_classifier = pretrained.model, pretrained.has_top
+        self._kept: dict[str, Any] = {}
+        self._keep_outputs(self._model, ())
         self.version = keras.__version__
 
-    def outputs(self, images: UInt8[np.ndarray, "b s s 3"]) -> dict[str, Float[np.ndarray, "b ..."]]:
+    def _keep_outputs(self, model: Any, path: tuple[str, ...]) -> None:
+        """Have the layers of the model keep what they put out when it runs, under the names that they have here."""
+        for layer in model.layers:
+            own = (*path, layer.name)
+            if hasattr(layer, "layers"):
+                self._keep_outputs(layer, own)
+            for name in dict.fromkeys(("/".join(own), layer.name)):
+                if name in self._names:
+                    layer.call = self._keeping(name, layer.call)
+                    break
+
+    def _keeping(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(call)
+        def kept(*arguments: Any, **named: Any) -> Any:
+            self._kept[name] = call(*arguments, **named)
+            return self._kept[name]
+
+        return kept
+
+    def outputs(self, images: UInt8[np.ndarray, "b h w 3"]) -> dict[str, Float[np.ndarray, "b ..."]]:
         """As `_Port.outputs`. What the file does not say, how to scale images, is done as there."""
         inputs = np.asarray(self._network.prepare(jnp.asarray(images)))
+        self._kept.clear()
         outputs = self._model(inputs, training=False)
-        result = np.asarray(outputs[RESULT], np.float64)
+        result = np.asarray(outputs[0] if isinstance(outputs, list | tuple) else outputs, np.float64)
         if self._is_classifier:
             result = _as_probabilities(result)
-        return {INPUTS: inputs, **{name: np.asarray(outputs[name]) for name in self._names}, RESULT: result}
+        kept = {name: np.asarray(self._kept[name]) for name in self._names if name in self._kept}
+        ours = self._network.output_shapes
+        fitting = {name: output for name, output in kept.items() if output.ndim == len(ours[name].shape)}
+        return {INPUTS: inputs, **fitting, RESULT: result}
 
 
 def _as_probabilities(values: Float64[np.ndarray, "b _"]) -> Float64[np.ndarray, "b classes"]:

@@ -31,14 +31,18 @@ const neighbours = (start, length, size) =>
     return [start + Math.max(lower, 0), start + Math.min(lower + 1, length - 1), place - lower];
   });
 
-// Bilinear without antialias, as in training: `tf.image.resize`. uint8[size * size * 3].
+// Rows and columns of what the network takes: one number is both.
+const sides = ({ size }) => [size].flat().length === 2 ? size : [size, size];
+
+// Bilinear without antialias, as in training: `tf.image.resize`. uint8[rows * columns * 3].
 const resized = ({ data, width, height }, { size, fit, interpolation, antialias }) => {
+  const [high, wide] = sides({ size });
   if (interpolation !== "bilinear" || antialias) throw new Error(`this page resizes bilinear alone, not ${interpolation}`);
-  const side = Math.min(width, height);
-  const [w, h] = fit === "crop" ? [side, side] : [width, height];
-  const columns = neighbours((width - w) >> 1, w, size);
-  const rows = neighbours((height - h) >> 1, h, size);
-  const pixels = new Uint8Array(size * size * 3);
+  const part = [Math.floor((height * wide) / high), Math.floor((width * high) / wide)].map((side) => Math.max(side, 1));
+  const [w, h] = fit === "crop" ? [Math.min(width, part[0]), Math.min(height, part[1])] : [width, height];
+  const columns = neighbours((width - w) >> 1, w, wide);
+  const rows = neighbours((height - h) >> 1, h, high);
+  const pixels = new Uint8Array(high * wide * 3);
   let at = 0;
   for (const [top, bottom, down] of rows) {
     for (const [left, right, across] of columns) {
@@ -57,7 +61,7 @@ const classify = async (network, file) => {
   const { session, classes, resize, background } = network;
   const pixels = resized(await decode(file, background), resize);
   const begun = performance.now();
-  const images = new ort.Tensor("uint8", pixels, [1, resize.size, resize.size, 3]);
+  const images = new ort.Tensor("uint8", pixels, [1, ...sides(resize), 3]);
   const { probabilities } = await session.run({ images });
   const took = performance.now() - begun;
   const best = classes.map((name, i) => [name, probabilities.data[i]]).sort((a, b) => b[1] - a[1]);

@@ -59,13 +59,13 @@ def photograph(height: int = 21, width: int | None = None, seed: int = 0) -> np.
     return np.random.default_rng(seed).integers(0, 256, (height, width or height, 3), dtype=np.uint8)
 
 
-def changed(image: np.ndarray, seed: tuple[int, int], config: AugmentConfig, size: int | None = None) -> np.ndarray:
-    return augment(tf.constant(image), tf.constant(seed, tf.int64), config, size).numpy()
+def changed(image: np.ndarray, seed: tuple[int, int], config: AugmentConfig, *shape: int) -> np.ndarray:
+    return augment(tf.constant(image), tf.constant(seed, tf.int64), config, shape).numpy()
 
 
 def many_changed(image: np.ndarray, config: AugmentConfig, count: int = MANY) -> np.ndarray:
     """The image, augmented with many seeds: uint8[count, h, w, 3]."""
-    return _over_seeds(lambda seed: augment(tf.constant(image), seed, config, len(image)), count, 9, tf.uint8)
+    return _over_seeds(lambda seed: augment(tf.constant(image), seed, config, image.shape[:2]), count, 9, tf.uint8)
 
 
 def drawn(seed: tuple[int, int], stage: Stage, count: int) -> np.ndarray:

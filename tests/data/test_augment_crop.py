@@ -71,14 +71,14 @@ def test_the_first_rectangle_that_fits_is_taken() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_crop_is_one_bilinear_resample_of_the_original(channels: int) -> None:
     """Against SciPy in float64, with half a pixel off on both sides."""
-    config, size = AugmentConfig(crop_area=(0.1, 0.6)), 24
+    config, (rows_of, columns_of) = AugmentConfig(crop_area=(0.1, 0.6)), (24, 31)
     image = photograph(50, 80)[..., :channels]
     for position in range(8):
         draws = drawn((4, position), Stage.CROP, WINDOW_DRAWS)
         window = crop_window(tf.constant(draws, tf.float32), config, tf.constant(50), tf.constant(80))
         top, left, height, width = (float(value) for value in window[:4])
-        rows = top + (np.arange(size) + 0.5) * height / size - 0.5
-        columns = left + (np.arange(size) + 0.5) * width / size - 0.5
+        rows = top + (np.arange(rows_of) + 0.5) * height / rows_of - 0.5
+        columns = left + (np.arange(columns_of) + 0.5) * width / columns_of - 0.5
         grid = np.meshgrid(rows, columns, indexing="ij")
         expected = np.stack(
             [
@@ -87,8 +87,8 @@ def test_the_crop_is_one_bilinear_resample_of_the_original(channels: int) -> Non
             ],
             axis=-1,
         )
-        ours = changed(image, (4, position), config, size)
-        assert ours.shape == (size, size, 3)
+        ours = changed(image, (4, position), config, rows_of, columns_of)
+        assert ours.shape == (rows_of, columns_of, 3)
         assert np.abs(ours - expected).max() <= 1
 
 
@@ -99,7 +99,7 @@ def test_other_transforms_apply_to_what_was_cut_out() -> None:
     plain, flipped = AugmentConfig(crop_area=(0.2, 0.3)), AugmentConfig(crop_area=(0.2, 0.3), vertical_flip=True)
     mirrored = 0
     for position in range(12):
-        straight, ours = changed(image, (8, position), plain, 16), changed(image, (8, position), flipped, 16)
+        straight, ours = (changed(image, (8, position), config, 16, 16) for config in (plain, flipped))
         mirrored += not np.array_equal(ours, straight)
         assert np.abs(ours - (straight if np.array_equal(ours, straight) else straight[::-1].astype(int))).max() <= 1
     assert 0 < mirrored < 12

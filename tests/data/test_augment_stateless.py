@@ -35,7 +35,7 @@ def config(request: pytest.FixtureRequest) -> AugmentConfig:
 def traced(config: AugmentConfig) -> Any:
     """The augmentation as one graph, of images of any size where it takes such."""
     shape = (None, None, 3) if config.reads_originals else (SIZE, SIZE, 3)
-    function = tf.function(lambda image, seed: augment(image, seed, config, SIZE))
+    function = tf.function(lambda image, seed: augment(image, seed, config, (SIZE, SIZE)))
     return function.get_concrete_function(tf.TensorSpec(shape, tf.uint8), tf.TensorSpec((2,), tf.int64))
 
 
@@ -81,7 +81,7 @@ def test_the_result_depends_on_nothing_else(config: AugmentConfig) -> None:
     tf.random.set_seed(1)
     for seed, expected in reversed(list(zip(seeds, first, strict=True))):
         np.testing.assert_array_equal(function(tf.constant(image), seed).numpy(), expected)
-    eager = augment(tf.constant(image), seeds[0], config, SIZE).numpy()
+    eager = augment(tf.constant(image), seeds[0], config, (SIZE, SIZE)).numpy()
     np.testing.assert_array_equal(eager, first[0])
     assert len({result.tobytes() for result in first}) > 1
     assert all(result.dtype == np.uint8 and result.shape == (SIZE, SIZE, 3) for result in first)

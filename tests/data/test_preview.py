@@ -62,7 +62,7 @@ def test_mixed_images_are_shown_mixed() -> None:
     assert (cell(picture, 0, 1) != cell(picture, 0, 0)).any()
 
 
-def test_images_that_are_not_square_are_shown_by_each_way_to_resize_them_the_longest_first() -> None:
+def test_images_of_other_proportions_are_shown_by_each_way_to_resize_them_the_farthest_first() -> None:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 200, shape, dtype=np.uint8) for shape in ((16, 16, 3), (10, 15, 3), (40, 10, 1))]
     source = Split(("square", "wide", "tall"), np.zeros(3, np.int32), Listed(images))
@@ -80,3 +80,17 @@ def test_images_that_are_not_square_are_shown_by_each_way_to_resize_them_the_lon
     assert (picture[:HEADING] < 128).any()
     assert below(picture[:5], picture[:, :7]).shape == (5 + MARGIN + len(picture), picture.shape[1], 3)
     assert resize_modes(Split(("square",), np.zeros(1, np.int32), ArrayImages(images[0][None])), Resize(SIZE)) is None
+
+
+def test_for_a_network_that_is_not_square_images_of_its_proportions_are_as_they_should_be() -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 200, shape, dtype=np.uint8) for shape in ((8, 12, 3), (16, 16, 3), (30, 20, 3))]
+    source = Split(("like it", "square", "upright"), np.zeros(3, np.int32), Listed(images))
+    resize = Resize((6, 9), "pad")
+    picture = resize_modes(source, resize)
+    assert picture is not None
+    step = 6 + GAP
+    assert picture.shape == (HEADING + 2 * step - GAP, 4 * 9 + 2 * GAP + MARGIN, 3)
+    for row, image in enumerate((images[2], images[1])):
+        top = HEADING + row * step
+        np.testing.assert_array_equal(picture[top : top + 6, -9:], resize.array(image))

@@ -1,6 +1,7 @@
 """Resizing, held against Keras' two ways to read a folder."""
 
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import keras
@@ -9,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from cnn_jax.config import DataConfig
+from cnn_jax.config.image_size import ImageSize, sides
 from cnn_jax.data.decode import decode
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.data.sources import UNSPLIT, open_dataset
@@ -27,17 +29,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def from_directory(root: Path, size: int, **options: object) -> keras.utils.Sequence:
+def from_directory(root: Path, size: ImageSize, **options: object) -> keras.utils.Sequence:
     return keras.utils.image_dataset_from_directory(
-        str(root), image_size=(size, size), shuffle=False, batch_size=None, verbose=False, **options
+        str(root), image_size=sides(size), shuffle=False, batch_size=None, verbose=False, **options
     )
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "nearest", "bicubic"])
 @pytest.mark.parametrize("fit", ["squash", "crop"])
-@pytest.mark.parametrize("size", [16, 33])
+@pytest.mark.parametrize("size", [33, (16, 21)])
 def test_files_labels_and_pixels_are_those_of_image_dataset_from_directory(
-    folder: Path, size: int, fit: str, interpolation: str
+    folder: Path, size: ImageSize, fit: str, interpolation: str
 ) -> None:
     reference = from_directory(folder, size, interpolation=interpolation, crop_to_aspect_ratio=fit == "crop")
     dataset = open_dataset(DataConfig(dataset=f"folder:{folder}"))
@@ -48,7 +50,7 @@ def test_files_labels_and_pixels_are_those_of_image_dataset_from_directory(
     assert len(examples) == len(split)
     for i, (pixels, label) in enumerate(examples):
         ours = resize(split.images.load(i)).numpy()
-        assert (ours.shape, ours.dtype, split.labels[i]) == ((size, size, 3), np.uint8, label)
+        assert (ours.shape, ours.dtype, split.labels[i]) == ((*sides(size), 3), np.uint8, label)
         assert np.abs(ours.astype(np.float64) - np.clip(pixels, 0, 255)).max() <= 0.5001  # ours are rounded
 
 
@@ -56,8 +58,8 @@ def test_files_labels_and_pixels_are_those_of_image_dataset_from_directory(
 def test_nearest_pixels_are_those_of_load_img(folder: Path, fit: str) -> None:
     """At sizes where no position falls between two pixels but for rounding."""
     for path in sorted(folder.glob("2/*.png")):
-        for size in (16, 32):
-            reference = keras.utils.load_img(path, target_size=(size, size), keep_aspect_ratio=fit == "crop")
+        for size in (16, (32, 16)):
+            reference = keras.utils.load_img(path, target_size=sides(size), keep_aspect_ratio=fit == "crop")
             ours = Resize(size, fit, "nearest")(decode(tf.constant(path.read_bytes()), "drop")).numpy()
             np.testing.assert_array_equal(ours, np.asarray(reference))
 
@@ -66,8 +68,8 @@ def test_nearest_pixels_are_those_of_load_img(folder: Path, fit: str) -> None:
 def test_antialiased_pixels_are_those_of_load_img(folder: Path, interpolation: str, steps: int) -> None:
     """Pillow rounds after rows and again after columns."""
     for path in sorted(folder.glob("2/*.png")):
-        for size in (16, 33):
-            reference = keras.utils.load_img(path, target_size=(size, size), interpolation=interpolation)
+        for size in (16, (33, 24)):
+            reference = keras.utils.load_img(path, target_size=sides(size), interpolation=interpolation)
             ours = Resize(size, "squash", interpolation, True)(decode(tf.constant(path.read_bytes()), "drop")).numpy()
             assert np.abs(ours.astype(int) - np.asarray(reference)).max() <= steps
 
@@ -112,15 +114,18 @@ def test_the_configuration_says_how() -> None:
 
 @pytest.mark.parametrize(("interpolation", "antialias"), [("bilinear", False), ("nearest", False), ("bicubic", True)])
 @pytest.mark.parametrize("shape", [*SHAPES, (400, 3), (1, 1000)])
-def test_padded_pixels_are_those_of_tensorflow(shape: tuple[int, int], interpolation: str, antialias: bool) -> None:
-    image = np.asarray(photograph(*shape))
-    ours = Resize(33, "pad", interpolation, antialias)(tf.constant(image)).numpy()
-    if min(shape) * 33 // max(shape) >= 1:  # of less, TensorFlow makes no picture
-        expected = tf.image.resize_with_pad(image, 33, 33, interpolation, antialias).numpy()
+@pytest.mark.parametrize("size", [33, (33, 20)])
+def test_padded_pixels_are_those_of_tensorflow(
+    shape: tuple[int, int], size: ImageSize, interpolation: str, antialias: bool
+) -> None:
+    image, wanted = np.asarray(photograph(*shape)), sides(size)
+    ours = Resize(size, "pad", interpolation, antialias)(tf.constant(image)).numpy()
+    scale = min(Fraction(after, before) for after, before in zip(wanted, shape, strict=True))
+    kept = [int(side * scale) for side in shape]
+    if min(kept) >= 1:  # of less, TensorFlow makes no picture
+        expected = tf.image.resize_with_pad(image, *wanted, interpolation, antialias).numpy()
         assert np.abs(ours.astype(np.float64) - np.clip(expected, 0, 255)).max() <= 0.5001
-    assert (ours.sum(-1).any(1).sum(), ours.sum(-1).any(0).sum()) == tuple(
-        max(side * 33 // max(shape), 1) for side in shape
-    )
+    assert [ours.sum(-1).any(1).sum(), ours.sum(-1).any(0).sum()] == [max(side, 1) for side in kept]
 
 
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
@@ -130,5 +135,6 @@ def test_arrays_get_the_pixels_of_the_graph_bit_for_bit(fit: str, interpolation:
     for _ in range(40):
         height, width = rng.integers(1, 700, 2)
         image = rng.integers(0, 256, (height, width, rng.choice([1, 3])), dtype=np.uint8)
-        resize = Resize(int(rng.choice([1, 7, 96, 224, 299])), fit, interpolation)
+        rows, columns = (int(side) for side in rng.choice([1, 7, 96, 224, 299], 2))
+        resize = Resize((rows, columns) if rng.integers(2) else rows, fit, interpolation)
         np.testing.assert_array_equal(resize.array(image), resize(tf.constant(image)).numpy(), err_msg=str(image.shape))

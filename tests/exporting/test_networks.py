@@ -44,13 +44,15 @@ def from_keras(model: keras.Model, folder: Path, **settings: str) -> tuple[Model
 
 
 def made(**fields: object) -> tuple[Model, Variables]:
-    model = build(ModelConfig(weights="none", image_size=32, **fields), 3)  # type: ignore[arg-type]
+    model = build(ModelConfig(**{"weights": "none", "image_size": 32, **fields}), 3)  # type: ignore[arg-type]
     return model, model.init(0)
 
 
 KINDS: dict[str, Callable[[Path], tuple[Model, Variables]]] = {
     "a MobileNet in a Keras file": lambda folder: from_keras(nested_mobilenet(), folder),
-    "grey": lambda _: made(name="simple_cnn", channels=1, batch_norm=True, dense=(8,), head_batch_norm=True),
+    "grey, not square": lambda _: made(
+        name="simple_cnn", image_size=(20, 28), channels=1, batch_norm=True, dense=(8,), head_batch_norm=True
+    ),
     "residual": lambda folder: from_keras(residual(), folder),
     "one sigmoid": lambda folder: from_keras(own_cnn("sigmoid", 1), folder, normalisation="unit"),
     "three equal channels": lambda _: made(name="vgg16", channels=1),
@@ -64,7 +66,7 @@ def test_every_format_gives_the_probabilities_of_the_network(kind: str, in_this_
     model, variables = KINDS[kind](tmp_path)
     description = Description("mine", tuple(map(str, range(model.classes))), Resize(model.image_size))
     files = conversion.convert(FORMATS, model, variables, description, tmp_path, None, lambda name: None)
-    pixels = images()
+    pixels = images(size=model.image_size)
     expected = np.asarray(model.probabilities(variables, pixels))
     assert expected.std(0).max() > 1e-4, "the images must matter"
     for name, path in files.items():

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from PIL import Image
 
+from cnn_jax.config.image_size import ImageSize, sides
 from cnn_jax.data.preprocess import Resize
 from cnn_jax.weights import pretrained
 from cnn_jax.weights.options import PretrainedConfig
@@ -17,18 +18,18 @@ SIZE = 32
 
 
 def opened(path: str | Path, resize: Resize) -> np.ndarray:
-    """The pixels of a photograph, uint8[s, s, 3]: Pillow's, resized as `Resize` does."""
+    """The pixels of a photograph, uint8[h, w, 3]: Pillow's, resized as `Resize` does."""
     with Image.open(path) as image:
         return resize.array(np.asarray(image.convert("RGB")))
 
 
-def own_cnn(ending: str = "softmax", units: int = 2, channels: int = 3, size: int = SIZE) -> keras.Model:
+def own_cnn(ending: str = "softmax", units: int = 2, channels: int = 3, size: ImageSize = SIZE) -> keras.Model:
     """The course's own network, with the names that Keras gives."""
     keras.utils.clear_session()
     layers = keras.layers
     return keras.Sequential(
         [
-            layers.Input((size, size, channels)),
+            layers.Input((*sides(size), channels)),
             layers.Conv2D(8, 3, activation="relu", padding="same"),
             layers.MaxPool2D(2, strides=2),
             layers.Conv2D(12, 3, activation="relu", padding="same"),
@@ -96,11 +97,11 @@ def saved(model: keras.Model, path: Path) -> Path:
     return path
 
 
-def images(count: int = 3, size: int = SIZE, seed: int = 1) -> np.ndarray:
-    """uint8[count, size, size, 3]: noise on ramps."""
-    rng = np.random.default_rng(seed)
-    ramp = np.linspace(0, 200, size)[:, None, None]
-    return (ramp + rng.integers(0, 55, (count, size, size, 3))).astype(np.uint8)
+def images(count: int = 3, size: ImageSize = SIZE, seed: int = 1) -> np.ndarray:
+    """uint8[count, h, w, 3]: noise on ramps."""
+    rng, (height, width) = np.random.default_rng(seed), sides(size)
+    ramp = np.linspace(0, 200, height)[:, None, None]
+    return (ramp + rng.integers(0, 55, (count, height, width, 3))).astype(np.uint8)
 
 
 def loaded(path: Path, **settings) -> Pretrained:

@@ -23,7 +23,7 @@ from tests.data.pictures import encode, photograph, see_through
 
 RECIPES = [
     Recipe("white", Resize(8)),
-    Recipe("black", Resize(5, "crop")),
+    Recipe("black", Resize((5, 7), "crop")),
     Recipe("white", Resize(9, interpolation="nearest")),
 ]
 
@@ -54,7 +54,7 @@ def test_pixels_are_those_of_the_recipes_and_a_damaged_picture_is_told_why() -> 
     async def work(decoders: Decoders) -> None:
         encoded = encode(see_through(), "PNG")
         white, black, nearest = await decoders.decode(encoded)
-        for background, pixels, resize in (("white", white, Resize(8)), ("black", black, Resize(5, "crop"))):
+        for background, pixels, resize in (("white", white, Resize(8)), ("black", black, Resize((5, 7), "crop"))):
             canvas = Image.new("RGB", see_through().size, background)
             canvas.paste(see_through(), mask=see_through())
             np.testing.assert_array_equal(pixels, np.asarray(resize(np.asarray(canvas))))

@@ -42,6 +42,12 @@ def test_the_message(text: str, asked: str) -> None:
         "--data.eval_batch_size=32",
     ):
         assert flag in message
+    wide = with_(CONFIG, model={"image_size": (96, 128)})
+    with (
+        pytest.raises(RunFailed, match=r"--model\.image_size=64x96 \(now 96x128\)"),
+        memory.explained(wide, "training", lambda: None, lambda: None),
+    ):
+        raise jax.errors.JaxRuntimeError(text)
 
 
 def test_other_errors_of_xla_are_left_as_they_are_and_no_impossible_flag_is_named() -> None:

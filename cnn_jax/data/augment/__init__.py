@@ -19,19 +19,19 @@ from cnn_jax.data.augment.randaugment import rand_augment
 __all__ = ["augment"]
 
 
-def augment(image: Any, seed: Any, config: AugmentConfig, size: int | None = None) -> Any:
+def augment(image: Any, seed: Any, config: AugmentConfig, shape: tuple[int, int] | None = None) -> Any:
     """Change an image at random; the result is a pure function of the image, `seed` and `config`.
 
     Args:
         image: uint8[h, w, 3]; where `config.reads_originals`, of any size, with 1 or 3 channels.
         seed: int64[2].
         config: what may change; with everything off the result is `image` itself.
-        size: the side of the result where `config.reads_originals`.
+        shape: rows and columns of the result where `config.reads_originals`.
 
     Returns:
-        uint8[h, w, 3], or uint8[size, size, 3] where `config.reads_originals`.
+        uint8[h, w, 3], or uint8[*shape, 3] where `config.reads_originals`.
     """
-    image = move(image, seed, config, size)
+    image = move(image, seed, config, shape)
     image = shift_channels_and_brighten(image, seed, config)
     image = jitter(image, seed, config.jitter)
     image = rand_augment(image, seed, config)

@@ -22,18 +22,18 @@ RIM = 1e-4
 """Pixels by which a position may lie outside the image, through rounding, and still count as inside."""
 
 
-def move(image: Any, seed: Any, config: AugmentConfig, size: int | None) -> Any:
+def move(image: Any, seed: Any, config: AugmentConfig, shape: tuple[int, int] | None) -> Any:
     """The geometric part of `augment`, with its arguments and result."""
     if not (config.resamples or config.horizontal_flip or config.vertical_flip):
         return image
     draws = uniforms(seed, Stage.GEOMETRY, DRAWS)
     if config.reads_originals:
-        assert size is not None
+        assert shape is not None
         if image.shape[-1] == 1:
             image = tf().image.grayscale_to_rgb(image)
         window = crop_window(uniforms(seed, Stage.CROP, WINDOW_DRAWS), config, *tf().unstack(tf().shape(image)[:2]))
-        transform = into_window(transform_vector(draws, config, size, size, tf()), window, size)
-        return resample(image, transform, (size, size), config.fill_mode, config.fill_value)
+        transform = into_window(transform_vector(draws, config, *shape, tf()), window, shape)
+        return resample(image, transform, shape, config.fill_mode, config.fill_value)
     height, width = image.shape[:2]
     if not config.resamples:
         return flipped(image, draws, config, tf())
@@ -102,13 +102,13 @@ def crop_window(draws: Any, config: AugmentConfig, height: Any, width: Any) -> W
     return Window(top, left, tall, wide, window.fits)
 
 
-def into_window(transform: Any, window: Window, size: int) -> Any:
-    """A transform of the resized window as one that reads from the whole image: both resamples in one.
+def into_window(transform: Any, window: Window, shape: tuple[int, int]) -> Any:
+    """A transform of the window, resized to `shape`, as one that reads from the whole image: both resamples in one.
 
     Half a pixel is taken off on both sides, as in `tf.image.resize`.
     """
     a, b, c, d, e, f, *zeros = tf().unstack(transform)
-    across, down = window.width / size, window.height / size
+    down, across = window.height / shape[0], window.width / shape[1]
     c = across * (c + 0.5) + window.left - 0.5
     f = down * (f + 0.5) + window.top - 0.5
     return tf().stack([across * a, across * b, c, down * d, down * e, f, *zeros])

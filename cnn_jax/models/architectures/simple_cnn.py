@@ -5,7 +5,7 @@ from cnn_jax.models.layers import Activation, BatchNorm, Conv, Layer, MaxPool
 
 
 def body(config: ModelConfig) -> tuple[Layer, ...]:
-    """A convolution, a ReLU and a max pooling for each of `config.filters`: float[b, s, s, 3] to float[b, h, w, c]."""
+    """A convolution, a ReLU and a max pooling for each of `config.filters`: float[b, h, w, 3] to [b, oh, ow, c]."""
     layers: list[Layer] = []
     for number, features in enumerate(config.filters, start=1):
         conv = Conv(

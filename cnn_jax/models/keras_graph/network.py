@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from cnn_jax.config import ModelConfig
+from cnn_jax.config.image_size import ImageSize, in_pixels, of_sides, sides
 from cnn_jax.errors import ConfigError, WeightsError
 from cnn_jax.models.chain import Chain, layer_names
 from cnn_jax.models.head import HEAD, head_layers, vector, with_parameters
@@ -46,7 +47,7 @@ class Network:
 
     layers: tuple[Layer, ...]
     places: tuple[Place, ...]
-    image_size: int
+    image_size: ImageSize
     channels: int
     result: Result
     notes: tuple[str, ...]
@@ -74,19 +75,19 @@ class Network:
         Raises:
             WeightsError: the layers do not fit one another.
         """
-        image = jax.ShapeDtypeStruct((1, self.image_size, self.image_size, self.channels), np.float32)
+        image = jax.ShapeDtypeStruct((1, *sides(self.image_size), self.channels), np.float32)
         run = functools.partial(Chain(self.layers).init_with_output, taps=layer_names(self.layers))
         try:
             (_, outputs), _ = jax.eval_shape(run, jax.random.key(0), image)
         except Exception as error:  # JAX and Flax raise many kinds, by what does not fit
             reason = str(error).splitlines()[0][:300]
             raise WeightsError(
-                f"its layers do not fit one another, or images of {self.image_size} pixels: {reason}"
+                f"its layers do not fit one another, or images of {in_pixels(self.image_size)}: {reason}"
             ) from error
         for name, output in outputs.items():
             if not 0 < output.size <= MOST_VALUES:
                 raise WeightsError(
-                    f"the layer {name} makes {output.size:,} values of an image of {self.image_size} pixels"
+                    f"the layer {name} makes {output.size:,} values of an image of {in_pixels(self.image_size)}"
                 )
         return {name: output.shape for name, output in outputs.items()}
 
@@ -147,7 +148,7 @@ class Network:
 
 
 @functools.lru_cache(maxsize=4)  # who asks for the model asks for its arrays as well
-def read(description: str | bytes, image_size: int | None = None) -> Network:
+def read(description: str | bytes, image_size: ImageSize | None = None) -> Network:
     """The network that Keras' JSON describes.
 
     Args:
@@ -158,22 +159,17 @@ def read(description: str | bytes, image_size: int | None = None) -> Network:
     """
     described = parse(description)
     height, width, channels = described.image_shape
-    size = height or width or image_size
-    if size is None:
+    if known := [side for side in (height, width) if side]:
+        image_size = of_sides(known[0], known[-1])
+    if image_size is None:
         raise ConfigError("model.image_size: the file leaves the size of its images open: say how large they are")
-    if (width or size) != size or (height or size) != size:
-        side = max(height or size, width or size)
-        raise WeightsError(
-            f"it takes images of {height} x {width} pixels; only square images can be given: build it in Keras for "
-            f"{side} x {side} pixels, give it the weights (`new.set_weights(old.get_weights())`), and save it again"
-        )
     converted = [(node, convert(Fields(node, described.keras_version))) for node in described.nodes]
     layers = _chained(converted)
     if not layers:
         raise WeightsError("it has no layers")
     places = tuple(Place(node.path, node.group, found.slots) for node, found in converted if found.slots)
     notes = tuple(found.note for _, found in converted if found.note)
-    network = Network(layers, places, size, channels, "features", notes)
+    network = Network(layers, places, image_size, channels, "features", notes)
     for node, found in converted:
         last = len(network.output_shapes[str(found.layers[-1].name)]) - 1 if found.layers else None
         if found.axis not in (None, last):

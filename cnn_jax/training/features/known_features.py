@@ -48,7 +48,7 @@ def _features(run: TrainedRun, examples: Split, name: str, reporter: Reporter) -
     )
     variables = mesh.replicate(run.variables)
 
-    def features(images: UInt8[np.ndarray, "part s s 3"]) -> Float32[Array, "b d"]:
+    def features(images: UInt8[np.ndarray, "part h w 3"]) -> Float32[Array, "b d"]:
         return step(variables, mesh.put_batch(images))
 
     parts = mesh.with_all_labels(evaluation_batches(examples, run.resize, size, mesh.process, mesh.processes))
