@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from cnn_jax.api.paths import image_size
 from cnn_jax.cli import command_line
 from cnn_jax.config import Config
 from cnn_jax.errors import EXIT_FAILED, ConfigError, DataError
@@ -139,7 +140,7 @@ def write_preview(report: "Report", config: Config, path: Path, reporter: "Repor
         reporter.line(f"no preview: {error}")
         return
     readable = train.take([i for i, id_ in enumerate(train.ids) if id_ not in damaged])
-    resize = Resize.of(config.data, config.model.image_size)
+    resize = Resize.of(config.data, image_size(config.model))
     picture, modes = preview(readable, resize, config.data.augment, config.seed), resize_modes(readable, resize)
     with writing(f"--preview={path}"), replacing(path) as temporary:
         Image.fromarray(picture if modes is None else below(picture, modes)).save(temporary, "png")

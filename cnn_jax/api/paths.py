@@ -22,20 +22,22 @@ def resolve_paths(config: Config) -> Config:
     if weights not in NAMED_WEIGHTS and not weights.startswith(KERAS_PREFIX):
         weights = _absolute(weights)
     teacher = config.train.teacher and _absolute(config.train.teacher)
+    model = dataclasses.replace(config.model, weights=weights)
     return dataclasses.replace(
         config,
         train=dataclasses.replace(config.train, teacher=teacher),
-        model=dataclasses.replace(config.model, weights=weights, image_size=_image_size(config.model, weights)),
+        model=dataclasses.replace(model, image_size=image_size(model)),
         data=dataclasses.replace(config.data, dataset=dataset, data_dir=data_dir, exclude=exclude, csv=csv),
     )
 
 
-def _image_size(model: ModelConfig, weights: str) -> ImageSize:
+def image_size(model: ModelConfig) -> ImageSize:
     """As configured; where that is the default, the size of the network in the Keras file or run."""
     if model.name != "keras" or model.image_size != ModelConfig.image_size:
         return model.image_size
     from cnn_jax.weights import keras_application, keras_description  # JAX loads for them alone
 
+    weights = model.weights
     path = keras_application.locate(weights) if weights.startswith(KERAS_PREFIX) else Path(weights)
     return keras_description.network(path, model.image_size).image_size if path.exists() else model.image_size
 
