@@ -137,7 +137,7 @@ def test_data_divided_over_eight_devices_give_the_batches_of_one(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("how", ["once", pytest.param("inside", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how", ["once", "inside"])
 def test_eight_devices_learn_from_a_teacher_as_one(how: str, folder: Path, eight: dict[str, Any]) -> None:
     config = taught(folder)[how]
     train(config, folder / f"{how}_on_one")
