@@ -17,7 +17,7 @@ from tests.training.helpers import SMALL_CNN, train, with_
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a network whose batch normalisation, padding and pooling the converters have to get right."""
     workdir = tmp_path_factory.mktemp("exported") / "run"
-    model = {"image_size": (11, 9), "batch_norm": True, "strides": 2, "filters": (8, 16)}
+    model = {"image_size": (11, 14), "batch_norm": True, "strides": 2, "filters": (8, 16)}
     train(with_(SMALL_CNN, train={"epochs": 3}, model=model, data={"resize": "crop"}), workdir)
     return workdir
 

@@ -29,7 +29,7 @@ def test_a_program_of_the_page_names_the_class_that_the_run_names(
     for name in ("onnx", "litert"):
         shutil.copy(exported[name], tmp_path / "exported" / f"mobilenet_ft{exported[name].suffix}")
     shutil.copy(exported["onnx"].parent / "labels.txt", tmp_path / "exported")
-    fitting = np.asarray(photograph().resize((36, 44)))  # which the run, that crops, takes whole too
+    fitting = np.asarray(photograph().resize((56, 44)))  # which the run, that crops, takes whole too
     Image.fromarray(fitting).save(tmp_path / "photo.jpg", quality=95)
     monkeypatch.chdir(tmp_path)
     exec(compile(PROGRAMS[number], "deploy.md", "exec"), {})

@@ -21,7 +21,7 @@ RUNTIMES = [name for name, format in formats.FORMATS.items() if format.suffix no
 
 
 def _images(count: int = 5) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (count, 11, 9, 3), dtype=np.uint8)
+    return np.random.default_rng(0).integers(0, 256, (count, 11, 14, 3), dtype=np.uint8)
 
 
 def _expected(run: Path, images: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ def test_files_say_of_themselves_what_they_need(exported: dict[str, Path]) -> No
     properties = {entry.key: entry.value for entry in onnx.load(exported["onnx"]).metadata_props}
     assert json.loads(properties["classes"]) == list("0123456789")
     assert json.loads(properties["cnn_jax"])["resize"] == {
-        "size": [11, 9],
+        "size": [11, 14],
         "fit": "crop",
         "interpolation": "bilinear",
         "antialias": False,

@@ -105,5 +105,5 @@ def test_metadata_that_is_damaged_is_named(exported: dict[str, Path], tmp_path: 
         cnn_jax.load(tmp_path / "model")
     (tmp_path / "model" / "cnn_jax.json").unlink()
     (tmp_path / "labels.txt").write_text("\n".join(f"name {i}" for i in range(10)))
-    images = np.zeros((1, 11, 9, 3), np.uint8)
+    images = np.zeros((1, 11, 14, 3), np.uint8)
     assert cnn_jax.load(tmp_path / "model")(images).classes[0].startswith("name ")
