@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jax
 import keras
 import numpy as np
 import pytest
@@ -48,6 +50,18 @@ def made(**fields: object) -> tuple[Model, Variables]:
     return model, model.init(0)
 
 
+def spread(network: tuple[Model, Variables]) -> tuple[Model, Variables]:
+    """With larger kernels: through those that training begins with, so many linear layers let nothing of an image."""
+    model, variables = network
+
+    def larger(path: tuple[Any, ...], values: Any) -> Any:
+        if path[-1].key != "kernel":
+            return values
+        return values * np.float32(np.sqrt(2 / np.prod(values.shape[:-1])) / np.std(values))
+
+    return model, jax.tree_util.tree_map_with_path(larger, variables)
+
+
 KINDS: dict[str, Callable[[Path], tuple[Model, Variables]]] = {
     "a MobileNet in a Keras file": lambda folder: from_keras(nested_mobilenet(), folder),
     "grey, not square": lambda _: made(
@@ -56,7 +70,7 @@ KINDS: dict[str, Callable[[Path], tuple[Model, Variables]]] = {
     "residual": lambda folder: from_keras(residual(), folder),
     "one sigmoid": lambda folder: from_keras(own_cnn("sigmoid", 1), folder, normalisation="unit"),
     "three equal channels": lambda _: made(name="vgg16", channels=1),
-    "MobileNetV2": lambda _: made(name="mobilenet_v2", alpha=0.35),
+    "MobileNetV2": lambda _: spread(made(name="mobilenet_v2", alpha=0.35)),
     "VGG16 with fc": lambda _: made(name="vgg16", top="fc"),
 }
 

@@ -24,10 +24,10 @@ RUNS = ("first", "second")
 class Server:
     """`python -m cnn_jax.serve` with these arguments, ready to answer; killed at the end, unless it was stopped."""
 
-    def __init__(self, *arguments: object, **environment: str) -> None:
+    def __init__(self, *arguments: object, python: object = sys.executable, **environment: str) -> None:
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed in __exit__)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cnn_jax.serve", *map(str, arguments), "--port=0"],
+            [str(python), "-m", "cnn_jax.serve", *map(str, arguments), "--port=0"],
             env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
             stdout=self._said,
             stderr=self._said,
