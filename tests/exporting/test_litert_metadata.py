@@ -36,7 +36,7 @@ def test_mediapipe_names_the_classes_and_gives_the_run_s_probabilities(
 ) -> None:
     if importlib.util.find_spec("mediapipe") is None:
         pytest.skip("needs MediaPipe: pip install mediapipe")
-    pixels = np.random.default_rng(5).integers(0, 256, (11, 11, 3), dtype=np.uint8)  # of its size: nothing to resize
+    pixels = np.random.default_rng(5).integers(0, 256, (11, 14, 3), dtype=np.uint8)  # of its size: nothing to resize
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     command = [sys.executable, "-c", ASKED, exported[name], tmp_path / "photo.png"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
