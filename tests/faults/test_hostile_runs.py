@@ -10,6 +10,7 @@ import pytest
 
 from cnn_jax.config.serialization import from_json, to_json
 from cnn_jax.errors import ConfigError
+from cnn_jax.training import saving
 from cnn_jax.training.setup import Job
 from tests.faults.commands import error_of, nothing_changed, train
 from tests.training.helpers import SMALL_CNN, with_
@@ -73,7 +74,7 @@ META = {
 def test_a_checkpoint_whose_metadata_were_changed(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: Callable[..., None]
 ) -> None:
-    workdir, describe = tmp_path / "run", Job.description
+    workdir, describe = tmp_path / "run", saving._description
 
     def changed(job: Job) -> dict[str, Any]:
         meta = json.loads(json.dumps(describe(job)))
@@ -85,7 +86,7 @@ def test_a_checkpoint_whose_metadata_were_changed(
         return meta
 
     with monkeypatch.context() as patched:
-        patched.setattr(Job, "description", changed)
+        patched.setattr(saving, "_description", changed)
         assert train(with_(SMALL_CNN, train={"epochs": 1}), workdir) == 0
     with nothing_changed(tmp_path):
         for command, arguments in {"evaluate": [], "export": ["--format=keras-h5"]}.items():
