@@ -13,14 +13,13 @@ the layer (`python -m cnn_jax.verify_weights`).
 import argparse
 import inspect
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import keras
-from peers.compare import APPLICATION, Side
+from peers.compare import APPLICATION, Side, columns, take_turns
 
 SMALLEST = (
     *("VGG16", "ResNet50", "ResNet50V2", "InceptionV3", "InceptionResNetV2", "Xception", "DenseNet121", "MobileNet"),
@@ -47,19 +46,6 @@ def parity(path: Path, scales: bool) -> str:
     return found[1] if found else (done.stdout + done.stderr).strip().splitlines()[-1]
 
 
-def row(name: str, path: Path, scales: bool, sides: dict[str, Side], arguments: argparse.Namespace) -> str:
-    """Measure a network."""
-    times: dict[str, list[float]] = {side: [] for side in sides}
-    for _ in range(arguments.rounds):
-        for side, process in sides.items():
-            found = process.measure(f"{APPLICATION}{path}", arguments.batch, arguments.size)
-            times[side].append(found["milliseconds"])
-    ratios = [theirs / ours for ours, theirs in zip(times["cnn_jax"], times["keras"], strict=True)]
-    cells = [f"{statistics.median(values):.1f}" for values in times.values()]
-    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-    return f"| {name} | {' | '.join(cells)} | {statistics.median(ratios):.2f} | {spread} | {parity(path, scales)} |"
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -77,7 +63,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="cnn_jax-") as folder:
             path = Path(folder) / f"{name}.keras"
             scales = write(name, arguments.size, path)
-            print(row(name, path, scales, sides, arguments), flush=True)
+            times = take_turns(sides, f"{APPLICATION}{path}", arguments)
+            print(f"| {name} | {columns(sides, times)} | {parity(path, scales)} |", flush=True)
     for side in sides.values():
         side.close()
 

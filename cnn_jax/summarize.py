@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from cnn_jax.api.paths import image_size
 from cnn_jax.cli import command_line
 from cnn_jax.config import Config, DataConfig
 from cnn_jax.errors import ConfigError, DataError
@@ -93,7 +92,7 @@ def as_json(summary: "Summary", config: Config) -> dict[str, Any]:
     ]
     return {
         "model": config.model.name,
-        "image_size": image_size(config.model),
+        "image_size": summary.image_size,
         "batch_size": summary.batch_size,
         "freeze_until": config.train.freeze_until,
         "first_trainable": summary.first_trainable,

@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ SIDES = {
     "onnxruntime": "onnx_side",
     "pytorch-compiled": "torch_side",
 }
-DEFAULT_SIDES = tuple(SIDES)[:4]
+DEFAULT_SIDES = tuple(name for name in SIDES if name != "pytorch-compiled")
 PREDICTIONS = ("inference", "prefix")
 """The kinds of tasks that ONNX Runtime has; it does not train."""
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -56,14 +57,23 @@ SECONDS = 3.0
 """How long a side works in its turn, at least, and at least three batches."""
 
 
+def kind_of(task: str) -> tuple[str, dict[str, Any]]:
+    """The function of a side that makes the task, and its settings."""
+    if task.startswith(APPLICATION):
+        return "application", {"path": task.removeprefix(APPLICATION)}
+    return TASKS[task]
+
+
+def can(side: str, task: str) -> bool:
+    """Whether the side has the task."""
+    return side != "onnxruntime" or kind_of(task)[0] in PREDICTIONS
+
+
 def make_task(side: str, name: str, batch: int, size: int) -> Any:
     """A function that does the task so many times and waits for the end of the last."""
     import numpy as np
 
-    if name.startswith(APPLICATION):
-        kind, settings = "application", {"path": name.removeprefix(APPLICATION)}
-    else:
-        kind, settings = TASKS[name]
+    kind, settings = kind_of(name)
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, batch).astype(np.int32)
     if kind == "head":
@@ -121,22 +131,31 @@ class Side:
         self._process.communicate()
 
 
+def take_turns(sides: dict[str, Side], task: str, arguments: argparse.Namespace) -> dict[str, list[float]]:
+    """Milliseconds of the sides that have the task, in each round; `arguments` are rounds, batch and size."""
+    able = {name: side for name, side in sides.items() if can(name, task)}
+    times: dict[str, list[float]] = {name: [] for name in able}
+    for _ in range(arguments.rounds):
+        for name, side in able.items():
+            times[name].append(side.measure(task, arguments.batch, arguments.size)["milliseconds"])
+    return times
+
+
+def columns(sides: Iterable[str], times: dict[str, list[float]]) -> str:
+    """The medians of the sides and of the ratios, and the lowest and highest ratio, for a row of a table."""
+    peers = [min(of_round) for of_round in zip(*(v for k, v in times.items() if k != "cnn_jax"), strict=True)]
+    ratios = [peer / ours for peer, ours in zip(peers, times.get("cnn_jax", peers), strict=True)]
+    cells = [f"{statistics.median(times[name]):.1f}" if name in times else "-" for name in sides]
+    return " | ".join([*cells, f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}"])
+
+
 def compare_speed(arguments: argparse.Namespace) -> None:
     """Print a row of milliseconds and ratios for each task."""
     sides = {name: Side(name, arguments.precision, arguments.in_flight) for name in arguments.sides}
     print(f"| task | {' | '.join(sides)} | fastest peer / cnn_jax | lowest to highest |")
     print("|" + "---|" * (len(sides) + 3))
     for task in arguments.tasks:
-        able = {name: side for name, side in sides.items() if name != "onnxruntime" or TASKS[task][0] in PREDICTIONS}
-        times: dict[str, list[float]] = {name: [] for name in able}
-        for _ in range(arguments.rounds):
-            for name, side in able.items():
-                times[name].append(side.measure(task, arguments.batch, arguments.size)["milliseconds"])
-        peers = [min(of_round) for of_round in zip(*(v for k, v in times.items() if k != "cnn_jax"), strict=True)]
-        ratios = [peer / ours for peer, ours in zip(peers, times.get("cnn_jax", peers), strict=True)]
-        cells = [f"{statistics.median(times[name]):.1f}" if name in times else "-" for name in sides]
-        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        print(f"| {task} | {' | '.join(cells)} | {statistics.median(ratios):.2f} | {spread} |", flush=True)
+        print(f"| {task} | {columns(sides, take_turns(sides, task, arguments))} |", flush=True)
     for side in sides.values():
         side.close()
 
@@ -148,7 +167,7 @@ def compare_memory(arguments: argparse.Namespace) -> None:
     for task in arguments.tasks:
         cells = []
         for name in arguments.sides:
-            if name == "onnxruntime" and TASKS[task][0] not in PREDICTIONS:
+            if not can(name, task):
                 cells.append("-")
                 continue
             side = Side(name, arguments.precision, arguments.in_flight)

@@ -20,12 +20,16 @@ def from_json(value: int | list[int]) -> ImageSize:
 
 def in_pixels(size: ImageSize) -> str:
     """For sentences: `224 pixels`, or `96 x 128 pixels`."""
-    return f"{as_flag(size).replace('x', ' x ')} pixels"
+    return f"{_joined(size, ' x ')} pixels"
 
 
 def as_flag(size: ImageSize) -> str:
     """As flags have it: `224`, or `96x128`."""
-    return "x".join(map(str, dict.fromkeys(sides(size))))
+    return _joined(size, "x")
+
+
+def _joined(size: ImageSize, between: str) -> str:
+    return str(size) if isinstance(size, int) else between.join(map(str, size))
 
 
 def from_flag(text: str) -> ImageSize:

@@ -105,7 +105,7 @@ class TrainConfig:
     feature_views: int = 0
     """With augmentation: how many augmented views of each image to keep; epochs take them in turn. 0 keeps none."""
     feature_dtype: Literal["float32", "bfloat16"] = "float32"
-    """In which the cached features are cached; bfloat16 takes half the memory and rounds to 3 digits."""
+    """In which features are cached; bfloat16 takes half the memory and rounds to 3 digits."""
     feature_memory_megabytes: int = 2048
     """Features up to this size are kept in memory; larger ones in a file of the cache folder."""
     feature_disk_megabytes: int = 16384

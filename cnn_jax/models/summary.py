@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from cnn_jax.config.image_size import ImageSize
 from cnn_jax.models.chain import layer_names, sources
 from cnn_jax.models.layers import IMAGES, Conv, DepthwiseConv, GlobalPool, Layer, Pool
 from cnn_jax.models.model import Model
@@ -55,6 +56,7 @@ class Summary:
     """The layers in order, and what a batch takes."""
 
     layers: tuple[LayerSummary, ...]
+    image_size: ImageSize
     batch_size: int
     activation_bytes: int
     """The outputs of all layers for a batch. XLA fuses layers and frees what is not needed: an upper bound."""
@@ -101,7 +103,8 @@ def summarise(model: Model, trainable_part: Callable[[Params], Params], batch_si
         )
     sizes = [batch_size * math.prod(output.shape) * output.dtype.itemsize for output in outputs]
     first = next((i for i, layer in enumerate(layers) if layer.trainable), len(layers))
-    return Summary(tuple(layers), batch_size, sum(sizes), sum(sizes[max(first - 1, 0) :]) if first < len(sizes) else 0)
+    kept = sum(sizes[max(first - 1, 0) :]) if first < len(sizes) else 0
+    return Summary(tuple(layers), model.image_size, batch_size, sum(sizes), kept)
 
 
 def describe(summary: Summary, freeze_until: str) -> list[str]:
