@@ -185,7 +185,7 @@ def test_a_thousand_damaged_files_are_read_or_named_and_none_crashes(mutants: li
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of damaged metadata
 def test_what_both_ways_read_of_damaged_files_is_the_same(mutants: list[Path]) -> None:
     in_graph = decoders()["TensorFlow"]
-    for path in mutants:
+    for path in [*mutants[:-4:4], *mutants[-4:]]:  # of every kind, since 4 and 9 kinds have no common divisor
         try:
             first: np.ndarray | None = in_graph(path.read_bytes(), "white")
         except tf.errors.InvalidArgumentError:

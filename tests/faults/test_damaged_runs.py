@@ -40,6 +40,7 @@ WHOLE = [json.dumps(line).encode() for line in LINES]
         (b"\n".join([*WHOLE, b'{"step": 18, "ep']), 4, ""),  # cut short by a kill
         (b"\n".join([WHOLE[0], b"\xff\xfe" + WHOLE[1], *WHOLE[2:], b""]), 3, "1 lines of metrics.jsonl"),
         (b"\n".join([*WHOLE[:3], b'{"step": 12, "split": "validation"}', b""]), 3, "1 lines of metrics.jsonl"),
+        (b"\n".join([*WHOLE[:3], WHOLE[3].replace(b"split", b"spl4t"), b""]), 3, "1 lines of metrics.jsonl"),
         (b"\n".join([*WHOLE, WHOLE[0], b""]), 4, "1 lines of metrics.jsonl"),
         (b"\n".join([*WHOLE[2:], b""]), 2, "nothing is left of epochs 1;"),
         (b"", 0, "nothing is left of epochs 1, 2;"),
@@ -57,6 +58,20 @@ def test_damaged_metrics(content: bytes, kept: int, said: str, tmp_path: Path) -
         (copy,) = (tmp_path / "damaged").iterdir()
         assert copy.read_bytes() == content
         assert str(copy) in lines[0]
+
+
+def test_epochs_of_which_no_checkpoint_is_left_are_named_and_their_lines_kept(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([*WHOLE, b""]))
+    lines: list[str] = []
+    MetricsLog(tmp_path, 0, 0, (), lines.append)
+    (copy,) = (tmp_path / "damaged").iterdir()
+    assert lines == [
+        "damaged    no checkpoint is left of 2 epochs, so training begins anew; metrics.jsonl as it was: " + str(copy)
+    ]
+    assert copy.read_bytes().splitlines() == WHOLE
+    assert read(tmp_path) == []
+    MetricsLog(tmp_path, 0, 0, (), lines.append)
+    assert len(lines) == 1
 
 
 def test_a_pipe_in_a_checkpoint_is_not_waited_for(tmp_path: Path) -> None:
@@ -181,21 +196,26 @@ def patched() -> Iterator[pytest.MonkeyPatch]:
 def search(stopped: Path, folder: Path, seeds: range, going_on: damaged.GoingOn, checkpoints: bool) -> Counter[str]:
     """How each seed ended; fails for any other error, and where what the run left is not whole."""
     endings: Counter[str] = Counter()
+    workdir, kept = folder / "run", folder / "checkpoints"
     for seed in seeds:
-        workdir = folder / "run"
+        if not checkpoints and workdir.exists():
+            (workdir / "checkpoints").rename(kept)  # hundreds of files that no damage to the records changes
         shutil.rmtree(workdir, ignore_errors=True)
-        shutil.copytree(stopped, workdir)
+        shutil.copytree(stopped, workdir, ignore=shutil.ignore_patterns("checkpoints") if kept.exists() else None)
+        if kept.exists():
+            kept.rename(workdir / "checkpoints")
         candidates = [path for path in sorted(workdir.rglob("*")) if ("checkpoints" in path.parts) == checkpoints]
         done = damaged.damage_one(workdir, candidates, np.random.default_rng(seed))
         try:
-            step, _ = going_on(workdir)
+            step, lines = going_on(workdir)
         except (UserError, RunFailed):
             endings["one clear error"] += 1
             continue
-        assert step in (BEST, NEWEST), (seed, done)
+        none = checkpoints and "no checkpoint is left" in "".join(lines)  # the damage was done to the whole folder
+        assert step in (BEST, NEWEST) or none, (seed, done)
         assert step == NEWEST or checkpoints, (seed, done)
         assert damaged.whole(workdir) == [], (seed, done)
-        endings["resumed"] += 1
+        endings["finished" if none else "resumed"] += 1
     return endings
 
 

@@ -16,7 +16,7 @@ from tests.faults.commands import error_of, nothing_changed, run, train
 from tests.faults.processes import Marked
 from tests.training.helpers import SMALL_CNN, assert_identical, final_state, flags, metrics, with_
 
-LONG = with_(SMALL_CNN, train={"epochs": 20})
+LONG = with_(SMALL_CNN, train={"epochs": 7})
 
 
 @pytest.mark.long

@@ -41,7 +41,8 @@ class MetricsLog:
     ) -> None:
         """Go on after `first_step`, when so many epochs were whole: lines of later steps, left by a kill, are dropped.
 
-        Where lines are damaged or missing, `say` is told, and the file as it was is kept in the folder `damaged`.
+        Where lines are damaged or missing, or no checkpoint is left of them, `say` is told, and the file as it was is
+        kept in the folder `damaged`.
         Without a `workdir`, in a process that does not write, nothing is kept.
         """
         self._path: Path | None = None
@@ -55,6 +56,12 @@ class MetricsLog:
         if bad or gone:
             epochs_gone = f"; nothing is left of epochs {', '.join(map(str, sorted(gone)))}" if gone else ""
             say(f"damaged    {bad} lines of {METRICS} cannot be read{epochs_gone}; as it was: {_copy(self._path)}")
+        elif found and not first_step:
+            lost = len({content["epoch"] for content in found.values()})
+            say(
+                f"damaged    no checkpoint is left of {lost} epochs, so training begins anew; {METRICS} as it was: "
+                f"{_copy(self._path)}"
+            )
         write_atomically(self._path, "".join(f"{line}\n" for line in kept))
 
     def write(self, *lines: dict[str, Any]) -> None:
@@ -131,10 +138,9 @@ def _content(line: bytes) -> dict[str, Any] | None:
     """What a line says; None where it is damaged."""
     try:
         content = parse_json(line)
-        numbers = [content[name] for name in NUMBERS]
+        whole = all(isinstance(content[name], int | float) for name in NUMBERS) and isinstance(content["split"], str)
     except (ValueError, KeyError, TypeError):
         return None
-    whole = all(isinstance(number, int | float) for number in numbers) and isinstance(content["split"], str)
     return content if whole else None
 
 
