@@ -40,7 +40,7 @@ for variable in [
 ]:  # what is printed, and where, is the tests'
     del os.environ[variable]
 
-if os.environ.get("CNN_JAX_TESTS_TYPES"):  # `make test-types`; before any module of the package is imported
+if os.environ.get("CNN_JAX_TESTS_TYPES"):  # as `.ci/run` sets it; before any module of the package is imported
     from jaxtyping import install_import_hook
 
     import tests.array_types

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -130,3 +131,15 @@ def test_a_file_with_layers_that_no_rule_reads_says_what_it_is_where_it_is_known
         alone = "does not say of which layers. " + (sentence if known else "For model.name=keras save the whole model")
         with pytest.raises(WeightsError, match=alone):
             keras_description.network(path)
+
+
+def test_a_file_whose_layers_cannot_be_named_either_is_one_error(tmp_path: Path) -> None:
+    """A damaged one: no rule reads the first array, and the second is not there."""
+    with h5py.File(tmp_path / "model.h5", "w") as file:
+        file.attrs["layer_names"] = [b"own"]
+        group = file.create_group("own")
+        group.attrs["weight_names"] = [b"own/mine", b"own/gone"]
+        group["own/mine"] = np.zeros(2, np.float32)
+    with pytest.raises(WeightsError, match="no rule reads.* VGG and MobileNet have no such layer"):
+        keras_h5.read(tmp_path / "model.h5")
+    assert keras_h5.identified(tmp_path / "model.h5") == ""

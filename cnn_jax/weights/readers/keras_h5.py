@@ -23,7 +23,7 @@ def read(path: Path) -> Leaves:
     try:
         leaves = _read(path)
     except NoRule as error:
-        raise NoRule(f"{error}. {of_keras(_layer_names(path)) or UNKNOWN}") from error
+        raise NoRule(f"{error}. {_named(path) or UNKNOWN}") from error
     except WeightsError:
         raise
     except Exception as error:  # pyfive and zipfile raise a dozen kinds, by the byte that is wrong
@@ -54,8 +54,16 @@ def _read(path: Path) -> Leaves:
 def identified(path: Path) -> str:
     """A sentence that says of which network the weights in a file are, with the flags for it; empty: not known."""
     try:
-        return of_keras(_layer_names(path)) or recognised(read(path))
-    except Exception:  # of a damaged file, as in `read`; nothing is known of it
+        return _named(path) or recognised(read(path))
+    except WeightsError:
+        return ""
+
+
+def _named(path: Path) -> str:
+    """What the names of its layers say; empty where they say nothing, or cannot be read."""
+    try:
+        return of_keras(_layer_names(path))
+    except Exception:  # of a damaged file, as in `read`
         return ""
 
 
