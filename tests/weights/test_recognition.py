@@ -140,6 +140,6 @@ def test_a_file_whose_layers_cannot_be_named_either_is_one_error(tmp_path: Path)
         group = file.create_group("own")
         group.attrs["weight_names"] = [b"own/mine", b"own/gone"]
         group["own/mine"] = np.zeros(2, np.float32)
-    with pytest.raises(WeightsError, match="no rule reads.* VGG and MobileNet have no such layer"):
+    with pytest.raises(WeightsError, match=r"no rule reads.* VGG and MobileNet have no such layer"):
         keras_h5.read(tmp_path / "model.h5")
     assert keras_h5.identified(tmp_path / "model.h5") == ""
