@@ -79,7 +79,8 @@ def test_a_process_that_dies_between_runs_is_not_started_for_ever(
     ],
 )
 def test_signals_are_passed_on_once(number: int, worker: str, expected: int, tmp_path: Path) -> None:
-    body = f"{worker}; open(sys.argv[1] + '.ready', 'w').close(); time.sleep(600)"
+    sleeps = "[time.sleep(0.1) for _ in range(6000)]"  # a signal in the moment before a long one would wait for its end
+    body = f"{worker}; open(sys.argv[1] + '.ready', 'w').close(); {sleeps}"
     script = WORKER.format(body=body)
     outer = (
         "import signal, sys; from cnn_jax.sweeping import supervision\n"

@@ -3,6 +3,7 @@
 On CPU, a run that needs more memory than there is does not raise an error: the system kills the process.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -25,6 +26,9 @@ PASSED_ON = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
 """Signals, and as what the process that works gets them."""
 if hasattr(signal, "SIGHUP"):  # Windows has none
     PASSED_ON[signal.SIGHUP] = signal.SIGTERM  # a terminal that closes is no reason to lose an epoch
+
+LATEST_SECONDS = 1.0
+"""Until a signal is passed on that came in the moment before waiting began: Python hears of it when waiting ends."""
 
 PR_SET_PDEATHSIG = 1
 """Of Linux' prctl."""
@@ -66,12 +70,14 @@ def supervise(command: Sequence[str]) -> int:
 
 def _run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, bool]:
     """The return code, negative for a signal, and whether a signal was passed on."""
-    passed_on: list[int] = []
+    passed_on, early = [], []
     process: subprocess.Popen[bytes] | None = None
 
     def forward(number: int, frame: FrameType | None) -> None:
         passed_on.append(PASSED_ON[signal.Signals(number)])
-        if process is not None:
+        if process is None:  # there is no one yet to pass it on to
+            early.append(passed_on[-1])
+        else:
             process.send_signal(passed_on[-1])
 
     nohup = getattr(signal, "SIGHUP", None)
@@ -79,9 +85,11 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, bool
     before = {number: signal.signal(number, forward) for number in heard}
     try:
         process = subprocess.Popen(command, env=environment, start_new_session=True)
-        if passed_on:  # in the moment before there was anyone to pass it on to
-            process.send_signal(passed_on[-1])
-        return process.wait(), bool(passed_on)
+        for number in early:
+            process.send_signal(number)
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(LATEST_SECONDS), bool(passed_on)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
