@@ -19,6 +19,7 @@ SLOW = (
     "mobilenet_sign_digits",
     "simple_cnn_cats_dogs",
     "vgg16_head",
+    "vgg16_cats_dogs",
     "quickstart",
 )
 """Like others that are run; the last is run as `make quickstart` too."""

@@ -23,7 +23,7 @@ ON_DISK = with_(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("to", "years"), [("forwards", 10), ("back", -10)])
+@pytest.mark.parametrize(("to", "years"), [pytest.param("forwards", 10, marks=pytest.mark.slow), ("back", -10)])
 @pytest.mark.parametrize(
     "config", [SMALL_CNN, pytest.param(ON_DISK, marks=pytest.mark.slow)], ids=["images", "features"]
 )

@@ -71,7 +71,7 @@ def test_a_disk_that_is_full_from_some_moment_on_loses_nothing_that_was_saved(
     assert_identical(final_state(LOGGED, whole), final_state(LOGGED, workdir))
     assert metrics(whole) == metrics(workdir)
     assert saved <= {path.name for path in (workdir / "checkpoints").iterdir()} | {"6"}
-    assert not (workdir / "damaged").exists()
+    assert not (saved and (workdir / "damaged").exists())  # which has the metrics of epochs without a checkpoint
 
 
 @pytest.mark.long

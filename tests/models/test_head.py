@@ -58,7 +58,9 @@ def drawn(model: Model) -> Variables:
 
 
 @pytest.mark.sample(1)
-@pytest.mark.parametrize("name", ["simple_cnn", "mobilenet", "mobilenet_v2", "vgg16"])
+@pytest.mark.parametrize(
+    "name", ["simple_cnn", "mobilenet", pytest.param("mobilenet_v2", marks=pytest.mark.slow), "vgg16"]
+)
 def test_hidden_layers_of_every_architecture_give_what_those_of_keras_give(name: str) -> None:
     model = build(BODIES[name], 3)
     names = layer_names(model.layers)

@@ -31,7 +31,7 @@ def test_each_visit_of_an_image_is_changed_by_a_key_of_its_own() -> None:
     inside = make_train_step(small_cnn(), optimizer, NOTHING, mesh, StepOptions(augmentation=Augmentation(FLIPS, 6)))
     for number, batch in zip(range(8), training_rows(views(1), labels, BATCH, 3), strict=False):
         turn, step = divmod(number, 6)
-        keys = example_keys(jax.random.key(0), turn, np.arange(step * BATCH, (step + 1) * BATCH))
+        keys = example_keys(jax.random.key(0), turn, np.arange(step * BATCH, (step + 1) * BATCH, dtype=np.int32))
         changed = np.asarray(augment_batch(batch["image"], keys, FLIPS))
         assert (changed != batch["image"]).any()
         state, expected = plain(state, mesh.put_batch(changed), mesh.put_batch(batch["label"]))

@@ -169,7 +169,7 @@ def test_the_initial_values_and_the_validation_images_decide_nothing() -> None:
     labels = job.dataset.splits["train"].labels
     rows = np.random.default_rng(0).normal(size=(len(labels), 16)).astype(np.float32)
     found = [
-        classifier.solve(given, Features([rows], None), Reporter(), lambda: False)  # has no validation features
+        classifier.solve(given, Features([rows], rows[:0]), Reporter(), lambda: False)  # has no validation features
         for given in (job, replace(job, variables=job.model.init(7)))
     ]
     assert found[0] is not None
@@ -185,8 +185,8 @@ def test_the_views_of_an_image_are_held_out_together(monkeypatch: pytest.MonkeyP
     rows = np.random.default_rng(0).normal(size=(len(labels), 16)).astype(np.float32)
     strengths = solver.strengths
     monkeypatch.setattr(classifier, "strengths", lambda problem, out: (seen.append(out), strengths(problem, out))[1])
-    twice = classifier.solve(job, Features([rows, rows], None), Reporter(), lambda: False)
-    once = classifier.solve(job, Features([rows], None), Reporter(), lambda: False)
+    twice = classifier.solve(job, Features([rows, rows], rows[:0]), Reporter(), lambda: False)
+    once = classifier.solve(job, Features([rows], rows[:0]), Reporter(), lambda: False)
     np.testing.assert_array_equal(seen[0], np.tile(seen[1], 2))
     assert twice is not None
     assert once is not None
@@ -202,19 +202,19 @@ def test_few_images_take_scikit_learns_strength_and_an_interrupt_a_bound_or_bad_
     labels = job.dataset.splits["train"].labels
     rows = np.random.default_rng(0).normal(size=(len(labels), 4)).astype(np.float32)
     assert (np.bincount(labels) < solver.HELD_OUT).all()
-    found = classifier.solve(job, Features([rows], None), Reporter(), lambda: False)
+    found = classifier.solve(job, Features([rows], rows[:0]), Reporter(), lambda: False)
     assert found is not None
     assert found.l2 == 1 / len(labels)
     assert "short of the optimum" not in capsys.readouterr().out
     monkeypatch.setattr(solver, "ITERATIONS", 2)
-    assert classifier.solve(job, Features([rows], None), Reporter(), lambda: False).iterations == 2
+    assert classifier.solve(job, Features([rows], rows[:0]), Reporter(), lambda: False).iterations == 2
     assert "short of the optimum" in capsys.readouterr().out
     many = set_up(with_(SOLVED, data={"split": (0.2, 0.1, 0.7)}), None)
     rows = np.ones((len(many.dataset.splits["train"]), 4), np.float32)
-    assert classifier.solve(many, Features([rows], None), Reporter(), lambda: True) is None
+    assert classifier.solve(many, Features([rows], rows[:0]), Reporter(), lambda: True) is None
     rows[3, 2] = np.nan
     with pytest.raises(RunFailed, match="the features are not finite"):
-        classifier.solve(many, Features([rows], None), Reporter(), lambda: False)
+        classifier.solve(many, Features([rows], rows[:0]), Reporter(), lambda: False)
 
 
 @pytest.mark.long

@@ -38,7 +38,9 @@ def load() -> Callable[[Path], tuple[Variables, Transfer]]:
     return lambda path: merge(shapes, keras_h5.read(path), **roles, source=str(path))
 
 
-@pytest.fixture(scope="module", params=["legacy.h5", "model.weights.h5", "model.keras"])
+@pytest.fixture(
+    scope="module", params=["legacy.h5", pytest.param("model.weights.h5", marks=pytest.mark.slow), "model.keras"]
+)
 def original(request, tmp_path_factory) -> Path:
     reference = application(CONFIG, top=False)
     randomise(reference, np.random.default_rng(0))
