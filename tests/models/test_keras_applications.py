@@ -93,7 +93,8 @@ def test_every_layer_gives_what_keras_gives(made: tuple[keras.Model, Pretrained,
     assert len(outputs) > len(names) * 0.75  # operations and parts of separable convolutions are no layers in Keras
     probabilities = np.asarray(jax.jit(network.model.probabilities)(network.variables, pixels))
     np.testing.assert_allclose(probabilities, expected["result"], atol=OUTPUTS)
-    assert np.ptp(probabilities, axis=0).max() > 1e-3  # the weights let something of the images through
+    rounding = np.abs(probabilities - np.asarray(expected["result"])).max()
+    assert np.ptp(probabilities, axis=0).max() > 100 * rounding  # the weights let something of the images through
 
 
 @pytest.mark.slow
