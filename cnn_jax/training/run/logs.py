@@ -56,7 +56,7 @@ class MetricsLog:
         if bad or gone:
             epochs_gone = f"; nothing is left of epochs {', '.join(map(str, sorted(gone)))}" if gone else ""
             say(f"damaged    {bad} lines of {METRICS} cannot be read{epochs_gone}; as it was: {_copy(self._path)}")
-        elif found and not first_step:
+        if found and not first_step:
             lost = len({content["epoch"] for content in found.values()})
             say(
                 f"damaged    no checkpoint is left of {lost} epochs, so training begins anew; {METRICS} as it was: "
