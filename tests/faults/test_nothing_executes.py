@@ -120,6 +120,7 @@ def test_what_the_commands_do_while_they_run(
         "HOME": str(home),
         "TMPDIR": str(temporary),
         "MPLCONFIGDIR": str(cache / "matplotlib"),
+        "PYTHONDONTWRITEBYTECODE": "1",  # beside the modules, in a clone that has not run yet
         "AUDIT": str(tmp_path / "audit"),
     }
     environment = {**os.environ, **kept, **elsewhere, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *sys.path])}
