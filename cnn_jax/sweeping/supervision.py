@@ -74,11 +74,12 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, bool
     process: subprocess.Popen[bytes] | None = None
 
     def forward(number: int, frame: FrameType | None) -> None:
-        passed_on.append(PASSED_ON[signal.Signals(number)])
+        given = PASSED_ON[signal.Signals(number)]
+        passed_on.append(given)
         if process is None:  # there is no one yet to pass it on to
-            early.append(passed_on[-1])
+            early.append(given)
         else:
-            process.send_signal(passed_on[-1])
+            process.send_signal(given)
 
     nohup = getattr(signal, "SIGHUP", None)
     heard = [n for n in PASSED_ON if n != nohup or signal.getsignal(n) != signal.SIG_IGN]

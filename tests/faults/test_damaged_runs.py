@@ -72,6 +72,10 @@ def test_epochs_of_which_no_checkpoint_is_left_are_named_and_their_lines_kept(tm
     assert read(tmp_path) == []
     MetricsLog(tmp_path, 0, 0, (), lines.append)
     assert len(lines) == 1
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([WHOLE[0], b"\xff", b""]))
+    MetricsLog(tmp_path, 0, 0, (), lines.append)
+    assert len(list((tmp_path / "damaged").iterdir())) == 2
+    assert "1 lines of metrics.jsonl cannot be read; no checkpoint is left of 1 epochs" in lines[1]
 
 
 def test_a_pipe_in_a_checkpoint_is_not_waited_for(tmp_path: Path) -> None:

@@ -18,6 +18,11 @@ from cnn_jax.weights.transfer import merge
 from tests.models.keras_reference import quiet_keras, save_legacy
 
 VGG, SMALL = {"image_size": 96}, {"image_size": 32}
+SLOW_FAMILIES = (
+    *("InceptionV3", "Xception", "ResNet50V2", "DenseNet121", "InceptionResNetV2", "NASNetMobile"),
+    *("EfficientNetV2B0", "ConvNeXtTiny"),
+)
+"""Of Keras Applications, the smallest of each."""
 
 
 def leaves(name: Any, *, top: bool = False, classes: int | None = None, **fields: Any) -> dict[str, Any]:
@@ -83,9 +88,7 @@ def test_what_is_unknown_is_not_guessed_and_the_error_says_what_is_known() -> No
     "network",
     [
         *("ResNet50", "MobileNetV3Small", "EfficientNetB0"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("InceptionV3", "Xception", "ResNet50V2")),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("DenseNet121", "InceptionResNetV2", "NASNetMobile")),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("EfficientNetV2B0", "ConvNeXtTiny")),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_FAMILIES),
     ],
 )
 def test_weights_of_families_of_keras_applications_are_told_by_their_layers_in_both_layouts(

@@ -53,15 +53,15 @@ class MetricsLog:
         found, bad = _read(self._path)
         kept = {line: content for line, content in found.items() if content["step"] <= first_step}
         gone = set(range(1, epochs + 1)) - {content["epoch"] for content in kept.values()}
+        reasons = []
         if bad or gone:
             epochs_gone = f"; nothing is left of epochs {', '.join(map(str, sorted(gone)))}" if gone else ""
-            say(f"damaged    {bad} lines of {METRICS} cannot be read{epochs_gone}; as it was: {_copy(self._path)}")
+            reasons.append(f"{bad} lines of {METRICS} cannot be read{epochs_gone};")
         if found and not first_step:
             lost = len({content["epoch"] for content in found.values()})
-            say(
-                f"damaged    no checkpoint is left of {lost} epochs, so training begins anew; {METRICS} as it was: "
-                f"{_copy(self._path)}"
-            )
+            reasons.append(f"no checkpoint is left of {lost} epochs, so training begins anew; {METRICS}")
+        if reasons:
+            say(f"damaged    {' '.join(reasons)} as it was: {_copy(self._path)}")
         write_atomically(self._path, "".join(f"{line}\n" for line in kept))
 
     def write(self, *lines: dict[str, Any]) -> None:
