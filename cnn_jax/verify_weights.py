@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     size = loaded.config.image_size
     images = made_up_images(arguments.count, size) if arguments.images is None else _read(arguments, size)
     print(f"file       {printable(str(loaded.path))}")
-    width = "" if loaded.config.name == "keras" else f"alpha {loaded.config.alpha:g}, "
+    width = f"alpha {loaded.config.alpha:g}, " if loaded.config.name.startswith("mobilenet") else ""
     print(f"model      {loaded.config.name}, {width}{in_pixels(size)}, ", end="")
     print("with classifier" if loaded.has_top else "feature maps only", flush=True)
     certificate = certify(loaded, images)

@@ -26,7 +26,7 @@ class Chain(nn.Module):
 
     An output is held until its last reader has run. Where only the result counts, a batch normalisation runs together
     with its neighbours: the rectifier after it, and in inference the convolution before it, whose kernel takes its
-    factor. What is tapped, or read by others too, is computed one by one.
+    factor where it is no larger than its output. What is tapped, or read by others too, is computed one by one.
     """
 
     layers: tuple[Layer, ...]
@@ -75,7 +75,7 @@ class Chain(nn.Module):
                 rectified, folded = activation is not None, False
             elif isinstance(layer, Conv | DepthwiseConv):
                 factor = None
-                if isinstance(following, BatchNorm) and layer.is_linear:
+                if isinstance(following, BatchNorm) and layer.takes_factor(x.shape):
                     constant = not train or following.name in inference_layers
                     factor = following.factor(layer.channels(x)) if constant else None
                 x, folded = layer(x, layer_train, factor), factor is not None

@@ -4,6 +4,7 @@ Every layer is called with `train`: whether it runs as in training (batch statis
 Layers without such a difference ignore it.
 """
 
+import math
 from typing import Literal
 
 import flax.linen as nn
@@ -46,7 +47,7 @@ class Layer(nn.Module, kw_only=True):  # type: ignore[call-arg]
 class Conv(Layer):
     """Convolution; parameters `kernel` float[kh, kw, in, features] and, with `use_bias`, `bias` float[features].
 
-    Where a batch normalisation follows, the chain may pass its `factor` for the kernel. With
+    Where a batch normalisation follows, the chain may pass its `factor` for the kernel, if it `takes_factor`. With
     `groups`, each of so many equal parts of the input's channels gives an equal part of the output's, and `in` is the
     size of such a part. `dilation` is the step between the inputs that neighbouring weights meet.
     """
@@ -62,10 +63,9 @@ class Conv(Layer):
     rounds_kernel: bool = False
     """Give the kernel the values of int8, see `quantization`."""
 
-    @property
-    def is_linear(self) -> bool:
-        """Whether a factor of the output can go into the kernel."""
-        return not self.use_bias and self.activation is None
+    def takes_factor(self, shape: tuple[int, ...]) -> bool:
+        """Whether the kernel is to take a factor of the output, for inputs of this shape."""
+        return _takes_factor(self, shape, math.prod(self.kernel_size) * shape[-1] // self.groups)
 
     def channels(self, x: Float[Array, "b h w c"]) -> int:
         """Of the output."""
@@ -97,10 +97,9 @@ class DepthwiseConv(Layer):
     rounds_kernel: bool = False
     """As for `Conv`."""
 
-    @property
-    def is_linear(self) -> bool:
-        """Whether a factor of the output can go into the kernel."""
-        return not self.use_bias and self.activation is None
+    def takes_factor(self, shape: tuple[int, ...]) -> bool:
+        """As for `Conv`."""
+        return _takes_factor(self, shape, math.prod(self.kernel_size))
 
     def channels(self, x: Float[Array, "b h w c"]) -> int:
         """Of the output."""
@@ -121,6 +120,18 @@ class DepthwiseConv(Layer):
         if self.use_bias:
             y += self.param("bias", SHAPE_ONLY, (channels,)).astype(x.dtype)
         return activate(y, self.activation)
+
+
+def _takes_factor(layer: Conv | DepthwiseConv, shape: tuple[int, ...], terms: int) -> bool:
+    """Whether it is linear, and its kernel, with so many terms in an output, no larger than its output.
+
+    The factor costs a pass over the kernel at each call; the pass over the output is made anyway, for the shift. A
+    kernel that is rounded has to have it before.
+    """
+    if layer.use_bias or layer.activation is not None:
+        return False
+    known = isinstance(shape[0], int)  # an export leaves the size of the batch open
+    return layer.rounds_kernel or not known or math.prod(shape[:3]) >= terms * math.prod(layer.strides)
 
 
 class BatchNorm(Layer):

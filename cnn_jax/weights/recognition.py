@@ -43,14 +43,18 @@ UNKNOWN = (
 """What helps with layers that nothing is known of."""
 
 
-def recognised(leaves: Leaves) -> str:
-    """A sentence that says what the arrays are of, with the flags for it; empty where that is not known."""
+def recognised(leaves: Leaves, as_it_is: bool = False) -> str:
+    """A sentence that says what the arrays are of, with the flags for it; empty where that is not known.
+
+    Args:
+        as_it_is: for a command that runs a pretrained network as it is, where no flag chooses what follows its body.
+    """
     params = leaves["params"]
     for name, called in NAMES.items():
         alpha = next(fitting_alphas(name, leaves), None)
         if alpha is not None:
-            return _described(name, called, alpha, leaves)
-    return of_keras(params) or _own_network(leaves)
+            return _described(name, called, alpha, leaves, as_it_is)
+    return of_keras(params) or _own_network(leaves, as_it_is)
 
 
 def of_keras(layers: Collection[str]) -> str:
@@ -77,7 +81,7 @@ def _filters(leaves: Leaves, layer: Layer) -> int | None:
     return None if kernel is None or not kernel.ndim else kernel.shape[-1]
 
 
-def _described(name: ModelName, called: str, alpha: float, leaves: Leaves) -> str:
+def _described(name: ModelName, called: str, alpha: float, leaves: Leaves, as_it_is: bool) -> str:
     """The architecture, its width and what follows its feature maps."""
     flags, width = [f"--model.name={name}"], ""
     if name.startswith("mobilenet"):
@@ -86,7 +90,7 @@ def _described(name: ModelName, called: str, alpha: float, leaves: Leaves) -> st
     body = {str(layer.name) for layer in ARCHITECTURES[name].body(replace(ModelConfig(), alpha=alpha))}
     heads = [layer for layer in leaves["params"] if layer not in body]
     if name.startswith("vgg"):
-        flags += _vgg_flags(leaves, heads)
+        flags += [flag for flag in _vgg_flags(leaves, heads) if not (as_it_is and flag.startswith("--model.top="))]
     ending = f"with a classifier of {_classes(leaves, heads)} classes" if heads else "without its top"
     return f"It is {called}{width}, {ending}: {' '.join(flags)}"
 
@@ -106,7 +110,7 @@ def _classes(leaves: Leaves, heads: Collection[str]) -> str:
     return f"{sizes[-1]:,}" if sizes else "unknown"
 
 
-def _own_network(leaves: Leaves) -> str:
+def _own_network(leaves: Leaves, as_it_is: bool) -> str:
     """A `simple_cnn` of this package, whose convolutions are numbered."""
     params, kernels = leaves["params"], list[tuple[int, ...]]()
     while "kernel" in params.get(f"conv{len(kernels) + 1}", {}):
@@ -118,4 +122,5 @@ def _own_network(leaves: Leaves) -> str:
     flags = [f"--model.filters {filters}", f"--model.kernel_size={kernels[0][0]}"]
     flags += ["--model.batch_norm=True"] if "bn1" in params else []
     flags += [f"--model.channels={kernels[0][2]}"] if kernels[0][2] == 1 else []
-    return f"It is a simple_cnn of {len(kernels)} convolutions: --model.name=simple_cnn {' '.join(flags)}"
+    where = ", for training alone" if as_it_is else ""
+    return f"It is a simple_cnn of {len(kernels)} convolutions{where}: --model.name=simple_cnn {' '.join(flags)}"

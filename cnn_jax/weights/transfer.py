@@ -82,7 +82,7 @@ def merge(
         if _describe(wanted[path]) != _describe(given[path])
     ]
     if missing or left_over or misfits:
-        raise WeightsError(_message(source, recognised(loaded), missing, left_over, misfits))
+        raise WeightsError(_message(source, recognised(loaded, as_it_is=not new_layers), missing, left_over, misfits))
     merged = {
         collection: {
             layer: {leaf: given.get(f"{collection}/{layer}/{leaf}", value) for leaf, value in leaves.items()}

@@ -10,7 +10,7 @@ from cnn_jax.config import ModelConfig
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.building import build
 from cnn_jax.models.chain import Chain, Variables, layer_index, layer_names
-from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dense, Dropout, GlobalAveragePool
+from cnn_jax.models.layers import Activation, BatchNorm, Conv, Dense, DepthwiseConv, Dropout, GlobalAveragePool
 from cnn_jax.models.model import Model
 from tests.models.keras_reference import load, save_legacy
 
@@ -281,3 +281,23 @@ def test_folding_batch_norm_into_the_kernels_changes_nothing_beyond_rounding(nam
     scale = np.abs(unfolded).max()
     np.testing.assert_allclose(logits / scale, unfolded / scale, rtol=0, atol=1e-5)
     assert not np.array_equal(logits, unfolded)  # it was folded
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "takes"),
+    [
+        (Conv(8, (1, 1), use_bias=False), (4, 2, 2, 16), True),
+        (Conv(8, (1, 1), use_bias=False), (3, 2, 2, 16), False),
+        (Conv(8, (1, 1), (2, 2), use_bias=False), (4, 2, 2, 16), False),
+        (Conv(8, (1, 1), use_bias=False, groups=2), (2, 2, 2, 16), True),
+        (Conv(8, (1, 1), use_bias=False, rounds_kernel=True), (1, 2, 2, 16), True),
+        (Conv(8, (1, 1), use_bias=True), (4, 2, 2, 16), False),
+        (Conv(8, (1, 1), use_bias=False, activation="relu"), (4, 2, 2, 16), False),
+        (Conv(8, (1, 1), use_bias=False), jax.export.symbolic_shape("b, 2, 2, 16"), True),
+        (DepthwiseConv((3, 3)), (1, 3, 3, 1000), True),
+        (DepthwiseConv((3, 3)), (1, 2, 4, 1000), False),
+    ],
+    ids=["equal", "smaller", "strides", "groups", "rounded", "bias", "activation", "open", "depthwise", "few"],
+)
+def test_a_kernel_takes_the_factor_where_it_is_no_larger_than_its_output(layer, shape, takes):
+    assert layer.takes_factor(shape) == takes

@@ -83,6 +83,22 @@ def test_what_is_unknown_is_not_guessed_and_the_error_says_what_is_known() -> No
         merge(model.shapes, leaves("vgg16", image_size=32), source="vgg.h5", **wanted)
 
 
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (lambda: leaves("vgg16", **VGG), r"It is VGG16, without its top: --model\.name=vgg16\.\n"),
+        (
+            lambda: leaves("simple_cnn", filters=(4,), classes=2),
+            r"It is a simple_cnn of 1 convolutions, for training alone: --model\.name=simple_cnn",
+        ),
+    ],
+)
+def test_a_network_that_is_run_as_it_is_gets_no_flags_that_its_command_lacks(file: Any, said: str) -> None:
+    wanted = {"new_layers": (), "replaced_layers": (), "depthwise_layers": ()}
+    with pytest.raises(WeightsError, match=said):
+        merge(build_imagenet(ModelConfig("mobilenet", **SMALL)).shapes, file(), source="file.h5", **wanted)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     "network",
