@@ -123,10 +123,13 @@ class DepthwiseConv(Layer):
 
 
 def _takes_factor(layer: Conv | DepthwiseConv, shape: tuple[int, ...], terms: int) -> bool:
-    """Whether it is linear, and its kernel, with so many terms in an output, no larger than its output.
+    """Whether nothing comes between kernel and factor, and the kernel is no larger than its output.
 
-    The factor costs a pass over the kernel at each call; the pass over the output is made anyway, for the shift. A
+    The factor costs a pass over the kernel in each call; the pass over the output is made anyway, for the shift. A
     kernel that is rounded has to have it before.
+
+    Args:
+        terms: products in an output.
     """
     if layer.use_bias or layer.activation is not None:
         return False
